@@ -1,0 +1,1 @@
+//! Geometry of a tidy3d scene: shapes, containment, interfaces and feature coordinates.

@@ -1,0 +1,1 @@
+//! Steady heat conduction on unstructured meshes: problem in, solution out.

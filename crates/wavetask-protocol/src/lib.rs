@@ -1,0 +1,1 @@
+//! Ids, task states, error codes and the wire types that server, worker and command line share.

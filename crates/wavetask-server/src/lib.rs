@@ -1,0 +1,1 @@
+//! The tidy3d door, the native door and the scheduler behind them.
