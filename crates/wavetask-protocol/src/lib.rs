@@ -1,1 +1,11 @@
 //! Ids, task states, error codes and the wire types that server, worker and command line share.
+//!
+//! Plain data with serde: no I/O, no clocks. The native API's types live here so that a client never
+//! needs the server's crate.
+
+mod id;
+mod task;
+pub mod worker;
+
+pub use id::{FolderId, KeyId, LeaseId, MAXIMUM_LENGTH, NotAnId, TaskId, WorkerId};
+pub use task::{ErrorKind, Estimate, Progress, TaskError, TaskKind, TaskState, UnknownTaskKind};

@@ -1,0 +1,119 @@
+//! What a worker and the server say to each other, over HTTP with JSON bodies.
+//!
+//! Every request carries the worker key (`authorization: Bearer …`). A worker asks for work, tells how
+//! it goes, and hands over what came out; the server never calls a worker. All of it may be repeated:
+//! a second `finish` or `result` for the same lease answers as the first one did.
+//!
+//! | method and path | body | answer |
+//! |---|---|---|
+//! | `POST /api/v1/worker/lease` | [`LeaseRequest`] | [`LeaseAnswer`], held up to `wait_milliseconds` |
+//! | `GET /api/v1/worker/leases/{lease}/input` | | the simulation as an HDF5 file |
+//! | `POST /api/v1/worker/heartbeat` | [`Heartbeat`] | [`HeartbeatAnswer`] |
+//! | `PUT /api/v1/worker/leases/{lease}/result` | an HDF5 file: `{"data": […], "diverged": bool}` and the arrays of `data` | 200 when durable and visible |
+//! | `POST /api/v1/worker/leases/{lease}/failure` | [`Failure`] | 200 |
+//!
+//! Answers other than 200: 401 wrong key, 410 the lease is no longer valid (drop the work), 507 no room
+//! now (keep the result and try again), other 5xx try again.
+
+use crate::{LeaseId, Progress, TaskError, TaskId, TaskKind, WorkerId};
+
+/// "I have room: give me a task."
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LeaseRequest {
+    /// Who asks.
+    pub worker: WorkerId,
+    /// Memory that a solver may use now, in bytes.
+    pub free_memory_bytes: u64,
+    /// Whether no other task runs there now: then a task that is estimated to need more than
+    /// `free_memory_bytes` is handed out too if it fits `total_memory_bytes`.
+    pub idle: bool,
+    /// Memory of the machine that this worker may use at most, in bytes.
+    pub total_memory_bytes: u64,
+    /// How long the server may hold the request while there is nothing to do.
+    pub wait_milliseconds: u64,
+}
+
+/// The answer to a lease request.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct LeaseAnswer {
+    /// The task to run, or nothing for now.
+    pub assignment: Option<Assignment>,
+}
+
+/// One attempt of one task, lent to one worker.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Assignment {
+    /// The lease to name in every later request.
+    pub lease: LeaseId,
+    /// The task.
+    pub task: TaskId,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// Which solver.
+    pub kind: TaskKind,
+    /// What it is expected to need.
+    pub estimate: crate::Estimate,
+    /// The lease ends this long after the last heartbeat.
+    pub lease_milliseconds: u64,
+}
+
+/// "These are still running here."
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Heartbeat {
+    /// Who speaks.
+    pub worker: WorkerId,
+    /// One report for each running task.
+    pub reports: Vec<Report>,
+}
+
+/// How one task goes.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Report {
+    /// Its lease.
+    pub lease: LeaseId,
+    /// How far it is.
+    pub progress: Progress,
+    /// Number of the first of `log_lines` among all lines of this attempt, so that a repeated report
+    /// adds nothing twice.
+    pub first_log_line: u64,
+    /// New log lines.
+    pub log_lines: Vec<String>,
+}
+
+/// The answer to a heartbeat: a verdict for each report, in order.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct HeartbeatAnswer {
+    /// What to do with each.
+    pub verdicts: Vec<Verdict>,
+}
+
+/// What a worker should do with a running task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Go on.
+    Continue,
+    /// The user wants it stopped: kill the solver, then report [`Failure::Aborted`].
+    Abort,
+    /// The lease is gone: kill the solver and forget it.
+    Lost,
+}
+
+/// A task ended without a result.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Failure {
+    /// It failed; the kind decides whether it is tried again.
+    Failed {
+        /// Why.
+        error: TaskError,
+        /// The log's last lines that no heartbeat has carried yet.
+        log_lines: Vec<String>,
+        /// As in [`Report`].
+        first_log_line: u64,
+    },
+    /// Stopped because the server asked for it.
+    Aborted,
+    /// The worker gives the task back unharmed (it is shutting down).
+    Returned,
+}
