@@ -4,6 +4,7 @@
 //! needs the server's crate.
 
 mod id;
+pub mod native;
 mod task;
 pub mod worker;
 
