@@ -1,0 +1,64 @@
+# `make demo` and `make test` do all their set-up. Everything they make lies in target/, .venv/,
+# .venv-old/, demo-output/ and bench-output/.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+CARGO ?= cargo
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BINARY := target/release/wavetask
+SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
+
+export WAVETASK_TEST_PYTHON := $(CURDIR)/.venv/bin/python
+export WAVETASK_TEST_PYTHON_OLD := $(CURDIR)/.venv-old/bin/python
+export WAVETASK_TEST_BINARY := $(CURDIR)/$(BINARY)
+
+.PHONY: help setup tools demo test test-rust test-python lint bench clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+tools: ## installs what is missing of the compiler and venv packages (Debian), or says what to install
+	@PYTHON="$(PYTHON)" scripts/tools
+
+.venv/.ready: tests/requirements.txt | tools
+	@echo "setting up .venv with the unmodified tidy3d client (once, about a minute)"
+	@$(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar off -r $<
+	@touch $@
+
+.venv-old/.ready: tests/requirements-old.txt | tools
+	@echo "setting up .venv-old with an older tidy3d client (once, about a minute)"
+	@$(PYTHON) -m venv .venv-old
+	@.venv-old/bin/python -m pip install --quiet --disable-pip-version-check --progress-bar off -r $<
+	@touch $@
+
+$(BINARY): $(SOURCES) | tools
+	$(CARGO) build --release --locked --package wavetask
+
+setup: .venv/.ready .venv-old/.ready $(BINARY) ## both clients and the release build
+
+demo: .venv/.ready $(BINARY) ## runs the thermo-optic heat sweep through the unmodified client
+	@.venv/bin/python scripts/with_server.py --binary $(BINARY) -- \
+		.venv/bin/python examples/thermo_optic_heat_sweep.py --output demo-output
+
+test: test-rust test-python ## all tests
+
+test-rust: .venv/.ready .venv-old/.ready $(BINARY)
+	$(CARGO) test --locked --workspace
+
+test-python: setup
+	.venv/bin/python -m pytest tests -q -p no:cacheprovider
+
+lint: .venv/.ready ## formatting and lints, warnings are errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+bench: setup ## prints the benchmark tables with method and machine
+	.venv/bin/python bench/run.py
+
+clean: ## removes everything that the other targets made
+	rm -rf target .venv .venv-old demo-output bench-output
