@@ -1,1 +1,3 @@
 //! Geometry of a tidy3d scene: shapes, containment, interfaces and feature coordinates.
+
+pub mod geometry;

@@ -1,0 +1,127 @@
+//! A list of structures, and which of them a point belongs to.
+
+use serde_json::Value;
+use wavetask_document::ArraySource;
+
+use super::error::GeometryError;
+use super::read::{Fields, join, list};
+use super::{Geometry, MAXIMUM_STRUCTURES};
+
+/// A geometry filled with a medium.
+#[derive(Debug)]
+pub struct Structure {
+    /// Where the structure is.
+    pub geometry: Geometry,
+    /// Its name, by which boundary conditions and grid specifications refer to it.
+    pub name: Option<String>,
+    /// The JSON of its medium, for the solver to read.
+    pub medium: Value,
+    /// Where structures overlap, the highest priority wins, then the last in the list. Zero by default.
+    pub priority: i64,
+}
+
+/// The structures of a simulation in their order, and the answer to which one owns a point.
+#[derive(Debug)]
+pub struct Scene {
+    structures: Vec<Structure>,
+    /// Indices of the structures, from the one that all others cover to the one that covers all others.
+    precedence: Vec<usize>,
+}
+
+impl Scene {
+    /// Reads the `structures` of a simulation (or scene) that the client wrote.
+    ///
+    /// `path` is where the simulation stands in the document: empty for the document itself.
+    /// `structure_priority_mode` is honoured as the client does: in the mode `conductor`, perfect
+    /// conductors take priority 100 and lossy metals 90 unless a structure states its own.
+    pub fn from_json(
+        simulation: &Value,
+        path: &str,
+        arrays: &dyn ArraySource,
+    ) -> Result<Self, GeometryError> {
+        let fields = Fields::of(simulation, path)?;
+        let conductors_first = match fields.optional("structure_priority_mode").map(Value::as_str) {
+            None | Some(Some("equal")) => false,
+            Some(Some("conductor")) => true,
+            Some(_) => {
+                let path = fields.path_of("structure_priority_mode");
+                return Err(GeometryError::unsupported(path, "this mode of structure priorities"));
+            }
+        };
+        let path = fields.path_of("structures");
+        let values = match fields.optional("structures") {
+            Some(value) => list(value, &path)?,
+            None => &[],
+        };
+        if values.len() > MAXIMUM_STRUCTURES {
+            return Err(GeometryError::LimitExceeded { path, what: "structures", limit: MAXIMUM_STRUCTURES });
+        }
+        let structures = values
+            .iter()
+            .enumerate()
+            .map(|(index, value)| Structure::from_json(value, &join(&path, index), arrays, conductors_first))
+            .collect::<Result<_, _>>()?;
+        Ok(Self::new(structures))
+    }
+
+    /// A scene of these structures, later ones covering earlier ones of the same priority.
+    pub fn new(structures: Vec<Structure>) -> Self {
+        let mut precedence: Vec<usize> = (0..structures.len()).collect();
+        precedence.sort_by_key(|&index| structures[index].priority);
+        Self { structures, precedence }
+    }
+
+    /// The structures in the order of the document.
+    pub fn structures(&self) -> &[Structure] {
+        &self.structures
+    }
+
+    /// Indices of the structures in ascending precedence: each covers those before it.
+    pub fn precedence(&self) -> &[usize] {
+        &self.precedence
+    }
+
+    /// The index of the structure that the point belongs to; `None` where only the background is.
+    ///
+    /// Where structures overlap, the one of the highest priority wins, then the last one. Surfaces belong
+    /// to the structure that they bound.
+    pub fn owner(&self, point: [f64; 3]) -> Option<usize> {
+        self.precedence.iter().rev().copied().find(|&index| self.structures[index].geometry.contains(point))
+    }
+}
+
+impl Structure {
+    fn from_json(
+        value: &Value,
+        path: &str,
+        arrays: &dyn ArraySource,
+        conductors_first: bool,
+    ) -> Result<Self, GeometryError> {
+        let fields = Fields::of(value, path)?;
+        let geometry =
+            Geometry::from_json(fields.required("geometry")?, &fields.path_of("geometry"), arrays)?;
+        let name = fields.optional("name").map(|_| fields.text("name")).transpose()?.map(str::to_owned);
+        let medium = fields.optional("medium").cloned().unwrap_or(Value::Null);
+        let priority = match fields.optional("priority") {
+            Some(value) => value.as_i64().ok_or_else(|| {
+                GeometryError::invalid(fields.path_of("priority"), "an integer is expected")
+            })?,
+            None if conductors_first => conductor_priority(&medium),
+            None => 0,
+        };
+        Ok(Self { geometry, name, medium, priority })
+    }
+}
+
+/// The priority that the client gives to conductors in the mode `conductor`.
+fn conductor_priority(medium: &Value) -> i64 {
+    let kind = |medium: &Value| medium.get("type").and_then(Value::as_str).map(str::to_owned);
+    let is_perfect = |medium: &Value| kind(medium).is_some_and(|kind| kind == "PECMedium");
+    let sheet_is_perfect = || ["ss", "tt"].iter().all(|side| medium.get(side).is_some_and(is_perfect));
+    match kind(medium).as_deref() {
+        Some("PECMedium") => 100,
+        Some("Medium2D") if sheet_is_perfect() => 100,
+        Some("LossyMetalMedium") => 90,
+        _ => 0,
+    }
+}
