@@ -1,1 +1,3 @@
 //! Steady heat conduction on unstructured meshes: problem in, solution out.
+
+pub mod linear;
