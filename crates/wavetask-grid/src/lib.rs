@@ -1,3 +1,4 @@
 //! Geometry of a tidy3d scene: shapes, containment, interfaces and feature coordinates.
 
 pub mod geometry;
+pub mod mesh;

@@ -1,0 +1,396 @@
+//! Boxes halved along their longest side until the size field is satisfied, then graded.
+//!
+//! A box is always halved along its longest side (ties: the lowest axis). Whatever happens along the third axis,
+//! the order of splits seen on a face therefore depends on the lengths of that face alone, so the faces of
+//! two neighbours are nested or disjoint, never overlapping; [`super::fill`] builds on that.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use rustc_hash::FxHashSet;
+
+use super::lines::{Lines, key};
+use super::{MeshError, MeshRequest, VOID, check};
+
+/// Share of a box by which samples are moved inwards, off the planes that bound it.
+const INWARD: f64 = 1e-3;
+
+/// A box of the tree that was not split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leaf {
+    /// Lower corner.
+    pub(super) corner: [u32; 3],
+    /// Times it was halved along each axis.
+    pub(super) level: [u8; 3],
+}
+
+impl Leaf {
+    /// Side along an axis in coordinate units; 0 along the normal of a flat domain.
+    pub(super) fn side(&self, lines: &Lines, axis: usize) -> u32 {
+        if Some(axis) == lines.normal {
+            0
+        } else {
+            1 << (lines.axes[axis].fraction_bits - u32::from(self.level[axis]))
+        }
+    }
+
+    /// Side along an axis (µm), exact up to one rounding common to all boxes of the interval.
+    pub(super) fn length(&self, lines: &Lines, axis: usize) -> f64 {
+        lines.axes[axis].interval_length(self.corner[axis]) * 0.5_f64.powi(i32::from(self.level[axis]))
+    }
+
+    /// Upper corner.
+    pub(super) fn opposite(&self, lines: &Lines) -> [u32; 3] {
+        std::array::from_fn(|axis| self.corner[axis] + self.side(lines, axis))
+    }
+
+    /// Corner number `which`: bit `axis` set means the upper side along that axis.
+    pub(super) fn corner_at(&self, lines: &Lines, which: usize) -> [u32; 3] {
+        std::array::from_fn(|axis| self.corner[axis] + (which >> axis & 1) as u32 * self.side(lines, axis))
+    }
+
+    /// Bounds in µm.
+    fn bounds(&self, lines: &Lines) -> ([f64; 3], [f64; 3]) {
+        (lines.point(self.corner), lines.point(self.opposite(lines)))
+    }
+
+    fn diagonal(&self, lines: &Lines) -> f64 {
+        lines.active.iter().map(|&axis| self.length(lines, axis).powi(2)).sum::<f64>().sqrt()
+    }
+
+    /// Axis of the next split, if coordinates are fine enough for one. One bit stays free for centres.
+    pub(super) fn split_axis(&self, lines: &Lines) -> Option<usize> {
+        let mut longest = (0.0, None);
+        for &axis in &lines.active {
+            let length = self.length(lines, axis);
+            if length > longest.0 {
+                longest = (length, Some(axis));
+            }
+        }
+        longest.1.filter(|&axis| u32::from(self.level[axis]) + 1 < lines.axes[axis].fraction_bits)
+    }
+
+    fn halves(&self, lines: &Lines, axis: usize) -> [Self; 2] {
+        let mut lower = *self;
+        lower.level[axis] += 1;
+        let mut upper = lower;
+        upper.corner[axis] += lower.side(lines, axis);
+        [lower, upper]
+    }
+
+    /// The one region that samples of the box see, or `None` if they see several.
+    pub(super) fn sampled_region(&self, request: &MeshRequest<'_>, lines: &Lines) -> Option<u32> {
+        let (low, high) = self.bounds(lines);
+        let centre: [f64; 3] = std::array::from_fn(|axis| 0.5 * (low[axis] + high[axis]));
+        let region = request.scene.region(centre);
+        let corners = 1_usize << lines.active.len();
+        for which in 0..corners {
+            let mut point = centre;
+            for (bit, &axis) in lines.active.iter().enumerate() {
+                let from = if which >> bit & 1 == 1 { high[axis] } else { low[axis] };
+                point[axis] = from + INWARD * (centre[axis] - from);
+            }
+            if request.scene.region(point) != region {
+                return None;
+            }
+        }
+        Some(region)
+    }
+}
+
+/// Corners of boxes.
+pub(super) type Corners = FxHashSet<u64>;
+
+/// The leaves, in an order in which neighbours are near each other, and the keys of their corners.
+#[derive(Debug)]
+pub(super) struct Boxes {
+    pub(super) leaves: Vec<Leaf>,
+    pub(super) corners: Corners,
+}
+
+struct Growth<'a, 'r> {
+    request: &'a MeshRequest<'r>,
+    lines: &'a Lines,
+    leaves: AtomicUsize,
+    most_leaves: usize,
+    cancelled: AtomicBool,
+}
+
+/// Splits until the size field is satisfied and neighbours differ little.
+pub(super) fn grow(request: &MeshRequest<'_>, lines: &Lines) -> Result<Boxes, MeshError> {
+    let per_leaf = cells_per_leaf(lines);
+    let [nx, ny, nz] = std::array::from_fn(|axis| lines.axes[axis].intervals().max(1));
+    let growth = Growth {
+        request,
+        lines,
+        leaves: AtomicUsize::new(nx * ny * nz),
+        most_leaves: request.maximum_cells / per_leaf,
+        cancelled: AtomicBool::new(false),
+    };
+    let roots: Vec<Leaf> = (0..nx * ny * nz)
+        .map(|number| {
+            let interval = [number % nx, number / nx % ny, number / (nx * ny)];
+            Leaf {
+                corner: std::array::from_fn(|axis| (interval[axis] as u32) << lines.axes[axis].fraction_bits),
+                level: [0; 3],
+            }
+        })
+        .collect();
+    check(request)?;
+    let grown: Vec<Vec<Leaf>> = roots.par_iter().map(|&root| growth.refine(root, 5)).collect();
+    if growth.cancelled.load(Ordering::Relaxed) {
+        return Err(MeshError::Cancelled);
+    }
+    if growth.leaves.load(Ordering::Relaxed) > growth.most_leaves {
+        return Err(too_many(request, lines, &roots));
+    }
+    let mut leaves = grown.concat();
+    let corners = grade(request, lines, &mut leaves, &roots)?;
+    Ok(Boxes { leaves, corners })
+}
+
+fn cells_per_leaf(lines: &Lines) -> usize {
+    if lines.active.len() == 2 { 2 } else { 6 }
+}
+
+impl Growth<'_, '_> {
+    /// Leaves under `root`. The first few splits go to other threads.
+    fn refine(&self, root: Leaf, forks: u32) -> Vec<Leaf> {
+        let Some(axis) = self.wants_split(&root) else { return vec![root] };
+        self.leaves.fetch_add(1, Ordering::Relaxed);
+        let [lower, upper] = root.halves(self.lines, axis);
+        if forks > 0 {
+            let (mut first, second) =
+                rayon::join(|| self.refine(lower, forks - 1), || self.refine(upper, forks - 1));
+            first.extend(second);
+            return first;
+        }
+        let mut leaves = Vec::new();
+        let mut open = vec![upper, lower];
+        while let Some(leaf) = open.pop() {
+            match self.wants_split(&leaf) {
+                Some(axis) => {
+                    let [lower, upper] = leaf.halves(self.lines, axis);
+                    open.extend([upper, lower]);
+                    let count = self.leaves.fetch_add(1, Ordering::Relaxed);
+                    if count.is_multiple_of(4096) && !(self.request.keep_going)() {
+                        self.cancelled.store(true, Ordering::Relaxed);
+                    }
+                }
+                None => leaves.push(leaf),
+            }
+        }
+        leaves
+    }
+
+    fn wants_split(&self, leaf: &Leaf) -> Option<usize> {
+        if self.cancelled.load(Ordering::Relaxed) || self.leaves.load(Ordering::Relaxed) > self.most_leaves {
+            return None;
+        }
+        let axis = leaf.split_axis(self.lines)?;
+        let diagonal = leaf.diagonal(self.lines) * (1.0 - 1e-9);
+        let (low, high) = leaf.bounds(self.lines);
+        let size = self.request.size.smallest_within(low, high, diagonal);
+        (diagonal > size && !self.is_excluded(low, high, diagonal / size)).then_some(axis)
+    }
+
+    /// Whether no meshed region is found in the box. The wanted refinement says how finely to look.
+    fn is_excluded(&self, low: [f64; 3], high: [f64; 3], ratio: f64) -> bool {
+        let excluded = |point| {
+            let region = self.request.scene.region(point);
+            region == VOID || (self.request.excluded)(region)
+        };
+        if !excluded(std::array::from_fn(|axis| 0.5 * (low[axis] + high[axis]))) {
+            return false;
+        }
+        if let Some(region) = self.request.scene.uniform(low, high) {
+            return region == VOID || (self.request.excluded)(region);
+        }
+        let samples = ratio.ceil().clamp(2.0, 8.0) as usize;
+        let active = &self.lines.active;
+        (0..(samples + 1).pow(active.len() as u32)).all(|sample| {
+            let mut rest = sample;
+            let mut point = low;
+            for &axis in active {
+                let share = (rest % (samples + 1)) as f64 / samples as f64;
+                point[axis] += (INWARD + share * (1.0 - 2.0 * INWARD)) * (high[axis] - low[axis]);
+                rest /= samples + 1;
+            }
+            excluded(point)
+        })
+    }
+}
+
+/// Splits boxes much larger than a neighbour: an edge may carry one hanging vertex, a face two generations of splits.
+/// That keeps the cones of [`super::fill`] well shaped.
+fn grade(
+    request: &MeshRequest<'_>,
+    lines: &Lines,
+    leaves: &mut Vec<Leaf>,
+    roots: &[Leaf],
+) -> Result<Corners, MeshError> {
+    let all = 0..8_usize;
+    let mut corners = Corners::with_capacity_and_hasher(leaves.len() * 5 / 4, rustc_hash::FxBuildHasher);
+    for leaf in leaves.iter() {
+        corners.extend(all.clone().map(|which| key(leaf.corner_at(lines, which))));
+    }
+    loop {
+        check(request)?;
+        let rough: Vec<bool> = leaves.par_iter().map(|leaf| is_rough(leaf, lines, &corners)).collect();
+        let count = rough.iter().filter(|&&rough| rough).count();
+        if count == 0 {
+            return Ok(corners);
+        }
+        if leaves.len() + count > request.maximum_cells / cells_per_leaf(lines) {
+            return Err(too_many(request, lines, roots));
+        }
+        let mut next = Vec::with_capacity(leaves.len() + count);
+        let mut split_any = false;
+        for (leaf, rough) in leaves.iter().zip(rough) {
+            match leaf.split_axis(lines).filter(|_| rough) {
+                Some(axis) => {
+                    split_any = true;
+                    for half in leaf.halves(lines, axis) {
+                        corners.extend(all.clone().map(|which| key(half.corner_at(lines, which))));
+                        next.push(half);
+                    }
+                }
+                None => next.push(*leaf),
+            }
+        }
+        *leaves = next;
+        if !split_any {
+            return Ok(corners);
+        }
+    }
+}
+
+fn is_rough(leaf: &Leaf, lines: &Lines, corners: &Corners) -> bool {
+    let present = |coordinates| corners.contains(&key(coordinates));
+    for &axis in &lines.active {
+        let half = leaf.side(lines, axis) / 2;
+        if half < 2 {
+            continue;
+        }
+        for which in (0..8_usize).filter(|which| which >> axis & 1 == 0) {
+            if (0..3).any(|other| Some(other) == lines.normal && which >> other & 1 == 1) {
+                continue;
+            }
+            let at = |offset: u32| {
+                let mut point = leaf.corner_at(lines, which);
+                point[axis] += offset;
+                point
+            };
+            if present(at(half)) && (present(at(half / 2)) || present(at(half + half / 2))) {
+                return true;
+            }
+        }
+    }
+    lines.normal.is_none()
+        && (0..3).any(|normal| {
+            [0, leaf.side(lines, normal)].into_iter().any(|offset| {
+                let mut face = Face::of(leaf, normal);
+                face.corner[normal] += offset;
+                face.depth(lines, corners, 3) > 2
+            })
+        })
+}
+
+/// Rectangle in a plane normal to `normal`: a face of a box, or a part of one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Face {
+    pub(super) normal: usize,
+    pub(super) corner: [u32; 3],
+    pub(super) level: [u8; 3],
+}
+
+impl Face {
+    /// Lower face of a box.
+    pub(super) fn of(leaf: &Leaf, normal: usize) -> Self {
+        Self { normal, corner: leaf.corner, level: leaf.level }
+    }
+
+    fn as_leaf(&self) -> Leaf {
+        Leaf { corner: self.corner, level: self.level }
+    }
+
+    /// Side along an axis in coordinate units.
+    pub(super) fn side(&self, lines: &Lines, axis: usize) -> u32 {
+        self.as_leaf().side(lines, axis)
+    }
+
+    /// The two axes along the face.
+    pub(super) fn axes(&self) -> [usize; 2] {
+        [usize::from(self.normal == 0), if self.normal == 2 { 1 } else { 2 }]
+    }
+
+    /// The halves, if both ends of the line that would divide the face are corners of boxes.
+    pub(super) fn split(&self, lines: &Lines, corners: &Corners) -> Option<[Self; 2]> {
+        let [u, v] = self.axes();
+        let leaf = self.as_leaf();
+        let (along, across) = if leaf.length(lines, v) > leaf.length(lines, u) { (v, u) } else { (u, v) };
+        let half = self.side(lines, along) / 2;
+        if half < 2 {
+            return None;
+        }
+        let mut end = self.corner;
+        end[along] += half;
+        if !corners.contains(&key(end)) {
+            return None;
+        }
+        end[across] += self.side(lines, across);
+        if !corners.contains(&key(end)) {
+            return None;
+        }
+        let mut lower = *self;
+        lower.level[along] += 1;
+        let mut upper = lower;
+        upper.corner[along] += half;
+        Some([lower, upper])
+    }
+
+    /// Generations of splits, counted up to `enough`.
+    fn depth(&self, lines: &Lines, corners: &Corners, enough: u32) -> u32 {
+        if enough == 0 {
+            return 0;
+        }
+        self.split(lines, corners).map_or(0, |halves| {
+            1 + halves.iter().map(|half| half.depth(lines, corners, enough - 1)).max().unwrap_or(0)
+        })
+    }
+}
+
+/// The refusal, with an estimate of the cells needed from the size field.
+fn too_many(request: &MeshRequest<'_>, lines: &Lines, roots: &[Leaf]) -> MeshError {
+    const SAMPLES: usize = 4;
+    let dimension = lines.active.len() as u32;
+    let wanted = |root: &Leaf| -> f64 {
+        let (low, high) = root.bounds(lines);
+        let share: f64 = lines.active.iter().map(|&axis| (high[axis] - low[axis]) / SAMPLES as f64).product();
+        (0..SAMPLES.pow(dimension))
+            .map(|sample| {
+                let mut rest = sample;
+                let mut point = low;
+                for &axis in &lines.active {
+                    point[axis] +=
+                        ((rest % SAMPLES) as f64 + 0.5) / SAMPLES as f64 * (high[axis] - low[axis]);
+                    rest /= SAMPLES;
+                }
+                let region = request.scene.region(point);
+                if region == VOID || (request.excluded)(region) {
+                    return 0.0;
+                }
+                let side = request.size.at(point) / f64::from(dimension).sqrt();
+                // Halving one side at a time leaves boxes of 0.5 to 1 times the wanted volume.
+                1.4 * share / side.powi(dimension as i32)
+            })
+            .sum()
+    };
+    let boxes: f64 = roots.par_iter().map(wanted).collect::<Vec<_>>().iter().sum();
+    let needed = (boxes * cells_per_leaf(lines) as f64).min(usize::MAX as f64 / 2.0) as usize;
+    MeshError::TooManyCells {
+        needed: needed.max(request.maximum_cells + 1),
+        limit: request.maximum_cells,
+        hint: "ask for larger cells near interfaces or in bulk, or allow more cells".to_owned(),
+    }
+}

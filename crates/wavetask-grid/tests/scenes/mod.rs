@@ -1,0 +1,105 @@
+//! Scenes made of closures, and the checks that every mesh must pass.
+
+use wavetask_grid::mesh::{Beyond, CellSize, MeshError, MeshRequest, NONE, Scene, SimplexMesh, generate};
+
+pub(crate) type Region = Box<dyn Fn([f64; 3]) -> u32 + Sync>;
+pub(crate) type Size = Box<dyn Fn([f64; 3]) -> f64 + Sync>;
+
+pub(crate) struct Case {
+    pub(crate) bounds: [[f64; 2]; 3],
+    pub(crate) planes: [Vec<f64>; 3],
+    pub(crate) region: Region,
+    pub(crate) size: Size,
+    pub(crate) excluded: Box<dyn Fn(u32) -> bool + Sync>,
+    pub(crate) maximum_cells: usize,
+}
+
+struct FromClosure<'a, F: ?Sized>(&'a F);
+
+impl Scene for FromClosure<'_, dyn Fn([f64; 3]) -> u32 + Sync> {
+    fn region(&self, point: [f64; 3]) -> u32 {
+        (self.0)(point)
+    }
+}
+
+impl CellSize for FromClosure<'_, dyn Fn([f64; 3]) -> f64 + Sync> {
+    fn at(&self, point: [f64; 3]) -> f64 {
+        (self.0)(point)
+    }
+}
+
+impl Case {
+    /// The unit cube, or the unit square in the plane y = 0.25.
+    pub(crate) fn unit(dimension: usize) -> Self {
+        let y = if dimension == 2 { [0.25, 0.25] } else { [0.0, 1.0] };
+        Self {
+            bounds: [[0.0, 1.0], y, [0.0, 1.0]],
+            planes: [vec![], vec![], vec![]],
+            region: Box::new(|_| 0),
+            size: Box::new(|_| 0.2),
+            excluded: Box::new(|_| false),
+            maximum_cells: 10_000_000,
+        }
+    }
+
+    pub(crate) fn generate(&self) -> Result<SimplexMesh, MeshError> {
+        self.generate_while(&|| true)
+    }
+
+    pub(crate) fn generate_while(
+        &self,
+        keep_going: &(dyn Fn() -> bool + Sync),
+    ) -> Result<SimplexMesh, MeshError> {
+        generate(&MeshRequest {
+            bounds: self.bounds,
+            feature_planes: self.planes.clone(),
+            fuse_tolerance: 1e-9,
+            scene: &FromClosure(self.region.as_ref()),
+            size: &FromClosure(self.size.as_ref()),
+            excluded: self.excluded.as_ref(),
+            maximum_cells: self.maximum_cells,
+            keep_going,
+        })
+    }
+}
+
+/// Area or volume of a region.
+pub(crate) fn measure_of(mesh: &SimplexMesh, region: u32) -> f64 {
+    (0..mesh.cell_count())
+        .filter(|&cell| mesh.regions[cell] == region)
+        .map(|cell| mesh.cell_measure(cell))
+        .sum()
+}
+
+/// Panics unless measures are positive, facets are shared properly, and the surface closes.
+pub(crate) fn conforming(mesh: &SimplexMesh) {
+    let dimension = mesh.dimension();
+    for cell in 0..mesh.cell_count() {
+        assert!(mesh.cell_measure(cell) > 0.0, "cell {cell} has measure {}", mesh.cell_measure(cell));
+    }
+    let facets = mesh.facets();
+    let mut sides = 0;
+    let mut flow = 0.0;
+    for facet in &facets {
+        sides += if matches!(facet.beyond, Beyond::Cell(_)) { 2 } else { 1 };
+        assert_eq!(facet.points[2] == NONE, dimension == 2);
+        if !matches!(facet.beyond, Beyond::Cell(_)) {
+            // Divergence theorem with the field r / dimension: the closed surface gives the measure back.
+            let (centre, normal) = (facet.centroid(mesh), facet.normal(mesh));
+            let along: f64 = (0..3)
+                .filter(|&axis| mesh.normal.is_none_or(|(flat, _)| flat != axis))
+                .map(|axis| centre[axis] * normal[axis])
+                .sum();
+            flow += along * facet.measure(mesh) / dimension as f64;
+        }
+    }
+    assert_eq!(sides, mesh.cell_count() * (dimension + 1), "each side of each cell is in one facet");
+    let measure = mesh.measure();
+    assert!((flow - measure).abs() < 1e-9 * measure, "the surface encloses {flow}, the cells fill {measure}");
+    for facet in &mesh.interfaces {
+        if let Beyond::Domain { axis, upper } = facet.beyond {
+            let bound = mesh.bounds[axis as usize][usize::from(upper)];
+            assert!(facet.corners().iter().all(|&point| mesh.points[point as usize][axis as usize] == bound));
+        }
+    }
+}
