@@ -1,0 +1,282 @@
+//! What any store of tasks must be able to do.
+
+use std::fmt;
+use std::sync::Arc;
+
+use wavetask_core::schedule::Capacity;
+use wavetask_core::{Command, TaskRecord, Timestamp};
+use wavetask_document::Digest;
+use wavetask_protocol::worker::Verdict;
+use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, WorkerId};
+
+use crate::error::{ApplyError, Result};
+use crate::model::{
+    Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport, Key,
+    KeyRole, LeaseOutcome, LogPage, LoggedEvent, MultipartUpload, Recovery, SecretHash, StagedFile,
+    Statistics, StoredDocument, TaskFilter, TaskPage, TaskRequest, UploadPart,
+};
+
+/// Tasks, their events, documents, logs and uploads; accounts and folders.
+///
+/// All methods block: call them from a thread that may (`spawn_blocking`). A method that changes something
+/// returns when the change is durable, with one exception: [`heartbeat`](Self::heartbeat) may lose what it
+/// wrote when the **machine** loses power (not when the process is killed), because nothing that anybody
+/// was promised depends on it.
+///
+/// Tasks of other accounts look as if they did not exist wherever an `owner` is given. Deleted tasks look so
+/// everywhere but in the event log.
+pub trait TaskStore: fmt::Debug + Send + Sync {
+    // Accounts
+
+    /// Makes a key. Its secret is the caller's to make and to show.
+    fn create_key(
+        &self,
+        id: &KeyId,
+        name: &str,
+        role: KeyRole,
+        secret: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Key>;
+
+    /// The key with this secret, unless it was revoked.
+    fn key_by_secret(&self, secret: &SecretHash) -> Result<Option<Key>>;
+
+    /// All keys, oldest first, revoked ones too.
+    fn keys(&self) -> Result<Vec<Key>>;
+
+    /// Revokes a key: it opens nothing from now on. Answers whether there is such a key.
+    fn revoke_key(&self, id: &KeyId, now: Timestamp) -> Result<bool>;
+
+    /// Notes that a key was used. Cheap if it was noted within the last minute.
+    fn touch_key(&self, id: &KeyId, now: Timestamp) -> Result<()>;
+
+    /// The value of a setting that the server keeps for itself, such as the key that it signs with; stores
+    /// `value` if there is none yet, and answers with what is stored then.
+    fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>>;
+
+    // Folders
+
+    /// The account's folder of this name, made with this id if there is none.
+    fn create_folder(&self, owner: &KeyId, id: &FolderId, name: &str, now: Timestamp) -> Result<Folder>;
+
+    /// The account's folder of this name.
+    fn folder_by_name(&self, owner: &KeyId, name: &str) -> Result<Option<Folder>>;
+
+    /// A folder by its id.
+    fn folder(&self, owner: &KeyId, id: &FolderId) -> Result<Option<Folder>>;
+
+    /// The account's folders by name.
+    fn folders(&self, owner: &KeyId) -> Result<Vec<Folder>>;
+
+    /// Deletes a folder and all its tasks. Answers with what came of each task.
+    ///
+    /// # Errors
+    /// `NotFound` if the account has no such folder.
+    fn delete_folder(&self, owner: &KeyId, id: &FolderId, now: Timestamp) -> Result<Vec<Applied>>;
+
+    // Tasks
+
+    /// Creates a task in state draft.
+    ///
+    /// # Errors
+    /// `Conflict` if the idempotency key was used for a task of another kind, name or folder, if the id is
+    /// taken, or if a dependency is not a task of the same account; `NotFound` if the folder is not.
+    fn create_task(&self, request: &TaskRequest, now: Timestamp) -> Result<CreatedTask>;
+
+    /// A task by its id, whoever owns it.
+    fn task(&self, id: &TaskId) -> Result<Option<TaskRecord>>;
+
+    /// A task of this account by its id.
+    fn task_of(&self, owner: &KeyId, id: &TaskId) -> Result<Option<TaskRecord>>;
+
+    /// The task whose current lease is this one.
+    fn task_by_lease(&self, lease: &LeaseId) -> Result<Option<TaskRecord>>;
+
+    /// The task whose current or last lease is this one: a worker that repeats its last report finds it.
+    fn task_by_any_lease(&self, lease: &LeaseId) -> Result<Option<TaskRecord>>;
+
+    /// Tasks by age, newest first, at most `limit`, going on after `after`.
+    fn list_tasks(&self, filter: &TaskFilter, after: Option<&Cursor>, limit: usize) -> Result<TaskPage>;
+
+    /// This account's tasks with this input that succeeded, newest first: what a new task with the same
+    /// input need not compute again.
+    fn solved_tasks(&self, owner: &KeyId, input: &Digest, limit: usize) -> Result<Vec<TaskRecord>>;
+
+    /// Applies a command: reads the task, decides, writes record and events, tells dependents, releases
+    /// documents and queues callbacks, in one transaction. A repetition is a success with `changed: false`.
+    ///
+    /// # Errors
+    /// As [`ApplyError`] says; in each case nothing has changed.
+    fn apply(&self, id: &TaskId, command: &Command, now: Timestamp) -> Result<Applied, ApplyError>;
+
+    /// Applies a command that brings a document ([`Command::AcceptUpload`], [`Command::Publish`],
+    /// [`Command::SubmitSolved`]) and attaches it in the same transaction. Its blocks must be durable and
+    /// still pinned by the session that put them.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply), and `Conflict` if the command names another document or none.
+    fn apply_with_document(
+        &self,
+        id: &TaskId,
+        command: &Command,
+        document: &StoredDocument,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError>;
+
+    /// Deletes the tasks of a folder that were created before this time and that no worker has. Answers with
+    /// their number.
+    fn delete_old(
+        &self,
+        owner: &KeyId,
+        folder: &FolderId,
+        created_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64>;
+
+    // Workers
+
+    /// Gives the worker the next ready task that fits ([`wavetask_core::schedule`]), under this new lease;
+    /// refuses those that no worker can hold.
+    fn lease_next(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseId,
+        capacity: &Capacity,
+        now: Timestamp,
+    ) -> Result<LeaseOutcome>;
+
+    /// Renews leases, and stores progress and log lines; a verdict for each report, in order. While the disk
+    /// is full it still renews (in memory) and loses the rest.
+    fn heartbeat(&self, reports: &[HeartbeatReport], now: Timestamp) -> Result<Vec<Verdict>>;
+
+    /// Ends the leases whose time is over. Answers with what came of their tasks.
+    fn expire_leases(&self, now: Timestamp) -> Result<Vec<Applied>>;
+
+    /// When the next lease ends, if there is any.
+    fn next_expiry(&self) -> Result<Option<Timestamp>>;
+
+    /// Puts right what a crash left behind. To be called once, before anything else.
+    fn recover(&self, now: Timestamp) -> Result<Recovery>;
+
+    // Events
+
+    /// Events with numbers above `sequence`, in order, at most `limit`; of one account, or of all.
+    fn events_after(&self, sequence: u64, owner: Option<&KeyId>, limit: usize) -> Result<Vec<LoggedEvent>>;
+
+    /// All events of one task, in order, whether it was deleted or not.
+    fn events_of(&self, task: &TaskId) -> Result<Vec<LoggedEvent>>;
+
+    /// The number of the latest event; 0 if there is none.
+    fn latest_sequence(&self) -> Result<u64>;
+
+    /// Tells this listener of everything that is committed from now on, for as long as it lives (the store
+    /// keeps a weak reference).
+    fn subscribe(&self, listener: &Arc<dyn EventListener>);
+
+    // Documents
+
+    /// A document of a task.
+    fn document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<StoredDocument>>;
+
+    /// Of these blocks, those that no document needs.
+    fn unreferenced(&self, blocks: &[Digest]) -> Result<Vec<Digest>>;
+
+    /// Blocks of documents that were released, at most `limit`: worth a look by the garbage collector.
+    fn released_blocks(&self, limit: usize) -> Result<Vec<Digest>>;
+
+    /// The garbage collector has looked at these.
+    fn forget_released(&self, blocks: &[Digest]) -> Result<()>;
+
+    // Logs
+
+    /// Adds lines to the log of an attempt; the first has this number. Lines that are there already are left
+    /// as they are. Lines above the limit of the store ([`crate::MAXIMUM_LOG_LINES`]) are dropped.
+    fn append_log(&self, task: &TaskId, attempt: u32, first_line: u64, lines: &[String]) -> Result<()>;
+
+    /// Lines of a task's log in the order of attempts and numbers, after the given attempt and number, at
+    /// most `limit`.
+    fn read_log(&self, task: &TaskId, after: Option<(u32, u64)>, limit: usize) -> Result<LogPage>;
+
+    // Uploads
+
+    /// Notes a complete uploaded file, and that what was validated before no longer counts
+    /// ([`Command::ReceiveUpload`]). Answers with the token of the file that it replaces, to be removed.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply): a task that has been submitted takes no more files.
+    fn stage_file(
+        &self,
+        task: &TaskId,
+        file: &StagedFile,
+        now: Timestamp,
+    ) -> Result<Option<String>, ApplyError>;
+
+    /// An uploaded file by its name.
+    fn staged_file(&self, task: &TaskId, name: &str) -> Result<Option<StagedFile>>;
+
+    /// All uploaded files of a task, by name.
+    fn staged_files(&self, task: &TaskId) -> Result<Vec<StagedFile>>;
+
+    /// Forgets an uploaded file. Answers with its token, to be removed.
+    fn unstage_file(&self, task: &TaskId, name: &str) -> Result<Option<String>>;
+
+    /// Begins a multipart upload.
+    fn multipart_create(&self, upload: &MultipartUpload) -> Result<()>;
+
+    /// A multipart upload by its id.
+    fn multipart(&self, id: &str) -> Result<Option<MultipartUpload>>;
+
+    /// Notes a part that has arrived, and keeps the upload alive until `expires_at`. Answers with the token
+    /// of the part of the same number that it replaces, to be removed.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such upload (any more).
+    fn multipart_put_part(
+        &self,
+        id: &str,
+        part: &UploadPart,
+        expires_at: Timestamp,
+    ) -> Result<Option<String>>;
+
+    /// The parts of a multipart upload by number.
+    fn multipart_parts(&self, id: &str) -> Result<Vec<UploadPart>>;
+
+    /// Ends a multipart upload: the file that was put together from its parts counts from now on, as with
+    /// [`stage_file`](Self::stage_file). Answers with the tokens to be removed: the parts' and that of the
+    /// file that it replaces.
+    fn multipart_complete(
+        &self,
+        id: &str,
+        file: &StagedFile,
+        now: Timestamp,
+    ) -> Result<Vec<String>, ApplyError>;
+
+    /// Drops a multipart upload. Answers with its parts' tokens, to be removed.
+    fn multipart_abort(&self, id: &str) -> Result<Vec<String>>;
+
+    /// Multipart uploads whose time is over.
+    fn expired_multiparts(&self, now: Timestamp) -> Result<Vec<MultipartUpload>>;
+
+    /// Of these tokens, those that no staged file and no part uses: leftovers to be removed.
+    fn unused_tokens(&self, tokens: &[String]) -> Result<Vec<String>>;
+
+    // Callbacks
+
+    /// Callbacks that should be sent now, at most `limit`.
+    fn callbacks_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Callback>>;
+
+    /// A callback arrived, or is given up.
+    fn callback_sent(&self, id: u64) -> Result<()>;
+
+    /// A callback did not arrive: to be tried again at this time.
+    fn callback_failed(&self, id: u64, next_try: Timestamp) -> Result<()>;
+
+    // Care
+
+    /// Counts.
+    fn statistics(&self) -> Result<Statistics>;
+
+    /// Checks that the database is sound and that records and events agree. Answers with what does not;
+    /// empty if all is well. Reads everything: seconds on a large store.
+    fn check(&self) -> Result<Vec<String>>;
+}
