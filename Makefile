@@ -49,6 +49,7 @@ test-rust: .venv/.ready .venv-old/.ready $(BINARY)
 
 test-python: setup
 	.venv/bin/python -m pytest tests -q -p no:cacheprovider
+	.venv-old/bin/python -m pytest tests/client -q -p no:cacheprovider
 
 lint: .venv/.ready ## formatting and lints, warnings are errors
 	$(CARGO) fmt --all --check

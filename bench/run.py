@@ -1,0 +1,122 @@
+"""Prints the benchmark tables: heat throughput, what a task costs the server, transfers.
+
+    make bench            (or: python bench/run.py [heat] [tasks] [transfer])
+
+Everything is measured in this one run, side by side, on this machine; the tables are also written to
+bench-output/tables.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
+
+from driver import Driver
+from harness import Server
+from machine import machine, table
+
+ROOT = pathlib.Path(__file__).parents[1]
+os.environ.setdefault("TIDY3D_LOCAL_CACHE__ENABLED", "false")
+
+
+def tasks_table(folder: pathlib.Path) -> str:
+    """100 tiny tasks through the unmodified client, with few and with many tasks stored before."""
+    server = Server(folder / "tasks").start()
+    rows = []
+    try:
+        driver = Driver(server)
+        for stored in (10, 10_000):
+            fill(driver, stored)
+            answer = subprocess.run(
+                [sys.executable, str(ROOT / "bench/client_batch.py"), str(server.process.pid)],
+                env={**os.environ, **server.variables()}, check=True, capture_output=True, text=True,
+            )  # fmt: skip
+            figures = json.loads(answer.stdout.splitlines()[-1])
+            rows.append([
+                f"{stored}", f"{figures['wall']:.1f} s", f"{figures['requests'] / 100:.1f}",
+                f"{10 * figures['server_cpu']:.1f} ms", f"{10 * figures['client_cpu']:.0f} ms",
+                f"{100 * figures['server_cpu'] / figures['wall']:.0f} %",
+                "{:.1f} / {:.1f} ms".format(*figures["detail"]), "{:.1f} / {:.1f} ms".format(*figures["token"]),
+            ])  # fmt: skip
+    finally:
+        server.stop()
+    head = ["tasks stored before", "wall", "requests per task", "server CPU per task", "client CPU per task",
+            "server's share of one core", "detail median / 99 %", "token median / 99 %"]  # fmt: skip
+    method = (
+        "Unmodified tidy3d client, one `web.Batch` of 100 tiny heat simulations (each two tasks: mesh and solve), "
+        "solved for real on the same two cores; calls timed from the client, whose Python lock is part of the figures; "
+        "a detail call is held by the server while nothing changes, so its figure contains waiting.\n"
+    )
+    return table("Cost of a task under the unmodified client", head, rows) + "\n" + method
+
+
+def fill(driver: Driver, count: int) -> None:
+    """Stores this many draft tasks."""
+    folder = driver.folder("filler")
+    stored = len(driver.call("GET", f"/tidy3d/projects/{folder}/tasks"))
+    for number in range(stored, count):
+        driver.create(folder, f"stored {number}")
+
+
+def transfer_table(folder: pathlib.Path) -> str:
+    """1 GiB up and down."""
+    import transfer
+
+    server = Server(folder / "transfer").start()
+    try:
+        figures = transfer.measure(server, folder)
+    finally:
+        server.stop()
+    size = figures["bytes"] / 1e6
+
+    def row(what: str, seconds: float) -> list[str]:
+        return [what, f"{seconds:.2f} s", f"{size / seconds:.0f} MB/s", f"{seconds / figures['copy']:.2f}x"]
+
+    rows = [
+        row("plain copy with fsync", figures["copy"]),
+        row("upload (boto3, multipart)", figures["upload"]),
+        row("taking apart and validating", figures["validate"]),
+        row("first download (boto3, ranges)", figures["download_cold"]),
+        row("second download", figures["download_warm"]),
+    ]
+    method = (
+        f"1 GiB of noise in one array; the server's peak memory was {figures['peak_memory'] / 1e6:.0f} MB.\n"
+    )
+    return (
+        table("1 GiB through the server", ["step", "time", "rate", "against the copy"], rows) + "\n" + method
+    )
+
+
+def heat_table(folder: pathlib.Path) -> str:
+    """The same problem by our solver and by SciPy on a mesh of the same size."""
+    import heat
+
+    return heat.compare(folder)
+
+
+def main() -> None:
+    wanted = sys.argv[1:] or ["heat", "tasks", "transfer"]
+    output = ROOT / "bench-output"
+    output.mkdir(exist_ok=True)
+    parts = [f"Machine: {machine()}\n"]
+    print(parts[0], flush=True)
+    with tempfile.TemporaryDirectory(prefix="wavetask-bench-", dir=output) as name:
+        for what in wanted:
+            started = time.monotonic()
+            part = {"heat": heat_table, "tasks": tasks_table, "transfer": transfer_table}[what](
+                pathlib.Path(name)
+            )
+            parts.append(part)
+            print(part, f"({time.monotonic() - started:.0f} s)\n", sep="\n", flush=True)
+    (output / "tables.md").write_text("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
