@@ -3,6 +3,7 @@
 //! A block's name is the BLAKE3 digest of its bytes, so equal pieces are stored once, whoever sent
 //! them, and a damaged block is noticed when it is read.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::str::FromStr;
@@ -83,4 +84,44 @@ pub trait BlockSource: Sync {
     /// # Errors
     /// `NotFound` if there is no such block, `InvalidData` if its bytes no longer match its digest.
     fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()>;
+}
+
+/// Blocks in memory: for tests and small tools.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryBlocks {
+    blocks: HashMap<Digest, Box<[u8]>>,
+}
+
+impl MemoryBlocks {
+    /// No blocks.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of different blocks.
+    pub fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// Whether there is no block.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+}
+
+impl BlockSink for MemoryBlocks {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<Digest> {
+        let digest = Digest::of(bytes);
+        self.blocks.entry(digest).or_insert_with(|| bytes.into());
+        Ok(digest)
+    }
+}
+
+impl BlockSource for MemoryBlocks {
+    fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.clear();
+        let block = self.blocks.get(digest).ok_or(io::ErrorKind::NotFound)?;
+        buffer.extend_from_slice(block);
+        Ok(())
+    }
 }

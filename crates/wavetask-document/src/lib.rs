@@ -1,9 +1,33 @@
 //! Documents, arrays and blocks, and their translation from and to the HDF5 files that tidy3d writes.
+//!
+//! ```text
+//!  upload.hdf5.gz ──unpack──► upload.hdf5 ──hdf5::read──► Document { json, arrays: path → ArrayDescriptor }
+//!                                               │                                          │ digests
+//!                                               └──── blocks ────► BlockSink … BlockSource ◄┘
+//!                                                                                │
+//!  result.hdf5 ◄──────────────── hdf5::FilePlan ◄── Document ◄── ResultBuilder ──┘
+//! ```
+//!
+//! A [`Document`] is small (text and digests) and says everything; the bytes are in blocks, wherever
+//! the caller keeps them. Memory stays bounded whatever the size of the arrays, and whatever a
+//! hostile file claims: [`Limits`] names every bound.
 
 mod array;
 mod block;
+mod bytes;
 mod descriptor;
+mod error;
+pub mod hdf5;
+mod json;
+mod limits;
+mod result;
+mod store;
+pub mod unpack;
 
 pub use array::{Array, ArrayError, ArraySource, ElementType, ShapeMismatch, VALUES_DATASET, Values};
-pub use block::{BlockSink, BlockSource, Digest, NotADigest};
+pub use block::{BlockSink, BlockSource, Digest, MemoryBlocks, NotADigest};
 pub use descriptor::{ArrayDescriptor, Document, Layout};
+pub use error::DocumentError;
+pub use limits::{BLOCK_BYTES, Limits};
+pub use result::ResultBuilder;
+pub use store::{ArrayWriter, DocumentArrays};
