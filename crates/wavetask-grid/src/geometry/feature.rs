@@ -44,6 +44,10 @@ impl Features {
         }
     }
 
+    pub(super) fn planes(&self, axis: usize) -> &[f64] {
+        &self.planes[axis]
+    }
+
     /// Takes over the planes of an inner shape that lie within the bounds of the outer one.
     pub(super) fn absorb_planes(&mut self, inner: &Self, bounds: &Bounds) {
         for (axis, planes) in inner.planes.iter().enumerate() {

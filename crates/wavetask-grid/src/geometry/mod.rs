@@ -20,14 +20,23 @@
 //!
 //! All lengths are in micrometres, all angles in radian. Axes are 0, 1, 2 for x, y, z.
 
+mod arc;
+mod combine;
 mod cuboid;
 mod domain;
 mod error;
+mod facets;
 mod feature;
+mod mesh;
+mod outline;
+mod polyslab;
 mod read;
 mod round;
 mod scene;
 mod shape;
+mod transform;
+mod tree;
+mod vector;
 
 pub use domain::Domain;
 pub use error::GeometryError;
@@ -53,7 +62,7 @@ pub const MAXIMUM_SHAPES: usize = 200_000;
 pub const MAXIMUM_VERTICES: usize = 1_000_000;
 
 /// How many triangles one mesh may have.
-pub const MAXIMUM_TRIANGLES: usize = 10_000_000;
+pub const MAXIMUM_TRIANGLES: usize = 4_000_000;
 
 /// How many structures a scene may have.
 pub const MAXIMUM_STRUCTURES: usize = 200_000;

@@ -5,7 +5,8 @@ use wavetask_document::ArraySource;
 
 use super::error::GeometryError;
 use super::read::{Fields, join, list};
-use super::{Geometry, MAXIMUM_STRUCTURES};
+use super::tree::Tree;
+use super::{Bounds, Geometry, MAXIMUM_STRUCTURES};
 
 /// A geometry filled with a medium.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Scene {
     structures: Vec<Structure>,
     /// Indices of the structures, from the one that all others cover to the one that covers all others.
     precedence: Vec<usize>,
+    /// Over the bounding boxes in the order of precedence.
+    tree: Tree,
 }
 
 impl Scene {
@@ -68,7 +71,9 @@ impl Scene {
     pub fn new(structures: Vec<Structure>) -> Self {
         let mut precedence: Vec<usize> = (0..structures.len()).collect();
         precedence.sort_by_key(|&index| structures[index].priority);
-        Self { structures, precedence }
+        let reaches: Vec<Bounds> = precedence.iter().map(|&index| structures[index].geometry.reach).collect();
+        let tree = Tree::new(&reaches);
+        Self { structures, precedence, tree }
     }
 
     /// The structures in the order of the document.
@@ -86,7 +91,9 @@ impl Scene {
     /// Where structures overlap, the one of the highest priority wins, then the last one. Surfaces belong
     /// to the structure that they bound.
     pub fn owner(&self, point: [f64; 3]) -> Option<usize> {
-        self.precedence.iter().rev().copied().find(|&index| self.structures[index].geometry.contains(point))
+        self.tree
+            .greatest_at(point, |rank| self.structures[self.precedence[rank]].geometry.contains(point))
+            .map(|rank| self.precedence[rank])
     }
 }
 
