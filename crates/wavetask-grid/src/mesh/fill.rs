@@ -15,9 +15,10 @@ use super::{MeshError, MeshRequest, NONE, check};
 /// The mesh before interfaces are cut.
 #[derive(Debug)]
 pub(super) struct Draft {
+    /// Axis without extent in a flat domain.
+    pub(super) normal: Option<usize>,
     pub(super) points: Vec<[f64; 3]>,
     /// Bit per axis along which a point must not move.
-    #[expect(dead_code, reason = "read once vertices are moved onto curved interfaces")]
     pub(super) fixed: Vec<u8>,
     /// Simplices of positive measure; triangles end with [`NONE`].
     pub(super) cells: Vec<[u32; 4]>,
@@ -86,6 +87,7 @@ pub(super) fn fill(request: &MeshRequest<'_>, lines: &Lines, boxes: Boxes) -> Re
         });
     }
     let mut draft = Draft {
+        normal: lines.normal,
         points: vertices.points,
         fixed: vertices.fixed,
         cells: Vec::with_capacity(count),
@@ -203,6 +205,7 @@ fn fill_chunk(
     broken: &[bool],
 ) -> Draft {
     let mut part = Draft {
+        normal: lines.normal,
         points: Vec::new(),
         fixed: Vec::new(),
         cells: Vec::with_capacity(leaves.len() * 6),

@@ -1,11 +1,47 @@
-//! Gives cells near interfaces their region.
+//! Makes cells follow interfaces that are not on feature planes.
+//!
+//! A point *on* an interface belongs to any of the regions around it, so vertices are never asked for their region:
+//! each cell asks a little inside of each of its corners. Where the answers differ an interface crosses the
+//! cell, and the edges concerned are searched for the place. Vertices near a crossing move onto it if they may
+//! (within their feature planes, without spoiling a cell); the crossings that remain split their edges. Each cell
+//! then lies in one region, up to the curvature of the interface over one cell: an error of second order.
+//!
+//! A crossing very near a vertex that cannot move is ignored; the interface then passes through that vertex,
+//! which costs second-order area as well, because it happens only where the interface meets a plane at an angle.
 
 use rayon::prelude::*;
 
 use super::fill::Draft;
-use super::{MeshError, MeshRequest, NONE, check};
+use super::{MeshError, MeshRequest, NONE, check, snap, split};
+
+/// Rounds of moving vertices: later ones see what earlier moves made possible.
+const SNAP_ROUNDS: usize = 5;
+/// Rounds of splitting: where three regions meet, the first split of an edge reveals the next.
+const SPLIT_ROUNDS: usize = 3;
 
 pub(super) fn conform(request: &MeshRequest<'_>, draft: &mut Draft) -> Result<(), MeshError> {
+    let mut settled = vec![false; draft.points.len()];
+    for _ in 0..SNAP_ROUNDS {
+        check(request)?;
+        if snap::round(request, draft, &mut settled) == 0 {
+            break;
+        }
+    }
+    for _ in 0..SPLIT_ROUNDS {
+        check(request)?;
+        let split = split::round(request, draft, &mut settled);
+        if draft.cells.len() > request.maximum_cells {
+            return Err(MeshError::TooManyCells {
+                needed: draft.cells.len(),
+                limit: request.maximum_cells,
+                hint: "ask for larger cells along curved or oblique interfaces, or allow more cells"
+                    .to_owned(),
+            });
+        }
+        if split == 0 {
+            break;
+        }
+    }
     check(request)?;
     let points = &draft.points;
     draft.regions.par_iter_mut().zip(&draft.cells).zip(&draft.mixed).for_each(|((region, cell), &mixed)| {
@@ -18,8 +54,17 @@ pub(super) fn conform(request: &MeshRequest<'_>, draft: &mut Draft) -> Result<()
 
 /// Centre of mass of a cell.
 pub(super) fn centroid(points: &[[f64; 3]], cell: &[u32; 4]) -> [f64; 3] {
-    let count = if cell[3] == NONE { 3 } else { 4 };
-    std::array::from_fn(|axis| {
-        cell[..count].iter().map(|&point| points[point as usize][axis]).sum::<f64>() / count as f64
-    })
+    let corners = corners(cell);
+    let share = 1.0 / corners.len() as f64;
+    std::array::from_fn(|axis| corners.iter().map(|&point| points[point as usize][axis]).sum::<f64>() * share)
+}
+
+/// Points of a cell, without the absent one of a triangle.
+pub(super) fn corners(cell: &[u32; 4]) -> &[u32] {
+    if cell[3] == NONE { &cell[..3] } else { cell }
+}
+
+/// The point at a share of the way from `a` to `b`. Coordinates that agree stay exactly equal.
+pub(super) fn between(a: [f64; 3], b: [f64; 3], share: f64) -> [f64; 3] {
+    std::array::from_fn(|axis| a[axis] + share * (b[axis] - a[axis]))
 }

@@ -153,6 +153,27 @@ fn largest_size(request: &MeshRequest<'_>, active: &[usize]) -> Result<f64, Mesh
     Ok(largest.min(longest.fold(0.0, f64::max) * 2.0))
 }
 
+/// Pieces of an interval that should end up as at least `wanted` cells.
+///
+/// The tree halves pieces anyway, and leaves those large that nobody needs small (excluded regions), so pieces
+/// are as many halvings larger than the wanted cells as costs no more than a few percent of rounding up.
+fn pieces(wanted: f64) -> f64 {
+    const WASTE: f64 = 1.06;
+    let mut pieces = wanted.ceil().max(1.0);
+    let most = pieces * WASTE;
+    let mut halvings = 1.0;
+    while pieces > 1.0 {
+        halvings *= 2.0;
+        let fewer = (wanted / halvings).ceil();
+        if fewer * halvings <= most {
+            pieces = fewer;
+        } else if halvings > most {
+            break;
+        }
+    }
+    pieces
+}
+
 fn build_axis(
     request: &MeshRequest<'_>,
     axis: usize,
@@ -176,12 +197,14 @@ fn build_axis(
     let mut feature = vec![true];
     let mut start = low;
     for plane in planes {
-        let count = ((plane - start) / side * (1.0 - 1e-9)).ceil().max(1.0);
+        let count = pieces((plane - start) / side * (1.0 - 1e-9));
         if positions.len() as f64 + count > f64::from(1_u32 << (COORDINATE_BITS - 8)) {
             return Err(MeshError::TooManyCells {
-                needed: usize::MAX,
+                needed: ((positions.len() as f64 + count) * 2.0) as usize,
                 limit: request.maximum_cells,
-                hint: format!("axis {axis} needs more lines than can be told apart; use larger cells"),
+                hint: format!(
+                    "these are lines along axis {axis} alone; use larger cells or fewer distinct planes"
+                ),
             });
         }
         for step in 1..count as usize {

@@ -11,6 +11,9 @@ use super::simplex::{cross, dot, subtract};
 /// Cells in a leaf of the tree.
 const LEAF_CELLS: usize = 6;
 
+/// Weight of each corner above which a point is not shared with another cell.
+const INSIDE: f64 = 1e-6;
+
 /// Where a point is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Located {
@@ -138,6 +141,11 @@ impl<'a> Locator<'a> {
                 if distance > limit_squared {
                     continue;
                 }
+                // Well inside one cell, a point is in no other.
+                if distance == 0.0 && weights[..=self.mesh.dimension()].iter().all(|&weight| weight > INSIDE)
+                {
+                    return Some(Located { cell: cell as usize, weights });
+                }
                 let better = best.is_none_or(|(other, found)| {
                     distance < other || (distance == other && (cell as usize) < found.cell)
                 });
@@ -167,7 +175,7 @@ fn nearest_on_simplex(corners: &[[f64; 3]; 4], places: &[usize], point: [f64; 3]
         return (dot(away, away), weights);
     }
     let local = affine_weights(corners, places, point);
-    if local.iter().all(|&weight| weight >= 0.0) {
+    if local[..places.len()].iter().all(|&weight| weight >= 0.0) {
         let mut nearest = [0.0; 3];
         for (&place, &weight) in places.iter().zip(&local) {
             weights[place] = weight;
@@ -182,13 +190,12 @@ fn nearest_on_simplex(corners: &[[f64; 3]; 4], places: &[usize], point: [f64; 3]
     }
     let mut best = (f64::INFINITY, weights);
     for skipped in (0..places.len()).filter(|&skipped| local[skipped] < 0.0 || local[skipped].is_nan()) {
-        let others: Vec<usize> = places
-            .iter()
-            .enumerate()
-            .filter(|&(number, _)| number != skipped)
-            .map(|(_, &place)| place)
-            .collect();
-        let candidate = nearest_on_simplex(corners, &others, point);
+        let mut others = [0; 4];
+        let kept = places.iter().enumerate().filter(|&(number, _)| number != skipped);
+        for (other, (_, &place)) in others.iter_mut().zip(kept) {
+            *other = place;
+        }
+        let candidate = nearest_on_simplex(corners, &others[..places.len() - 1], point);
         if candidate.0 < best.0 {
             best = candidate;
         }
@@ -197,7 +204,7 @@ fn nearest_on_simplex(corners: &[[f64; 3]; 4], places: &[usize], point: [f64; 3]
 }
 
 /// Weights that give the orthogonal projection of a point on the plane of a simplex.
-fn affine_weights(corners: &[[f64; 3]; 4], places: &[usize], point: [f64; 3]) -> Vec<f64> {
+fn affine_weights(corners: &[[f64; 3]; 4], places: &[usize], point: [f64; 3]) -> [f64; 4] {
     let origin = corners[places[0]];
     let away = subtract(point, origin);
     let edge = |number: usize| subtract(corners[places[number]], origin);
@@ -205,7 +212,7 @@ fn affine_weights(corners: &[[f64; 3]; 4], places: &[usize], point: [f64; 3]) ->
         2 => {
             let along = edge(1);
             let share = dot(away, along) / dot(along, along);
-            vec![1.0 - share, share]
+            [1.0 - share, share, 0.0, 0.0]
         }
         3 => {
             let (first, second) = (edge(1), edge(2));
@@ -213,7 +220,7 @@ fn affine_weights(corners: &[[f64; 3]; 4], places: &[usize], point: [f64; 3]) ->
             let scale = dot(normal, normal);
             let b = dot(cross(away, second), normal) / scale;
             let c = dot(cross(first, away), normal) / scale;
-            vec![1.0 - b - c, b, c]
+            [1.0 - b - c, b, c, 0.0]
         }
         _ => {
             let (first, second, third) = (edge(1), edge(2), edge(3));
@@ -221,7 +228,7 @@ fn affine_weights(corners: &[[f64; 3]; 4], places: &[usize], point: [f64; 3]) ->
             let b = dot(cross(away, second), third) / volume;
             let c = dot(cross(first, away), third) / volume;
             let d = dot(cross(first, second), away) / volume;
-            vec![1.0 - b - c - d, b, c, d]
+            [1.0 - b - c - d, b, c, d]
         }
     }
 }

@@ -26,12 +26,15 @@
 //!
 //! The result depends on the request alone, not on the number of threads. Lengths are micrometres.
 
+mod crossing;
 mod facets;
 mod fill;
 mod interface;
 mod lines;
 mod locator;
 mod simplex;
+mod snap;
+mod split;
 mod tree;
 
 pub use facets::{Beyond, Facet, Facets};

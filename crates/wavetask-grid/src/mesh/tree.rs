@@ -362,27 +362,39 @@ impl Face {
 
 /// The refusal, with an estimate of the cells needed from the size field.
 fn too_many(request: &MeshRequest<'_>, lines: &Lines, roots: &[Leaf]) -> MeshError {
-    const SAMPLES: usize = 4;
+    const SAMPLES: f64 = 100_000.0;
     let dimension = lines.active.len() as u32;
+    let along = (SAMPLES / roots.len() as f64).powf(1.0 / f64::from(dimension)).clamp(2.0, 1000.0) as usize;
     let wanted = |root: &Leaf| -> f64 {
         let (low, high) = root.bounds(lines);
-        let share: f64 = lines.active.iter().map(|&axis| (high[axis] - low[axis]) / SAMPLES as f64).product();
-        (0..SAMPLES.pow(dimension))
+        let share: f64 = lines.active.iter().map(|&axis| (high[axis] - low[axis]) / along as f64).product();
+        (0..along.pow(dimension))
             .map(|sample| {
                 let mut rest = sample;
                 let mut point = low;
                 for &axis in &lines.active {
-                    point[axis] +=
-                        ((rest % SAMPLES) as f64 + 0.5) / SAMPLES as f64 * (high[axis] - low[axis]);
-                    rest /= SAMPLES;
+                    point[axis] += ((rest % along) as f64 + 0.5) / along as f64 * (high[axis] - low[axis]);
+                    rest /= along;
                 }
                 let region = request.scene.region(point);
                 if region == VOID || (request.excluded)(region) {
                     return 0.0;
                 }
-                let side = request.size.at(point) / f64::from(dimension).sqrt();
-                // Halving one side at a time leaves boxes of 0.5 to 1 times the wanted volume.
-                1.4 * share / side.powi(dimension as i32)
+                // A box as long as the size here sees its smallest value over that length.
+                let size = request.size.at(point);
+                let smallest = lines.active.iter().flat_map(|&axis| [(axis, -0.4), (axis, 0.4)]).fold(
+                    size,
+                    |smallest, (axis, reach)| {
+                        let mut near = point;
+                        near[axis] += reach * size;
+                        smallest.min(request.size.at(near))
+                    },
+                );
+                let side = smallest / f64::from(dimension).sqrt();
+                // Halving one side at a time leaves boxes of 0.5 to 1 times the wanted volume, and where sizes
+                // change, many boxes are filled with cones: about twice as many cells.
+                let surplus = if smallest < 0.98 * size { 2.5 } else { 1.3 };
+                surplus * share / side.powi(dimension as i32)
             })
             .sum()
     };

@@ -1,5 +1,7 @@
 //! Scenes made of closures, and the checks that every mesh must pass.
 
+#![allow(dead_code, reason = "each test file uses some of it")]
+
 use wavetask_grid::mesh::{Beyond, CellSize, MeshError, MeshRequest, NONE, Scene, SimplexMesh, generate};
 
 pub(crate) type Region = Box<dyn Fn([f64; 3]) -> u32 + Sync>;
@@ -102,4 +104,41 @@ pub(crate) fn conforming(mesh: &SimplexMesh) {
             assert!(facet.corners().iter().all(|&point| mesh.points[point as usize][axis as usize] == bound));
         }
     }
+}
+
+/// Volume of the cells' parts that random interior points say belong to another region.
+pub(crate) fn misfit(case: &Case, mesh: &SimplexMesh) -> f64 {
+    const SAMPLES: u32 = 4;
+    let corners = mesh.dimension() + 1;
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let mut misfit = 0.0;
+    for cell in 0..mesh.cell_count() {
+        for _ in 0..SAMPLES {
+            let weights: Vec<f64> = (0..corners).map(|_| -random().max(1e-12).ln()).collect();
+            let sum: f64 = weights.iter().sum();
+            let mut point = [0.0; 3];
+            for (&corner, weight) in mesh.cell(cell).iter().zip(weights) {
+                for (value, position) in point.iter_mut().zip(mesh.points[corner as usize]) {
+                    *value += weight / sum * position;
+                }
+            }
+            if let Some((axis, position)) = mesh.normal {
+                point[axis] = position;
+            }
+            if (case.region)(point) != mesh.regions[cell] {
+                misfit += mesh.cell_measure(cell) / f64::from(SAMPLES);
+            }
+        }
+    }
+    misfit
+}
+
+pub(crate) fn distance(a: [f64; 3], b: [f64; 3]) -> f64 {
+    (0..3).map(|axis| (a[axis] - b[axis]).powi(2)).sum::<f64>().sqrt()
 }
