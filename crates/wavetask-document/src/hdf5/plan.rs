@@ -96,9 +96,7 @@ impl FilePlan {
         let entries = json::list_length(&document.json, "data", Limits::default().json_depth)?.unwrap_or(0);
         let names: Vec<String> = (0..entries).map(|index| index.to_string()).collect();
         let parts = split(&document.json, part_bytes.max(4));
-        let part_names: Vec<String> = (0..parts.len())
-            .map(|index| if index == 0 { "JSON_STRING".to_owned() } else { format!("JSON_STRING_{index}") })
-            .collect();
+        let part_names: Vec<String> = (0..parts.len()).map(super::json_dataset_name).collect();
 
         let mut root = BTreeMap::new();
         if !names.is_empty() {
@@ -108,10 +106,12 @@ impl FilePlan {
         for (path, array) in &document.arrays {
             insert(&mut root, path, array)?;
         }
+        // The client counts every name of the root that contains this as a part of the JSON.
+        if let Some(name) = root.keys().find(|name| name.contains(super::JSON_DATASET)) {
+            return Err(DocumentError::malformed("an array where the JSON belongs", *name));
+        }
         for (name, part) in part_names.iter().zip(parts) {
-            if root.insert(name, Node::Json(part)).is_some() {
-                return Err(DocumentError::malformed("an array where the JSON belongs", name));
-            }
+            root.insert(name, Node::Json(part));
         }
 
         let mut metadata = vec![0; encode::SUPERBLOCK_BYTES];
