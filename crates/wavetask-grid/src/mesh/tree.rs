@@ -167,15 +167,17 @@ impl Growth<'_, '_> {
         }
         let mut leaves = Vec::new();
         let mut open = vec![upper, lower];
+        let mut splits = 0_u32;
         while let Some(leaf) = open.pop() {
             match self.wants_split(&leaf) {
                 Some(axis) => {
                     let [lower, upper] = leaf.halves(self.lines, axis);
                     open.extend([upper, lower]);
-                    let count = self.leaves.fetch_add(1, Ordering::Relaxed);
-                    if count.is_multiple_of(4096) && !(self.request.keep_going)() {
+                    self.leaves.fetch_add(1, Ordering::Relaxed);
+                    if splits.is_multiple_of(1024) && !(self.request.keep_going)() {
                         self.cancelled.store(true, Ordering::Relaxed);
                     }
+                    splits += 1;
                 }
                 None => leaves.push(leaf),
             }
