@@ -74,18 +74,26 @@ pub(super) fn shifted(vertices: &[Point2], rates: &[Point2], shift: f64) -> Vec<
     vertices.iter().zip(rates).map(|(&vertex, &rate)| along(vertex, shift, rate)).collect()
 }
 
+/// The length of each edge, and by how much it grows per unit of outward shift.
+fn growth<'a>(vertices: &'a [Point2], rates: &'a [Point2]) -> impl Iterator<Item = (f64, f64)> + 'a {
+    edges(vertices).zip(edges(rates)).map(|((a, b), (rate_a, rate_b))| {
+        let edge = subtract(b, a);
+        let length = norm(edge);
+        (length, dot(subtract(rate_b, rate_a), edge) / length)
+    })
+}
+
 /// The shift, of the sign of `shift` and no greater, at which the first edge has shrunk to nothing.
 pub(super) fn first_collapse(vertices: &[Point2], rates: &[Point2], shift: f64) -> Option<f64> {
-    let count = vertices.len();
-    (0..count)
-        .filter_map(|index| {
-            let next = (index + 1) % count;
-            let edge = subtract(vertices[next], vertices[index]);
-            let length = norm(edge);
-            let growth = dot(subtract(rates[next], rates[index]), edge) / length;
-            (length + growth * shift < 0.0).then(|| -length / growth)
-        })
+    growth(vertices, rates)
+        .filter(|(length, growth)| length + growth * shift < 0.0)
+        .map(|(length, growth)| -length / growth)
         .min_by(|one, other| one.abs().total_cmp(&other.abs()))
+}
+
+/// Whether a shift has reversed every edge: the polygon is turned inside out.
+pub(super) fn all_collapsed(vertices: &[Point2], rates: &[Point2], shift: f64) -> bool {
+    growth(vertices, rates).all(|(length, growth)| length + growth * shift < 0.0)
 }
 
 /// Whether edges that are no neighbours cross.

@@ -7,7 +7,8 @@ use super::error::GeometryError;
 use super::facets::Facets;
 use super::feature::Features;
 use super::outline::{
-    Crossing, Outline, edges, first_collapse, rates, self_crossing, shifted, signed_area, without_duplicates,
+    Crossing, Outline, all_collapsed, edges, first_collapse, rates, self_crossing, shifted, signed_area,
+    without_duplicates,
 };
 use super::read::{Fields, finite, join, list, number, numbers};
 use super::round::{LARGE_LENGTH, ReferencePlane, sidewall_tangent, transverse};
@@ -105,9 +106,7 @@ impl PolySlab {
             client_bounds(&given, &vertices, &extremes, dilation + heights[0].max(heights[1]));
         let mut path = fields.path_of("dilation");
         if dilation != 0.0 {
-            let rates = rates(&vertices);
-            check_shift(&vertices, &rates, dilation, 0.0, &path)?;
-            vertices = shifted(&vertices, &rates, dilation);
+            vertices = dilated(&vertices, dilation, tangent != 0.0, &path)?;
         }
         if !has_arcs {
             lengths.edges.extend(edges(&vertices));
@@ -118,7 +117,7 @@ impl PolySlab {
             path = fields.path_of("sidewall_angle");
             let rates = rates(&vertices);
             for shift in heights.into_iter().filter(|&shift| shift != 0.0) {
-                check_shift(&vertices, &rates, shift, POLYGON_TOLERANCE, &path)?;
+                check_walls(&vertices, &rates, shift, &path)?;
             }
             slanted = Some(Box::new(Slanted::new(axis, ends, heights, &vertices, &rates)));
             outline_rates = Some(rates);
@@ -361,44 +360,61 @@ fn client_bounds(given: &[Point2], vertices: &[Point2], extremes: &[Point2], out
     bounds
 }
 
-/// Refuses a shift under which the polygon would lose edges, split, or grow holes.
+/// The polygon with its edges moved outwards by `dilation`, refused if it is no simple polygon any more.
 ///
-/// What happens within `slack` micrometres of the full shift is let pass: a slab may end in a point.
-fn check_shift(
+/// An edge may vanish and reappear reversed where a concave corner closes: the client takes the polygon
+/// as it then is, so only the result is judged. With slanted walls the reversed edge would move the
+/// wrong way, and the slab is refused.
+fn dilated(
     vertices: &[Point2],
-    rates: &[Point2],
-    shift: f64,
-    slack: f64,
+    dilation: f64,
+    is_slanted: bool,
     path: &str,
-) -> Result<(), GeometryError> {
-    let shift = shift.signum() * (shift.abs() - slack).max(0.0);
+) -> Result<Vec<Point2>, GeometryError> {
+    let rates = rates(vertices);
+    let result = shifted(vertices, &rates, dilation);
+    if let Some(collapse) = first_collapse(vertices, &rates, dilation) {
+        if signed_area(&result) < LEAST_AREA || all_collapsed(vertices, &rates, dilation) {
+            return Err(GeometryError::unsupported(path, "an erosion that leaves nothing of the polygon"));
+        }
+        if is_slanted {
+            return Err(GeometryError::unsupported(
+                path,
+                format!(
+                    "a slanted slab whose polygon intersects itself when dilated by more than {collapse:.6} um"
+                ),
+            ));
+        }
+    }
+    refuse_crossing(&result, path, "by the dilation")?;
+    Ok(result)
+}
+
+/// Refuses walls that run into each other: where the polygon would lose edges, split, or grow holes.
+///
+/// What happens within the polygon tolerance of the end is let pass: a slab may end in a point.
+fn check_walls(vertices: &[Point2], rates: &[Point2], shift: f64, path: &str) -> Result<(), GeometryError> {
+    let shift = shift.signum() * (shift.abs() - POLYGON_TOLERANCE).max(0.0);
     if let Some(collapse) = first_collapse(vertices, rates, shift) {
         return Err(GeometryError::unsupported(
             path,
             format!(
-                "a polygon that intersects itself when its edges move by {:.6} um (it needs {:.6} um)",
+                "a slanted slab that intersects itself where its edges have moved by {:.6} um, of {:.6} um,",
                 collapse.abs(),
                 shift.abs()
             ),
         ));
     }
-    for fraction in SAMPLES {
-        match self_crossing(&shifted(vertices, rates, fraction * shift)) {
-            Crossing::None => {}
-            Crossing::Found => {
-                return Err(GeometryError::unsupported(
-                    path,
-                    "a polygon that splits or closes a hole when its edges move by the dilation or along \
-                     slanted walls",
-                ));
-            }
-            Crossing::Unknown => {
-                return Err(GeometryError::unsupported(
-                    path,
-                    "a dilated or slanted polygon with so many overlapping edges",
-                ));
-            }
-        }
-    }
-    Ok(())
+    SAMPLES.into_iter().try_for_each(|fraction| {
+        refuse_crossing(&shifted(vertices, rates, fraction * shift), path, "along slanted walls")
+    })
+}
+
+fn refuse_crossing(vertices: &[Point2], path: &str, cause: &str) -> Result<(), GeometryError> {
+    let what = match self_crossing(vertices) {
+        Crossing::None => return Ok(()),
+        Crossing::Found => "a polygon that intersects itself when its edges move",
+        Crossing::Unknown => "a polygon of so many overlapping edges whose edges move",
+    };
+    Err(GeometryError::unsupported(path, format!("{what} {cause}")))
 }

@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
             Some(value) => Transform::from_json(value, &fields.path_of("transform"))?,
             None => Transform::identity(),
         };
-        Ok(Transformed { geometry, transform })
+        Ok(Transformed::new(geometry, transform))
     }
 
     /// An array is a group of copies: each turned by its transform, then moved by its offset.
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
                 if let Some((path, values)) = &offsets {
                     transform = transform.then_shifted(numbers(&values[index], &join(path, index), finite)?);
                 }
-                let copy = Transformed { geometry: Arc::clone(&geometry), transform };
+                let copy = Transformed::new(Arc::clone(&geometry), transform);
                 Ok(Geometry::of(Shape::Transformed(Box::new(copy))))
             })
             .collect::<Result<_, _>>()?;

@@ -67,6 +67,16 @@ impl Transform {
         Self { offset, inverse_offset, ..self.clone() }
     }
 
+    /// This map after another one.
+    ///
+    /// `None` if rounding leaves the product of two invertible matrices without an inverse.
+    pub(super) fn after(&self, first: &Self) -> Option<Self> {
+        let linear = self.linear.map(|row| {
+            std::array::from_fn(|column| (0..3).map(|inner| row[inner] * first.linear[inner][column]).sum())
+        });
+        Self::new(linear, self.to_space(first.offset))
+    }
+
     pub(super) fn identity() -> Self {
         let linear = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
         Self { linear, offset: [0.0; 3], inverse: linear, inverse_offset: [0.0; 3], stretches: [1.0; 2] }
