@@ -14,15 +14,15 @@ use wavetask_document::{
 
 #[test]
 fn newest_client() {
-    run("WAVETASK_TEST_PYTHON", true);
+    run("WAVETASK_TEST_PYTHON");
 }
 
 #[test]
 fn older_client() {
-    run("WAVETASK_TEST_PYTHON_OLD", false);
+    run("WAVETASK_TEST_PYTHON_OLD");
 }
 
-fn run(variable: &str, newest: bool) {
+fn run(variable: &str) {
     let Some(python) = std::env::var_os(variable) else {
         eprintln!("skipped: {variable} is not set");
         return;
@@ -42,11 +42,11 @@ fn run(variable: &str, newest: bool) {
         println!("{out}");
     };
     oracle("make");
-    translate(folder.path(), newest);
+    translate(folder.path());
     oracle("check");
 }
 
-fn translate(folder: &Path, newest: bool) {
+fn translate(folder: &Path) {
     // Small enough that arrays have several blocks and metadata several pages.
     let limits = Limits { block_bytes: 64, ..Limits::default() };
     let out = folder.join("out");
@@ -83,26 +83,24 @@ fn translate(folder: &Path, newest: bool) {
     let heat = document("td_heat.hdf5", &mut blocks);
     let result = heat_result(&heat, &mut blocks);
     write(&result, &blocks, &out.join("heat_result.hdf5"));
-    if newest {
-        let mesher = document("td_mesher.hdf5", &mut blocks);
-        let simulation = mesher.subdocument("simulation").unwrap().unwrap();
-        assert_eq!(simulation.digest().unwrap(), heat.digest().unwrap());
-        let arrays = DocumentArrays { document: &simulation, blocks: &blocks, array_bytes: 1 << 20 };
-        let x = arrays.load("structures/1/medium/permittivity/x").unwrap().unwrap();
-        assert_eq!(x.to_floats().unwrap(), [0.0, 0.5, 1.0]);
-        write(&simulation, &blocks, &out.join("mesher_simulation.hdf5"));
-        let mut builder = ResultBuilder::new("VolumeMesherData", &mut blocks);
-        builder.embed("simulation", &simulation).unwrap();
-        builder
-            .member("monitors", &[(); 0])
-            .unwrap()
-            .member("data", &[(); 0])
-            .unwrap()
-            .member("log", "")
-            .unwrap();
-        let data = builder.finish().unwrap();
-        write(&data, &blocks, &out.join("mesher_data.hdf5"));
-    }
+    let mesher = document("td_mesher.hdf5", &mut blocks);
+    let simulation = mesher.subdocument("simulation").unwrap().unwrap();
+    assert_eq!(simulation.digest().unwrap(), heat.digest().unwrap());
+    let arrays = DocumentArrays { document: &simulation, blocks: &blocks, array_bytes: 1 << 20 };
+    let x = arrays.load("structures/1/medium/permittivity/x").unwrap().unwrap();
+    assert_eq!(x.to_floats().unwrap(), [0.0, 0.5, 1.0]);
+    write(&simulation, &blocks, &out.join("mesher_simulation.hdf5"));
+    let mut builder = ResultBuilder::new("VolumeMesherData", &mut blocks);
+    builder.embed("simulation", &simulation).unwrap();
+    builder
+        .member("monitors", &[(); 0])
+        .unwrap()
+        .member("data", &[(); 0])
+        .unwrap()
+        .member("log", "")
+        .unwrap();
+    let data = builder.finish().unwrap();
+    write(&data, &blocks, &out.join("mesher_data.hdf5"));
 }
 
 /// What a heat solver makes: one monitor on a grid, one on triangles, one without data.
