@@ -45,7 +45,6 @@ mod conjugate_gradient;
 mod dense;
 mod error;
 mod matrix;
-mod memory;
 mod multigrid;
 mod vector;
 
@@ -55,5 +54,4 @@ pub use conjugate_gradient::{
 };
 pub use error::LinearError;
 pub use matrix::CsrMatrix;
-pub use memory::{MemoryEstimate, estimate_memory};
 pub use multigrid::{Multigrid, MultigridOptions, MultigridWorkspace};

@@ -1,0 +1,181 @@
+//! The commands' side of the native API: requests with a key, answers or failures in words.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use wavetask_protocol::native::{
+    ApiError, CreatedKey, EventPage, EventQuery, KeyList, LogPart, LogQuery, NewKey, ServerStatus,
+    TaskFilter, TaskList, TaskSummary,
+};
+use wavetask_protocol::{KeyId, TaskId};
+
+use crate::failure::{Exit, Failure, chain};
+use crate::locate::Connection;
+
+/// A server and the key to talk to it.
+#[derive(Debug)]
+pub(crate) struct Api {
+    http: reqwest::Client,
+    connection: Connection,
+}
+
+/// How much longer than the time that the server may hold an answer a command waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Api {
+    /// Ready to talk; nothing is sent yet.
+    pub(crate) fn new(connection: Connection) -> Result<Self, Failure> {
+        // Proxies are for the world outside: a loopback server is never behind one.
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .connect_timeout(Duration::from_secs(10))
+            .user_agent(concat!("wavetask/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
+        Ok(Self { http, connection })
+    }
+
+    /// Whom it talks to.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// `GET /api/v1/status`.
+    pub(crate) async fn status(&self) -> Result<ServerStatus, Failure> {
+        self.call(Method::GET, "status", &(), None::<&()>, Duration::ZERO).await
+    }
+
+    /// `GET /api/v1/tasks`.
+    pub(crate) async fn tasks(&self, filter: &TaskFilter) -> Result<TaskList, Failure> {
+        self.call(Method::GET, "tasks", filter, None::<&()>, Duration::ZERO).await
+    }
+
+    /// `GET /api/v1/tasks/{task}`.
+    pub(crate) async fn task(&self, task: &TaskId) -> Result<TaskSummary, Failure> {
+        self.call(Method::GET, &format!("tasks/{task}"), &(), None::<&()>, Duration::ZERO).await
+    }
+
+    /// `GET /api/v1/tasks/{task}/log`.
+    pub(crate) async fn log(&self, task: &TaskId, query: &LogQuery) -> Result<LogPart, Failure> {
+        let held = Duration::from_millis(query.wait_milliseconds);
+        self.call(Method::GET, &format!("tasks/{task}/log"), query, None::<&()>, held).await
+    }
+
+    /// `POST /api/v1/tasks/{task}/cancel`.
+    pub(crate) async fn cancel(&self, task: &TaskId) -> Result<TaskSummary, Failure> {
+        self.call(Method::POST, &format!("tasks/{task}/cancel"), &(), None::<&()>, Duration::ZERO).await
+    }
+
+    /// `DELETE /api/v1/tasks/{task}`.
+    pub(crate) async fn delete(&self, task: &TaskId) -> Result<(), Failure> {
+        let answer: serde_json::Value =
+            self.call(Method::DELETE, &format!("tasks/{task}"), &(), None::<&()>, Duration::ZERO).await?;
+        drop(answer);
+        Ok(())
+    }
+
+    /// `GET /api/v1/events`.
+    pub(crate) async fn events(&self, query: &EventQuery) -> Result<EventPage, Failure> {
+        let held = Duration::from_millis(query.wait_milliseconds);
+        self.call(Method::GET, "events", query, None::<&()>, held).await
+    }
+
+    /// `GET /api/v1/keys`.
+    pub(crate) async fn keys(&self) -> Result<KeyList, Failure> {
+        self.call(Method::GET, "keys", &(), None::<&()>, Duration::ZERO).await
+    }
+
+    /// `POST /api/v1/keys`.
+    pub(crate) async fn add_key(&self, name: &str) -> Result<CreatedKey, Failure> {
+        let body = NewKey { name: name.to_owned() };
+        self.call(Method::POST, "keys", &(), Some(&body), Duration::ZERO).await
+    }
+
+    /// `DELETE /api/v1/keys/{key}`.
+    pub(crate) async fn revoke_key(&self, key: &KeyId) -> Result<(), Failure> {
+        let answer: serde_json::Value =
+            self.call(Method::DELETE, &format!("keys/{key}"), &(), None::<&()>, Duration::ZERO).await?;
+        drop(answer);
+        Ok(())
+    }
+
+    async fn call<Query: Serialize, Body: Serialize, Answer: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: &Query,
+        body: Option<&Body>,
+        held: Duration,
+    ) -> Result<Answer, Failure> {
+        let url = format!("{}/api/v1/{path}", self.connection.url);
+        let mut request = self
+            .http
+            .request(method, url)
+            .query(query)
+            .bearer_auth(&self.connection.key)
+            .timeout(PATIENCE + held);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(|error| self.unreachable(&error))?;
+        if status == StatusCode::OK {
+            return serde_json::from_slice(&bytes).map_err(|error| {
+                Failure::new(
+                    Exit::Failed,
+                    format!("the answer of {} is not understood: {error}", self.connection.url),
+                )
+                .hint("use the same version of wavetask for the server and for its commands")
+            });
+        }
+        Err(refused(status, serde_json::from_slice(&bytes).ok()))
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> Failure {
+        let what = if error.is_timeout() { "does not answer" } else { "cannot be reached" };
+        let failure = Failure::new(
+            Exit::Unreachable,
+            format!("the server at {} {what}: {}", self.connection.url, root_cause(error)),
+        );
+        match &self.connection.data_folder {
+            Some(folder) => failure.hint(format!(
+                "start it with `wavetask serve --data {}`, or see what `wavetask doctor` says",
+                folder.display()
+            )),
+            None => failure.hint("check WAVETASK_URL, or see what `wavetask doctor` says"),
+        }
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+/// What an answer other than 200 means for the user.
+fn refused(status: StatusCode, body: Option<ApiError>) -> Failure {
+    let exit = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::Denied,
+        StatusCode::NOT_FOUND => Exit::NotFound,
+        _ => Exit::Failed,
+    };
+    let what = match &body {
+        Some(error) => error.message.clone(),
+        None if status == StatusCode::UNAUTHORIZED => "the server does not know this key".to_owned(),
+        None => format!("the server answered {status}"),
+    };
+    let failure = Failure::new(exit, what);
+    match body.and_then(|error| error.hint) {
+        Some(hint) => failure.hint(hint),
+        None if status == StatusCode::UNAUTHORIZED => {
+            failure.hint("check WAVETASK_KEY, or the file `key` in the data folder")
+        }
+        None => failure,
+    }
+}

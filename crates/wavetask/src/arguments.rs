@@ -1,0 +1,309 @@
+//! The command line's grammar. Every help text is written for someone who reads only it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs tidy3d simulations on this machine: a task server, its workers and the commands to look after them.
+///
+/// Start with `wavetask serve`; then, in the shell that runs Python, `eval "$(wavetask env)"`.
+#[derive(Debug, Parser)]
+#[command(name = "wavetask", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Commands find the server by --data, else by WAVETASK_URL (with WAVETASK_KEY), else by WAVETASK_DATA, else
+by the data folder in $XDG_DATA_HOME/wavetask (~/.local/share/wavetask).
+
+Exit codes: 0 done; 1 it failed, or a watched task or a check did; 2 wrong usage; 3 the server cannot be
+reached; 4 the key is not accepted or may not do this; 5 no such task or key, or several begin so;
+6 the server cannot start (address or data folder in use, permissions).
+
+NO_COLOR turns colours off. WAVETASK_LOG sets what serve and worker write to standard error
+(error, warn, info, debug).";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the server and, unless told otherwise, a worker on this machine.
+    Serve(ServeArguments),
+    /// Run tasks for a server; `serve` starts one by itself.
+    Worker(WorkerArguments),
+    /// Print the settings that point the tidy3d client at the server: eval "$(wavetask env)".
+    Env(EnvArguments),
+    /// List tasks, newest first.
+    Ls(ListArguments),
+    /// Show how tasks go until all of them have ended; exit code 0 if all succeeded.
+    Watch(WatchArguments),
+    /// Print a task's log.
+    Logs(LogsArguments),
+    /// Stop tasks.
+    Cancel(TasksArguments),
+    /// Delete tasks and their results.
+    Rm(TasksArguments),
+    /// Make, list and revoke keys; a key sees only its own tasks.
+    Key(KeyArguments),
+    /// Check the server, the worker, this machine and the client's settings, and say what to do.
+    Doctor(DoctorArguments),
+    /// Solve one task (what a worker starts, one process per task).
+    #[command(hide = true)]
+    Solve(SolveArguments),
+}
+
+/// Where the data folder is.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct DataArguments {
+    /// Data folder of the server [default: $WAVETASK_DATA, else the user's data directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// Address to listen on; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8600")]
+    pub(crate) listen: SocketAddr,
+    /// Let callback addresses lie on this machine or in a private network.
+    #[arg(long)]
+    pub(crate) allow_private_callbacks: bool,
+    /// Processor cores that solvers may use [default: all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) cores: Option<u32>,
+    /// Memory that solvers may use, such as 12GiB [default: four fifths of the machine's].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+    /// Start no worker: run `wavetask worker` yourself.
+    #[arg(long)]
+    pub(crate) no_worker: bool,
+    /// Seconds that a worker may stay silent before its tasks are run again elsewhere.
+    #[arg(long, value_name = "SECONDS", hide = true, value_parser = parse_seconds)]
+    pub(crate) lease_seconds: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WorkerArguments {
+    /// Address of the server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8600")]
+    pub(crate) url: String,
+    /// File with the key for workers: `worker.key` in the server's data folder.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) worker_key_file: PathBuf,
+    /// Folder for files of running tasks; emptied at the start [default: a new temporary folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) work: Option<PathBuf>,
+    /// Processor cores to use [default: all].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) cores: Option<u32>,
+    /// Memory to use, such as 12GiB [default: four fifths of the machine's].
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SolveArguments {
+    /// Task kind.
+    #[arg(long)]
+    pub(crate) kind: String,
+    /// The simulation, an HDF5 file.
+    #[arg(long)]
+    pub(crate) input: PathBuf,
+    /// Where to put the result.
+    #[arg(long)]
+    pub(crate) output: PathBuf,
+    /// Threads to use.
+    #[arg(long)]
+    pub(crate) threads: usize,
+    /// Memory to use at most, in bytes.
+    #[arg(long)]
+    pub(crate) memory: u64,
+}
+
+/// Which shell the settings are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// bash, zsh, dash and every other POSIX shell.
+    Bash,
+    /// fish: wavetask env --shell fish | source
+    Fish,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnvArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// The shell that reads it.
+    #[arg(long, value_enum, default_value = "bash", conflicts_with = "json")]
+    pub(crate) shell: Shell,
+    /// One JSON object of names and values instead.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also switch off the client's own result cache. That cache does not know which server a result
+    /// came from: with it on, a simulation solved elsewhere before is not sent here at all.
+    #[arg(long)]
+    pub(crate) no_client_cache: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// Only tasks in this state: draft, validated, queued, running, publishing, success, diverged,
+    /// error, aborting, aborted.
+    #[arg(long, value_parser = parse_state)]
+    pub(crate) state: Option<wavetask_protocol::TaskState>,
+    /// Only tasks in this folder.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) folder: Option<String>,
+    /// At most so many.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+    /// JSON instead of a table.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// Ids, or beginnings of ids that fit one task only; without any, all tasks that have not ended.
+    #[arg(value_name = "ID")]
+    pub(crate) tasks: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// Id, or the beginning of one.
+    #[arg(value_name = "ID")]
+    pub(crate) task: String,
+    /// Go on until the task has ended.
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TasksArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// Ids, or beginnings of ids that fit one task only.
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) tasks: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArguments {
+    #[command(subcommand)]
+    pub(crate) action: KeyAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyAction {
+    /// Make a key and print it; it is not shown again.
+    Add {
+        #[command(flatten)]
+        data: DataArguments,
+        /// What to call it.
+        name: String,
+        /// JSON instead of the bare key.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List keys.
+    Ls {
+        #[command(flatten)]
+        data: DataArguments,
+        /// JSON instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a key; its tasks stay.
+    Revoke {
+        #[command(flatten)]
+        data: DataArguments,
+        /// Id, the beginning of one, or the name.
+        key: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// JSON instead of lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn parse_state(text: &str) -> Result<wavetask_protocol::TaskState, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_ascii_lowercase()))
+        .map_err(|_| "it is not one of the states that `wavetask ls --help` lists".to_owned())
+}
+
+fn parse_seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.1..=86400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("it must be a number from 0.1 to 86400".to_owned()),
+    }
+}
+
+/// Bytes from text such as `12GiB`, `800 MB` or `1073741824`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "kb" => 1000,
+        "m" | "mib" => 1 << 20,
+        "mb" => 1_000_000,
+        "g" | "gib" => 1 << 30,
+        "gb" => 1_000_000_000,
+        "t" | "tib" => 1 << 40,
+        "tb" => 1_000_000_000_000,
+        _ => return Err("its unit must be one of B, kB, KiB, MB, MiB, GB, GiB, TB, TiB".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| "it must be a size such as 12GiB".to_owned())?;
+    #[expect(clippy::cast_precision_loss, reason = "a unit has few significant bits")]
+    let bytes = number * factor as f64;
+    if !(1.0..1e18).contains(&bytes) {
+        return Err("it must be a size such as 12GiB".to_owned());
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked right above")]
+    let bytes = bytes as u64;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read_with_decimal_and_binary_units() {
+        assert_eq!(parse_size("1073741824"), Ok(1 << 30));
+        assert_eq!(parse_size("1.5GiB"), Ok(3 << 29));
+        assert_eq!(parse_size("800 MB"), Ok(800_000_000));
+        for wrong in ["", "GiB", "-1", "1e3", "12 parsecs", "0", "nan", "1.2.3", "99999999999 TB"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn states_are_read_by_their_api_words() {
+        assert_eq!(parse_state("Running"), Ok(wavetask_protocol::TaskState::Running));
+        assert!(parse_state("runing").is_err());
+    }
+}

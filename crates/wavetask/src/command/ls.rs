@@ -1,0 +1,54 @@
+//! `wavetask ls`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use wavetask_protocol::native::{TaskFilter, TaskSummary};
+
+use crate::arguments::ListArguments;
+use crate::command::connect;
+use crate::failure::Failure;
+use crate::terminal::{Terminal, now_milliseconds, one_line, shortened, span, table};
+
+pub(crate) async fn run(arguments: ListArguments) -> Result<ExitCode, Failure> {
+    let api = connect(arguments.data)?;
+    let filter = TaskFilter {
+        state: arguments.state,
+        folder: arguments.folder,
+        limit: Some(arguments.limit),
+        id_prefix: None,
+    };
+    let list = api.tasks(&filter).await?;
+    let mut output = std::io::stdout().lock();
+    if arguments.json {
+        let text = serde_json::to_string_pretty(&list).map_err(std::io::Error::from)?;
+        writeln!(output, "{text}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let terminal = Terminal::standard_output();
+    let now = now_milliseconds();
+    let heads = ["ID", "STATE", "DONE", "KIND", "AGE", "FOLDER", "NAME"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
+    rows.extend(list.tasks.iter().map(|task| row(terminal, task, now)));
+    table(&mut output, &rows)?;
+    if list.more {
+        writeln!(output, "… and more: use --limit, --state or --folder")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(terminal: Terminal, task: &TaskSummary, now: i64) -> Vec<String> {
+    let done = match &task.progress {
+        Some(progress) => format!("{:.0} %", progress.percent.clamp(0.0, 100.0)),
+        None => "-".to_owned(),
+    };
+    vec![
+        task.task.to_string(),
+        terminal.state(task.state, 0),
+        done,
+        task.kind.to_string(),
+        span(now - task.created_milliseconds),
+        shortened(&one_line(&task.folder_name), 20),
+        shortened(&one_line(&task.name), 48),
+    ]
+}

@@ -1,0 +1,25 @@
+//! `wavetask solve`: the process in which one task is solved.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use wavetask_worker::solve::{Job, run as solve};
+
+use crate::arguments::SolveArguments;
+
+pub(crate) fn run(arguments: SolveArguments) -> ExitCode {
+    let kind = match arguments.kind.parse() {
+        Ok(kind) => kind,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    ExitCode::from(solve(&Job {
+        kind,
+        input: arguments.input,
+        output: arguments.output,
+        threads: arguments.threads,
+        memory_bytes: arguments.memory,
+    }))
+}

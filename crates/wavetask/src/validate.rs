@@ -1,0 +1,82 @@
+//! What the server asks about a simulation, answered by the solvers that this binary has.
+
+use wavetask_document::ArraySource;
+use wavetask_protocol::{Estimate, TaskKind};
+use wavetask_server::{Refusal, Validator};
+use wavetask_worker::support;
+
+/// Asks the heat solver; refuses every other kind by name.
+#[derive(Debug)]
+pub(crate) struct Solvers;
+
+impl Validator for Solvers {
+    fn validate(
+        &self,
+        kind: TaskKind,
+        simulation_json: &str,
+        arrays: &dyn ArraySource,
+    ) -> Result<Estimate, Vec<Refusal>> {
+        if let Some(message) = support::missing(kind) {
+            return Err(vec![whole(message)]);
+        }
+        let simulation: serde_json::Value = serde_json::from_str(simulation_json)
+            .map_err(|error| vec![whole(format!("The JSON of the simulation cannot be read: {error}."))])?;
+        let estimate = if kind == TaskKind::VolumeMesh {
+            let estimate = wavetask_heat::validate_mesher(&simulation, arrays);
+            if support::wants_no_mesh(&simulation) {
+                estimate.map(|_| support::empty_mesh_estimate())
+            } else {
+                estimate.map(convert)
+            }
+        } else {
+            wavetask_heat::validate(&simulation, arrays).map(convert)
+        };
+        estimate.map_err(|refused| {
+            refused
+                .refusals()
+                .iter()
+                .map(|refusal| Refusal { path: refusal.path.clone(), message: refusal.message.clone() })
+                .collect()
+        })
+    }
+}
+
+fn whole(message: String) -> Refusal {
+    Refusal { path: String::new(), message }
+}
+
+fn convert(estimate: wavetask_heat::Estimate) -> Estimate {
+    Estimate {
+        unknowns: estimate.unknowns,
+        memory_bytes: estimate.memory_bytes,
+        cpu_seconds: estimate.cpu_seconds,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use wavetask_document::Array;
+
+    fn validate(kind: TaskKind, json: &str) -> Result<Estimate, Vec<Refusal>> {
+        Solvers.validate(kind, json, &BTreeMap::<String, Array>::new())
+    }
+
+    #[test]
+    fn other_kinds_are_refused_before_their_json_is_read() {
+        let refusals = validate(TaskKind::Fdtd, "not json").unwrap_err();
+        assert_eq!(refusals.len(), 1);
+        assert!(refusals[0].message.contains("FDTD"), "{refusals:?}");
+    }
+
+    #[test]
+    fn broken_and_foreign_json_is_refused_in_words() {
+        for json in ["{", "[]", "null", "{}", r#"{"type":"Simulation"}"#] {
+            for kind in [TaskKind::Heat, TaskKind::HeatCharge, TaskKind::VolumeMesh] {
+                let refusals = validate(kind, json).unwrap_err();
+                assert!(!refusals.is_empty() && refusals.iter().all(|refusal| !refusal.message.is_empty()));
+            }
+        }
+    }
+}
