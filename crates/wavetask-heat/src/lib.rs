@@ -16,12 +16,19 @@
 //! Why not a regular grid: heaters are a hundred nanometres thick in domains of tens of micrometres, and
 //! the client's grid specifications ask for triangles and tetrahedra that fit interfaces exactly.
 
+mod conditions;
+mod contact;
 mod controls;
+mod equations;
 mod error;
 mod estimate;
 pub mod linear;
+mod meshing;
 mod model;
 mod pipeline;
+mod region;
+mod sampling;
+mod sizing;
 mod solution;
 
 pub use controls::{Controls, Progress, Stage};

@@ -260,6 +260,12 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
     /// Of these tokens, those that no staged file and no part uses: leftovers to be removed.
     fn unused_tokens(&self, tokens: &[String]) -> Result<Vec<String>>;
 
+    /// Files in the staging folder that belonged to deleted tasks, at most `limit`: to be removed.
+    fn released_tokens(&self, limit: usize) -> Result<Vec<String>>;
+
+    /// The files of these tokens have been removed.
+    fn forget_released_tokens(&self, tokens: &[String]) -> Result<()>;
+
     // Callbacks
 
     /// Callbacks that should be sent now, at most `limit`.

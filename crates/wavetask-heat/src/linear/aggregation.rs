@@ -77,15 +77,25 @@ pub(super) fn aggregate(
         }
         let (starts, list) = list_members(&merged, merged_count);
         coarse = collapse(&coarse, &merged, &starts, &list);
-        aggregate_of.par_iter_mut().for_each(|group| {
-            if *group != NONE {
-                *group = merged[*group as usize];
-            }
-        });
+        rename(&mut aggregate_of, &merged);
         count = merged_count;
         (member_starts, members) = list_members(&aggregate_of, count);
     }
+    if let Some(merged) = join_leaves(diagonal, &member_starts, &members, &coarse, quality_bound) {
+        let (starts, list) = list_members(&merged, group_count(&merged));
+        coarse = collapse(&coarse, &merged, &starts, &list);
+        rename(&mut aggregate_of, &merged);
+        (member_starts, members) = list_members(&aggregate_of, coarse.unknowns());
+    }
     Some(Aggregation { aggregate_of, member_starts, members, matrix: coarse })
+}
+
+fn rename(aggregate_of: &mut [u32], merged: &[u32]) {
+    aggregate_of.par_iter_mut().for_each(|group| {
+        if *group != NONE {
+            *group = merged[*group as usize];
+        }
+    });
 }
 
 fn group_count(groups: &[u32]) -> usize {
@@ -255,6 +265,53 @@ fn pair_groups(fine: &Fine<'_>, coarse: &CsrMatrix, quality_bound: f64) -> Vec<u
         merged_count += 1;
     }
     merged
+}
+
+/// Lets unknowns that found no partner join an aggregate beside them, whatever its size.
+///
+/// Around a well conducting inclusion the poorly conducting unknowns see little but the inclusion, and
+/// pairing takes up only one of them in each pass. A leaf `l` with the diagonal `d` and the coupling `c` to
+/// an aggregate costs at most `d / |c|` in quality, no matter how many there are: in the star of one rigid
+/// hub `Σ |c_l| (v_l - v_hub)² ≥ Σ d_l (v_l - v_hub)² / max(d_l / |c_l|)`.
+fn join_leaves(
+    diagonal: &[f64],
+    member_starts: &[u32],
+    members: &[u32],
+    coarse: &CsrMatrix,
+    quality_bound: f64,
+) -> Option<Vec<u32>> {
+    let count = coarse.unknowns();
+    let alone = |group: usize| member_starts[group + 1] - member_starts[group] == 1;
+    let target = |group: usize| {
+        let weight = diagonal[members[member_starts[group] as usize] as usize];
+        let (columns, values) = coarse.row(group);
+        let mut best = (-weight / (0.5 * quality_bound), None);
+        for (&column, &value) in columns.iter().zip(values) {
+            if column as usize != group && value < best.0 && !alone(column as usize) {
+                best = (value, Some(column));
+            }
+        }
+        best.1
+    };
+    let targets: Vec<Option<u32>> =
+        (0..count).into_par_iter().map(|group| if alone(group) { target(group) } else { None }).collect();
+    if targets.iter().all(Option::is_none) {
+        return None;
+    }
+    let mut merged = vec![NONE; count];
+    let mut next = 0;
+    for group in 0..count {
+        if targets[group].is_none() {
+            merged[group] = next;
+            next += 1;
+        }
+    }
+    for group in 0..count {
+        if let Some(target) = targets[group] {
+            merged[group] = merged[target as usize];
+        }
+    }
+    Some(merged)
 }
 
 /// `Pᵀ A P` for the piecewise constant `P` of the groups.

@@ -45,6 +45,7 @@ mod conjugate_gradient;
 mod dense;
 mod error;
 mod matrix;
+mod memory;
 mod multigrid;
 mod vector;
 
@@ -54,4 +55,5 @@ pub use conjugate_gradient::{
 };
 pub use error::LinearError;
 pub use matrix::CsrMatrix;
+pub use memory::{MemoryEstimate, estimate_memory};
 pub use multigrid::{Multigrid, MultigridOptions, MultigridWorkspace};

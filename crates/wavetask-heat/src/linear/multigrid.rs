@@ -43,11 +43,17 @@ impl Default for MultigridOptions {
     }
 }
 
-/// Levels at most: a guard, as each level is at least a third smaller than the one above.
-const MAXIMUM_LEVELS: usize = 40;
+/// Levels at most, against hierarchies that hardly shrink.
+const MAXIMUM_LEVELS: usize = 30;
+
+/// A level that keeps no more than this share of the unknowns needs no second try.
+const GOOD_COARSENING: f64 = 0.4;
 
 /// A level that keeps more than this share of the unknowns is not worth having.
-const SLOWEST_COARSENING: f64 = 0.7;
+const SLOWEST_COARSENING: f64 = 0.9;
+
+/// How often the quality bound may be doubled in search of a smaller level.
+const LOOSENINGS: usize = 3;
 
 /// When the first of the two Krylov steps on a coarse level has reduced the residual by this, one is enough.
 const ONE_STEP_IS_ENOUGH: f64 = 0.25;
@@ -74,6 +80,8 @@ struct Level<'a> {
     /// `D'` and its inverse.
     smoothing_diagonal: Vec<f64>,
     block_rows: usize,
+    /// Whether this level may be solved by two Krylov steps for each visit.
+    two_steps: bool,
     coarsening: Option<Coarsening>,
 }
 
@@ -124,6 +132,7 @@ impl<'a> Multigrid<'a> {
             current = Cow::Owned(coarse);
         };
 
+        limit_visits(&mut levels);
         let mut multigrid = Self { levels, coarsest, setup: SetupStatistics::default() };
         multigrid.setup = multigrid.statistics(matrix, begin);
         Ok(multigrid)
@@ -134,7 +143,7 @@ impl<'a> Multigrid<'a> {
         let unknowns: usize = self.levels.iter().map(|level| level.matrix.unknowns()).sum();
         let held: usize = self.levels.iter().map(Level::bytes).sum();
         let workspace = self.levels.iter().enumerate().map(|(depth, level)| {
-            let vectors = if depth == 0 { 1 } else { 6 };
+            let vectors = if depth == 0 { 1 } else { 5 };
             vectors * level.matrix.unknowns() * size_of::<f64>()
         });
         SetupStatistics {
@@ -184,7 +193,7 @@ impl<'a> Multigrid<'a> {
     fn solve_coarse(&self, depth: usize, w: &mut LevelWorkspace, below: &mut [LevelWorkspace]) {
         let level = &self.levels[depth];
         self.cycle(depth, &w.b, &mut w.x, &mut w.scratch, below);
-        if level.coarsening.is_none() && self.coarsest.is_some() {
+        if !level.two_steps || (level.coarsening.is_none() && self.coarsest.is_some()) {
             return;
         }
         level.matrix.multiply(&w.x, &mut w.image);
@@ -221,18 +230,37 @@ impl<'a> Multigrid<'a> {
     }
 }
 
-/// Aggregates; loosens the quality bound when that would barely coarsen.
+/// Allows two steps per visit only on levels whose visits together cost no more than the finest level, so
+/// that a cycle stays in proportion to the unknowns even where coarsening is slow.
+fn limit_visits(levels: &mut [Level<'_>]) {
+    let budget = levels[0].matrix.entries();
+    let mut visits = 1_usize;
+    for level in &mut levels[1..] {
+        level.two_steps = 2 * visits * level.matrix.entries() <= budget;
+        if level.two_steps {
+            visits *= 2;
+        }
+    }
+}
+
+/// Aggregates; loosens the quality bound when that barely coarsens.
 fn coarsen(matrix: &CsrMatrix, diagonal: &[f64], options: &MultigridOptions) -> Option<Aggregation> {
     let passes = options.pairing_passes.clamp(1, 3);
+    let unknowns = matrix.unknowns() as f64;
     let mut bound = options.quality_bound;
-    for _ in 0..3 {
+    let mut smallest: Option<Aggregation> = None;
+    for _ in 0..LOOSENINGS {
         let aggregation = aggregation::aggregate(matrix, diagonal, bound, passes)?;
-        if (aggregation.matrix.unknowns() as f64) < SLOWEST_COARSENING * matrix.unknowns() as f64 {
-            return Some(aggregation);
+        let coarse = aggregation.matrix.unknowns();
+        if smallest.as_ref().is_none_or(|known| coarse < known.matrix.unknowns()) {
+            smallest = Some(aggregation);
         }
-        bound *= 8.0;
+        if coarse as f64 <= GOOD_COARSENING * unknowns {
+            break;
+        }
+        bound *= 2.0;
     }
-    None
+    smallest.filter(|aggregation| aggregation.matrix.unknowns() as f64 <= SLOWEST_COARSENING * unknowns)
 }
 
 impl<'a> Level<'a> {
@@ -251,7 +279,7 @@ impl<'a> Level<'a> {
                 (place as u32, diagonal[row] + 0.5 * between)
             })
             .unzip();
-        Self { matrix, diagonal_places, smoothing_diagonal, block_rows, coarsening }
+        Self { matrix, diagonal_places, smoothing_diagonal, block_rows, two_steps: true, coarsening }
     }
 
     fn bytes(&self) -> usize {

@@ -1,4 +1,7 @@
 //! Grid specifications: how large the cells may be, and where.
+//!
+//! Two parameters of the client need nothing here. `remove_fragments`: parts of surfaces that later structures
+//! cover never enter the mesh, whatever it says. `sampling`: distances are exact, not sampled.
 
 use serde_json::Value;
 use wavetask_grid::geometry::Bounds;
@@ -22,8 +25,6 @@ pub(crate) struct GridCommon {
     pub(crate) relative_min_dl: f64,
     /// Distance in µm below which points and faces are one.
     pub(crate) geometry_tolerance: f64,
-    /// Whether faces between overlapping structures of one material are dropped before meshing.
-    pub(crate) remove_fragments: bool,
 }
 
 /// `UniformUnstructuredGrid`.
@@ -94,6 +95,14 @@ impl Grid {
         }
     }
 
+    /// Smallest cell size that the specification names.
+    pub(crate) fn named_size(&self) -> f64 {
+        match self {
+            Self::Uniform(grid) => grid.dl,
+            Self::Distance(grid) => grid.dl_interface.min(grid.dl_bulk),
+        }
+    }
+
     /// Cell size away from everything.
     pub(crate) const fn bulk_size(&self) -> f64 {
         match self {
@@ -109,7 +118,6 @@ pub(crate) fn read_grid(reader: &mut Reader, simulation: &Value) -> Option<Grid>
     let common = GridCommon {
         relative_min_dl: reader.non_negative_or(value, "relative_min_dl", 1e-3, path),
         geometry_tolerance: reader.non_negative_or(value, "geometry_tolerance", 1e-6, path),
-        remove_fragments: value.get("remove_fragments").and_then(Value::as_bool).unwrap_or(false),
     };
     let non_refined_structures = reader.text_list(value, "non_refined_structures", path);
     match class_of(value) {

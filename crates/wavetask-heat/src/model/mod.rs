@@ -21,7 +21,7 @@ use crate::error::Refused;
 use reader::{Reader, class_of};
 
 pub(crate) use boundary::{BoundarySpec, Condition, Placement, Side};
-pub(crate) use grid::{DistanceGrid, Grid, GridCommon, Refinement, UniformGrid};
+pub(crate) use grid::{DistanceGrid, Grid, Refinement, UniformGrid};
 pub(crate) use medium::{Conductivity, Medium, Thermal};
 pub(crate) use monitor::Monitor;
 pub(crate) use source::{HeatSource, Rate};
@@ -85,9 +85,9 @@ impl Problem {
     /// Bounds of the part that is solved: the upper part along each axis of symmetry.
     pub(crate) fn solved_bounds(&self) -> Bounds {
         let mut bounds = self.bounds();
-        for axis in 0..3 {
+        for (axis, bound) in bounds.iter_mut().enumerate() {
             if self.symmetry[axis] && self.size[axis] > 0.0 {
-                bounds[axis][0] = self.center[axis];
+                bound[0] = self.center[axis];
             }
         }
         bounds

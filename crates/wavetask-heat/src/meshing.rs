@@ -1,0 +1,61 @@
+//! From a problem to its mesh.
+
+use std::ops::ControlFlow;
+
+use wavetask_grid::mesh::{self, MeshError, MeshRequest, SimplexMesh};
+
+use crate::error::{Refused, SolveError};
+use crate::model::Problem;
+use crate::region::Regions;
+use crate::sizing::{Interfaces, Sizing};
+
+/// Bytes of memory that a cell of the mesh costs at the peak of the whole calculation.
+const BYTES_PER_CELL: u64 = 420;
+
+/// Most cells without a memory limit: the numbers of points must fit 32 bits with room.
+const MAXIMUM_CELLS: usize = 1_500_000_000;
+
+/// Meshes the part of the domain that is solved.
+pub(crate) fn generate(
+    problem: &Problem,
+    regions: &Regions<'_>,
+    memory_limit: Option<u64>,
+    keep_going: &(dyn Fn() -> ControlFlow<()> + Sync),
+) -> Result<SimplexMesh, SolveError> {
+    let interfaces = Interfaces::find(problem, regions);
+    let sizing = Sizing::new(problem, regions, &interfaces);
+    let mut feature_planes = interfaces.planes(problem);
+    for monitor in problem.monitors.iter().filter(|monitor| monitor.conformal) {
+        for (axis, [low, high]) in monitor.bounds().into_iter().enumerate() {
+            feature_planes[axis].extend([low, high].into_iter().filter(|plane| plane.is_finite()));
+        }
+    }
+    let maximum_cells = memory_limit
+        .map_or(MAXIMUM_CELLS, |bytes| usize::try_from(bytes / BYTES_PER_CELL).unwrap_or(MAXIMUM_CELLS))
+        .min(MAXIMUM_CELLS);
+    let excluded = |region: u32| !problem.medium(Regions::structure(region)).is_solid();
+    let request = MeshRequest {
+        bounds: problem.solved_bounds(),
+        feature_planes,
+        fuse_tolerance: problem.grid.common().geometry_tolerance,
+        scene: regions,
+        size: &sizing,
+        excluded: &excluded,
+        maximum_cells,
+        keep_going: &|| keep_going().is_continue(),
+    };
+    mesh::generate(&request).map_err(|error| match error {
+        MeshError::Cancelled => SolveError::Cancelled { stage: "meshing" },
+        MeshError::TooManyCells { needed, limit, .. } => SolveError::TooLarge {
+            needed: format!("about {needed} cells"),
+            allowed: format!("{limit} cells"),
+        },
+        MeshError::Empty => Refused::single(
+            "structures",
+            "no solid",
+            "no solid (`SolidMedium`) lies inside the domain: there is nothing to solve",
+        )
+        .into(),
+        other => SolveError::Mesh(Box::new(other)),
+    })
+}

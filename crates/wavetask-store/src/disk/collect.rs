@@ -1,0 +1,100 @@
+//! Removing blocks that nobody needs, and counting them.
+
+use std::fs;
+use std::io;
+
+use wavetask_document::Digest;
+
+use super::Inner;
+use crate::block_store::{BlockReferences, Candidates, Collected, Usage};
+use crate::error::{Result, StoreError};
+use crate::faults::DiskOperation;
+
+/// How many blocks the database is asked about at once.
+const BATCH: usize = 500;
+
+pub(super) fn collect(
+    inner: &Inner,
+    candidates: Candidates<'_>,
+    references: &dyn BlockReferences,
+) -> Result<Collected> {
+    let mut collected = Collected::default();
+    match candidates {
+        Candidates::These(digests) => {
+            for digests in digests.chunks(BATCH) {
+                collect_batch(inner, digests, references, &mut collected)?;
+            }
+        }
+        Candidates::All => {
+            for byte in 0..=u8::MAX {
+                let digests: Vec<Digest> = list(inner, byte)?.into_iter().map(|(digest, _)| digest).collect();
+                for digests in digests.chunks(BATCH) {
+                    collect_batch(inner, digests, references, &mut collected)?;
+                }
+            }
+        }
+    }
+    Ok(collected)
+}
+
+fn collect_batch(
+    inner: &Inner,
+    digests: &[Digest],
+    references: &dyn BlockReferences,
+    collected: &mut Collected,
+) -> Result<()> {
+    collected.examined += digests.len() as u64;
+    // A first look without any lock leaves few to look at with one.
+    for digest in references.unreferenced(digests)? {
+        let shard = inner.shard(&digest);
+        if shard.pins.contains_key(&digest) {
+            collected.pinned += 1;
+            continue;
+        }
+        if references.unreferenced(&[digest])?.is_empty() {
+            continue;
+        }
+        let path = inner.path(&digest);
+        let length = match fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(StoreError::from_io("remove a block", error)),
+        };
+        let removed = inner.faults.check(DiskOperation::Remove, &path).and_then(|()| fs::remove_file(&path));
+        removed.map_err(|error| StoreError::from_io("remove a block", error))?;
+        drop(shard);
+        collected.removed.blocks += 1;
+        collected.removed.bytes += length;
+    }
+    Ok(())
+}
+
+pub(super) fn usage(inner: &Inner) -> Result<Usage> {
+    let mut usage = Usage::default();
+    for byte in 0..=u8::MAX {
+        for (_, length) in list(inner, byte)? {
+            usage.blocks += 1;
+            usage.bytes += length;
+        }
+    }
+    Ok(usage)
+}
+
+/// The blocks whose digests begin with this byte, and their lengths. Names that are no digests are left
+/// alone: they are not ours.
+fn list(inner: &Inner, byte: u8) -> Result<Vec<(Digest, u64)>> {
+    let failed = |error| StoreError::from_io("list blocks", error);
+    let mut blocks = Vec::new();
+    for entry in fs::read_dir(inner.root.join(format!("{byte:02x}"))).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()) else {
+            continue;
+        };
+        match entry.metadata() {
+            Ok(metadata) => blocks.push((digest, metadata.len())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(blocks)
+}

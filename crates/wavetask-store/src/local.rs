@@ -1,0 +1,108 @@
+//! All stores of one data folder.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use wavetask_core::Policy;
+
+use crate::block_store::{BlockReferences, BlockStore, Candidates, Collected};
+use crate::disk::DiskBlockStore;
+use crate::error::Result;
+use crate::faults::Faults;
+use crate::folder::{DEFAULT_RESERVE, DataFolder};
+use crate::sqlite::SqliteTaskStore;
+use crate::staging::StagingArea;
+use crate::task_store::TaskStore;
+
+/// How a data folder is used.
+#[derive(Clone, Debug)]
+pub struct LocalOptions {
+    /// The rules that tasks follow.
+    pub policy: Policy,
+    /// Free bytes that uploads and blocks leave to the database.
+    pub reserve: u64,
+    /// Failures made on purpose, for tests.
+    pub faults: Faults,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self { policy: Policy::default(), reserve: DEFAULT_RESERVE, faults: Faults::default() }
+    }
+}
+
+/// Tasks, blocks and uploaded files in one data folder, which stays locked as long as any of them lives.
+#[derive(Clone, Debug)]
+pub struct LocalStore {
+    /// The folder.
+    pub folder: DataFolder,
+    /// Tasks, in SQLite.
+    pub tasks: Arc<SqliteTaskStore>,
+    /// Blocks, as files.
+    pub blocks: Arc<DiskBlockStore>,
+    /// Uploaded files.
+    pub staging: StagingArea,
+}
+
+impl LocalStore {
+    /// Opens a data folder, made if need be, and removes the uploaded files that a crash left without a
+    /// note. [`TaskStore::recover`] is the caller's to call, for it has a clock.
+    ///
+    /// # Errors
+    /// `FolderInUse`, `TooNew`, and what the disk says.
+    pub fn open(path: &Path, options: &LocalOptions) -> Result<Self> {
+        let folder = DataFolder::open(path)?;
+        let tasks = Arc::new(SqliteTaskStore::open(&folder, options.policy.clone())?);
+        let blocks = Arc::new(DiskBlockStore::open(&folder, options.reserve, options.faults.clone())?);
+        let staging = StagingArea::open(&folder, options.reserve, options.faults.clone())?;
+        staging.remove_leftovers(&*tasks)?;
+        Ok(Self { folder, tasks, blocks, staging })
+    }
+}
+
+/// Removes the blocks and uploaded files of documents and tasks that were released. Cheap when there are
+/// none: to be called after deletions and now and then.
+///
+/// # Errors
+/// What the stores say.
+pub fn collect_released(
+    tasks: &dyn TaskStore,
+    blocks: &dyn BlockStore,
+    staging: &StagingArea,
+) -> Result<Collected> {
+    staging.remove_released(tasks)?;
+    let mut total = Collected::default();
+    loop {
+        let released = tasks.released_blocks(1000)?;
+        if released.is_empty() {
+            return Ok(total);
+        }
+        let collected = blocks.collect_garbage(Candidates::These(&released), &References(tasks))?;
+        total.examined += collected.examined;
+        total.removed.blocks += collected.removed.blocks;
+        total.removed.bytes += collected.removed.bytes;
+        total.pinned += collected.pinned;
+        if collected.pinned > 0 {
+            // Somebody is uploading one of them now: look again another time.
+            return Ok(total);
+        }
+        tasks.forget_released(&released)?;
+    }
+}
+
+/// Removes all blocks that no document needs: also those of uploads that were never finished, which no
+/// document has ever named. Looks at every block: to be called at the start and once in a while.
+///
+/// # Errors
+/// What the stores say.
+pub fn collect_everything(tasks: &dyn TaskStore, blocks: &dyn BlockStore) -> Result<Collected> {
+    blocks.collect_garbage(Candidates::All, &References(tasks))
+}
+
+struct References<'a>(&'a dyn TaskStore);
+
+impl BlockReferences for References<'_> {
+    fn unreferenced(&self, blocks: &[wavetask_document::Digest]) -> Result<Vec<wavetask_document::Digest>> {
+        self.0.unreferenced(blocks)
+    }
+}

@@ -1,0 +1,226 @@
+//! Documents of tasks, and which blocks they need.
+
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use wavetask_core::TaskRecord;
+use wavetask_document::Digest;
+use wavetask_protocol::TaskId;
+
+use super::fault::Outcome;
+use super::values::{digest, integer, limit, natural};
+use super::{SqliteTaskStore, fault::Fault};
+use crate::error::{Result, StoreError};
+use crate::model::{DocumentBody, DocumentRole, StoredDocument};
+
+/// Gives a task a document, in place of the one that it had in this role.
+pub(super) fn attach(
+    transaction: &Transaction<'_>,
+    task: &TaskId,
+    role: DocumentRole,
+    document: &StoredDocument,
+) -> Outcome<()> {
+    let identity = identity(document);
+    let mut statement = transaction.prepare_cached("SELECT id FROM documents WHERE identity = ?1")?;
+    let known: Option<i64> = statement.query_row([identity.as_bytes()], |row| row.get(0)).optional()?;
+    let id = match known {
+        Some(id) => id,
+        None => insert(transaction, &identity, document)?,
+    };
+    set(transaction, task, role, id)
+}
+
+/// Gives a task the result of one of its account's tasks that had the same input.
+pub(super) fn share(
+    transaction: &Transaction<'_>,
+    task: &TaskRecord,
+    role: DocumentRole,
+    named: Option<Digest>,
+) -> Outcome<()> {
+    let (Some(named), Some(input)) = (named, task.input) else { return Ok(()) };
+    let mut statement = transaction.prepare_cached(
+        "SELECT document FROM tasks
+         JOIN task_documents ON task_documents.task = tasks.id AND task_documents.role = ?3
+         JOIN documents ON documents.id = task_documents.document AND documents.digest = ?4
+         WHERE tasks.input = ?2 AND tasks.owner = ?1 LIMIT 1",
+    )?;
+    let found = statement
+        .query_row(params![task.owner().as_str(), input.as_bytes(), role.as_str(), named.as_bytes()], |row| {
+            row.get(0)
+        })
+        .optional()?;
+    match found {
+        Some(document) => set(transaction, task.id(), role, document),
+        None => Err(StoreError::NotFound("document").into()),
+    }
+}
+
+fn set(transaction: &Transaction<'_>, task: &TaskId, role: DocumentRole, document: i64) -> Outcome<()> {
+    let before = attached(transaction, task, role)?;
+    let mut statement = transaction
+        .prepare_cached("INSERT OR REPLACE INTO task_documents (task, role, document) VALUES (?1, ?2, ?3)")?;
+    statement.execute(params![task.as_str(), role.as_str(), document])?;
+    match before {
+        Some(before) if before != document => drop_if_unused(transaction, before),
+        _ => Ok(()),
+    }
+}
+
+/// Takes a document from a task, if it has one in this role.
+pub(super) fn release(transaction: &Transaction<'_>, task: &TaskId, role: DocumentRole) -> Outcome<()> {
+    let Some(document) = attached(transaction, task, role)? else { return Ok(()) };
+    let mut statement =
+        transaction.prepare_cached("DELETE FROM task_documents WHERE task = ?1 AND role = ?2")?;
+    statement.execute(params![task.as_str(), role.as_str()])?;
+    drop_if_unused(transaction, document)
+}
+
+fn attached(transaction: &Transaction<'_>, task: &TaskId, role: DocumentRole) -> Outcome<Option<i64>> {
+    let mut statement =
+        transaction.prepare_cached("SELECT document FROM task_documents WHERE task = ?1 AND role = ?2")?;
+    Ok(statement.query_row(params![task.as_str(), role.as_str()], |row| row.get(0)).optional()?)
+}
+
+fn insert(transaction: &Transaction<'_>, identity: &Digest, document: &StoredDocument) -> Outcome<i64> {
+    let (body, body_blocks) = match &document.body {
+        DocumentBody::Inline(body) => (Some(body), None),
+        DocumentBody::Blocks(digests) => (None, Some(concatenated(digests))),
+    };
+    let mut statement = transaction.prepare_cached(
+        "INSERT INTO documents (identity, digest, body, body_blocks, body_length, array_length)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    let id = statement.insert(params![
+        identity.as_bytes(),
+        document.digest.as_bytes(),
+        body,
+        body_blocks,
+        integer(document.body_length),
+        integer(document.array_length),
+    ])?;
+    let mut need = transaction
+        .prepare_cached("INSERT OR IGNORE INTO document_blocks (block, document) VALUES (?1, ?2)")?;
+    let mut keep = transaction.prepare_cached("DELETE FROM released_blocks WHERE block = ?1")?;
+    for block in &document.blocks {
+        need.execute(params![block.as_bytes(), id])?;
+        keep.execute([block.as_bytes()])?;
+    }
+    Ok(id)
+}
+
+fn drop_if_unused(transaction: &Transaction<'_>, document: i64) -> Outcome<()> {
+    let mut statement =
+        transaction.prepare_cached("SELECT EXISTS (SELECT 1 FROM task_documents WHERE document = ?1)")?;
+    if statement.query_row([document], |row| row.get(0))? {
+        return Ok(());
+    }
+    let mut statement = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO released_blocks (block)
+         SELECT block FROM document_blocks AS mine WHERE document = ?1 AND NOT EXISTS
+            (SELECT 1 FROM document_blocks AS other WHERE other.block = mine.block AND other.document <> ?1)",
+    )?;
+    statement.execute([document])?;
+    transaction.prepare_cached("DELETE FROM document_blocks WHERE document = ?1")?.execute([document])?;
+    transaction.prepare_cached("DELETE FROM documents WHERE id = ?1")?.execute([document])?;
+    Ok(())
+}
+
+fn concatenated(digests: &[Digest]) -> Vec<u8> {
+    digests.iter().flat_map(|digest| *digest.as_bytes()).collect()
+}
+
+/// Two documents are stored once if all that is stored of them is equal. The canonical digest alone would
+/// not do: equal content may have been written in different words, and the words are kept.
+fn identity(document: &StoredDocument) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    let mut field = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    field(document.digest.as_bytes());
+    match &document.body {
+        DocumentBody::Inline(body) => {
+            field(b"inline");
+            field(body);
+        }
+        DocumentBody::Blocks(digests) => {
+            field(b"blocks");
+            field(&concatenated(digests));
+        }
+    }
+    field(&document.body_length.to_le_bytes());
+    field(&document.array_length.to_le_bytes());
+    field(&concatenated(&document.blocks));
+    Digest::from_bytes(*hasher.finalize().as_bytes())
+}
+
+pub(super) fn unreferenced(connection: &Connection, blocks: &[Digest]) -> Outcome<Vec<Digest>> {
+    let mut statement =
+        connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM document_blocks WHERE block = ?1)")?;
+    let mut free = Vec::new();
+    for block in blocks {
+        if !statement.query_row([block.as_bytes()], |row| row.get::<_, bool>(0))? {
+            free.push(*block);
+        }
+    }
+    Ok(free)
+}
+
+impl SqliteTaskStore {
+    pub(super) fn read_document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<StoredDocument>> {
+        self.read("read a document", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT documents.id, digest, body, body_blocks, body_length, array_length
+                 FROM task_documents JOIN documents ON documents.id = task_documents.document
+                 WHERE task = ?1 AND role = ?2",
+            )?;
+            let found = statement
+                .query_row(params![task.as_str(), role.as_str()], |row| {
+                    let body: Option<Vec<u8>> = row.get(2)?;
+                    let body_blocks: Option<Vec<u8>> = row.get(3)?;
+                    let document = StoredDocument {
+                        digest: digest(row, 1)?,
+                        body: body.map_or(DocumentBody::Blocks(Vec::new()), DocumentBody::Inline),
+                        body_length: natural(row, 4)?,
+                        array_length: natural(row, 5)?,
+                        blocks: Vec::new(),
+                    };
+                    Ok((row.get::<_, i64>(0)?, document, body_blocks))
+                })
+                .optional()?;
+            let Some((id, mut document, body_blocks)) = found else { return Ok(None) };
+            if let Some(bytes) = body_blocks {
+                document.body = DocumentBody::Blocks(split(&bytes)?);
+            }
+            let mut statement = connection
+                .prepare_cached("SELECT block FROM document_blocks WHERE document = ?1 ORDER BY block")?;
+            document.blocks = statement.query_map([id], |row| digest(row, 0))?.collect::<Result<_, _>>()?;
+            Ok(Some(document))
+        })
+    }
+
+    pub(super) fn list_released_blocks(&self, count: usize) -> Result<Vec<Digest>> {
+        self.read("list released blocks", |connection| {
+            let mut statement = connection.prepare_cached("SELECT block FROM released_blocks LIMIT ?1")?;
+            let rows = statement.query_map([limit(count)], |row| digest(row, 0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    pub(super) fn forget_blocks(&self, blocks: &[Digest]) -> Result<()> {
+        self.write("forget released blocks", |transaction| {
+            let mut statement = transaction.prepare_cached("DELETE FROM released_blocks WHERE block = ?1")?;
+            for block in blocks {
+                statement.execute([block.as_bytes()])?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn split(bytes: &[u8]) -> Outcome<Vec<Digest>> {
+    let (digests, rest) = bytes.as_chunks::<32>();
+    if !rest.is_empty() {
+        let what = "the list of a document's blocks has an odd length".to_owned();
+        return Err(Fault::Store(StoreError::Damaged { what, source: None }));
+    }
+    Ok(digests.iter().map(|bytes| Digest::from_bytes(*bytes)).collect())
+}

@@ -1,0 +1,257 @@
+//! Tasks in one SQLite file.
+//!
+//! One connection writes, one transaction at a time, behind a mutex: SQLite allows one writer anyway, and
+//! waiting in our own queue is fair where waiting for SQLite's lock is a matter of luck. A few more
+//! connections read; in write-ahead mode they see the last commit and neither wait nor make wait.
+//!
+//! # What survives what
+//! A transaction that changes a task is committed with `synchronous=FULL`: when the method returns, it
+//! survives a loss of power. Heartbeats are committed with `synchronous=NORMAL`, without waiting for the disk:
+//! they survive the death of the process; what a loss of power takes is at most the lease renewals, progress
+//! and log lines since the last other transaction, whose sync takes all before it to the disk too. After such
+//! a loss [`TaskStore::recover`] renews all leases, so nothing depends on them.
+//!
+//! # A full disk
+//! A transaction that finds no room is rolled back whole and reported as `NoSpace`. Lease renewals go on in
+//! memory meanwhile, so that running tasks are not taken from workers that are well.
+
+mod accounts;
+mod care;
+mod change;
+mod documents;
+mod events;
+mod fault;
+mod schema;
+mod store;
+mod tasks;
+mod uploads;
+mod values;
+mod workers;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use wavetask_core::{Policy, Timestamp};
+use wavetask_protocol::{LeaseId, TaskId};
+
+use self::change::Change;
+use self::fault::{Fault, Outcome};
+use crate::error::Result;
+use crate::folder::DataFolder;
+use crate::model::{EventListener, LoggedEvent};
+
+/// Tasks in a SQLite database.
+pub struct SqliteTaskStore {
+    path: PathBuf,
+    policy: Policy,
+    writer: Mutex<Writer>,
+    readers: Readers,
+    listeners: Mutex<Vec<Weak<dyn EventListener>>>,
+    /// Leases that were renewed while the disk was full.
+    renewed_in_memory: Mutex<HashMap<LeaseId, Timestamp>>,
+    _folder: DataFolder,
+}
+
+impl fmt::Debug for SqliteTaskStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("SqliteTaskStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug)]
+struct Writer {
+    connection: Connection,
+    durability: Durability,
+}
+
+/// What a commit waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Durability {
+    /// The disk.
+    Full,
+    /// The operating system.
+    Process,
+}
+
+impl SqliteTaskStore {
+    /// Opens the database of a data folder, made or brought to this version if need be.
+    ///
+    /// # Errors
+    /// `TooNew`, `NoSpace`, `Damaged`, and what the disk says.
+    pub fn open(folder: &DataFolder, policy: Policy) -> Result<Self> {
+        let path = folder.database_path();
+        let failed = |error| fault::store_error("open the database", error);
+        let mut connection = Connection::open(&path).map_err(failed)?;
+        configure(&connection).map_err(failed)?;
+        schema::migrate(&mut connection)?;
+        Ok(Self {
+            readers: Readers::new(path.clone()),
+            path,
+            policy,
+            writer: Mutex::new(Writer { connection, durability: Durability::Full }),
+            listeners: Mutex::default(),
+            renewed_in_memory: Mutex::default(),
+            _folder: folder.clone(),
+        })
+    }
+
+    /// The rules that tasks follow here.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Does some work in one transaction. If it fails, nothing has happened.
+    fn change<T>(
+        &self,
+        durability: Durability,
+        now: Timestamp,
+        work: impl FnOnce(&mut Change<'_>) -> Outcome<T>,
+    ) -> Outcome<T> {
+        // A panic inside a transaction rolls it back, so the connection behind a poisoned lock is sound.
+        let mut writer = lock(&self.writer);
+        if writer.durability != durability {
+            let synchronous = if durability == Durability::Full { "FULL" } else { "NORMAL" };
+            writer.connection.pragma_update(None, "synchronous", synchronous)?;
+            writer.durability = durability;
+        }
+        let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut change = Change::new(&transaction, &self.policy, now);
+        let value = work(&mut change)?;
+        let Change { events, progressed, .. } = change;
+        transaction.commit()?;
+        self.tell(&events, &progressed);
+        drop(writer);
+        Ok(value)
+    }
+
+    /// Does some work in one durable transaction that is not about tasks.
+    fn write<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Outcome<T>,
+    ) -> Result<T> {
+        self.change(Durability::Full, Timestamp::default(), |change| work(change.transaction))
+            .map_err(|fault| fault.into_store_error(action))
+    }
+
+    /// Reads, all of it from the same commit.
+    fn read<T>(&self, action: &'static str, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
+        let read = || {
+            let mut connection = self.readers.take()?;
+            let transaction = connection.connection_mut().transaction()?;
+            let value = work(&transaction)?;
+            transaction.finish()?;
+            Ok(value)
+        };
+        read().map_err(|fault: Fault| fault.into_store_error(action))
+    }
+
+    fn tell(&self, events: &[LoggedEvent], progressed: &[TaskId]) {
+        if events.is_empty() && progressed.is_empty() {
+            return;
+        }
+        lock(&self.listeners).retain(|listener| {
+            let Some(listener) = listener.upgrade() else { return false };
+            if !events.is_empty() {
+                listener.committed(events);
+            }
+            if !progressed.is_empty() {
+                listener.progressed(progressed);
+            }
+            true
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(10))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    // After a burst the log is cut back to this, so that it does not keep a small disk full.
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.pragma_update(None, "cache_size", -32_768)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+/// Connections that read.
+struct Readers {
+    path: PathBuf,
+    pool: Mutex<Pool>,
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct Pool {
+    idle: Vec<Connection>,
+    open: usize,
+}
+
+/// More connections than this would only wait for the same few cores.
+const MAXIMUM_READERS: usize = 8;
+
+impl Readers {
+    fn new(path: PathBuf) -> Self {
+        Self { path, pool: Mutex::default(), returned: Condvar::new() }
+    }
+
+    fn take(&self) -> rusqlite::Result<Reader<'_>> {
+        let mut pool = lock(&self.pool);
+        loop {
+            if let Some(connection) = pool.idle.pop() {
+                return Ok(Reader { readers: self, connection: Some(connection) });
+            }
+            if pool.open < MAXIMUM_READERS {
+                pool.open += 1;
+                drop(pool);
+                // From here on the guard gives the place back if opening fails.
+                let mut reader = Reader { readers: self, connection: None };
+                reader.connection = Some(self.open()?);
+                return Ok(reader);
+            }
+            pool = self.returned.wait(pool).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn open(&self) -> rusqlite::Result<Connection> {
+        // Reading in write-ahead mode writes to the shared-memory file, hence not read-only.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(Duration::from_secs(10))?;
+        connection.pragma_update(None, "query_only", true)?;
+        connection.pragma_update(None, "cache_size", -8_192)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    }
+}
+
+struct Reader<'a> {
+    readers: &'a Readers,
+    connection: Option<Connection>,
+}
+
+impl Reader<'_> {
+    fn connection_mut(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("a reader has a connection until it is dropped")
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        let mut pool = lock(&self.readers.pool);
+        match self.connection.take() {
+            Some(connection) => pool.idle.push(connection),
+            None => pool.open -= 1,
+        }
+        drop(pool);
+        self.readers.returned.notify_one();
+    }
+}

@@ -1,0 +1,280 @@
+//! The trait, in terms of what the other modules of this folder do.
+
+use std::sync::Arc;
+
+use wavetask_core::schedule::Capacity;
+use wavetask_core::{Command, TaskRecord, Timestamp};
+use wavetask_document::Digest;
+use wavetask_protocol::worker::Verdict;
+use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, WorkerId};
+
+use super::SqliteTaskStore;
+use crate::error::{ApplyError, Result};
+use crate::model::{
+    Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport, Key,
+    KeyRole, LeaseOutcome, LogPage, LoggedEvent, MultipartUpload, Recovery, SecretHash, StagedFile,
+    Statistics, StoredDocument, TaskFilter, TaskPage, TaskRequest, UploadPart,
+};
+use crate::task_store::TaskStore;
+
+impl TaskStore for SqliteTaskStore {
+    fn create_key(
+        &self,
+        id: &KeyId,
+        name: &str,
+        role: KeyRole,
+        secret: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Key> {
+        self.insert_key(id, name, role, secret, now)
+    }
+
+    fn key_by_secret(&self, secret: &SecretHash) -> Result<Option<Key>> {
+        self.find_key(secret)
+    }
+
+    fn keys(&self) -> Result<Vec<Key>> {
+        self.list_keys()
+    }
+
+    fn revoke_key(&self, id: &KeyId, now: Timestamp) -> Result<bool> {
+        self.end_key(id, now)
+    }
+
+    fn touch_key(&self, id: &KeyId, now: Timestamp) -> Result<()> {
+        self.note_use(id, now)
+    }
+
+    fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
+        self.insert_setting(name, value)
+    }
+
+    fn create_folder(&self, owner: &KeyId, id: &FolderId, name: &str, now: Timestamp) -> Result<Folder> {
+        self.insert_folder(owner, id, name, now)
+    }
+
+    fn folder_by_name(&self, owner: &KeyId, name: &str) -> Result<Option<Folder>> {
+        self.find_folder(owner, name)
+    }
+
+    fn folder(&self, owner: &KeyId, id: &FolderId) -> Result<Option<Folder>> {
+        self.read_folder(owner, id)
+    }
+
+    fn folders(&self, owner: &KeyId) -> Result<Vec<Folder>> {
+        self.list_folders(owner)
+    }
+
+    fn delete_folder(&self, owner: &KeyId, id: &FolderId, now: Timestamp) -> Result<Vec<Applied>> {
+        self.remove_folder(owner, id, now)
+    }
+
+    fn create_task(&self, request: &TaskRequest, now: Timestamp) -> Result<CreatedTask> {
+        self.insert_task(request, now)
+    }
+
+    fn task(&self, id: &TaskId) -> Result<Option<TaskRecord>> {
+        self.find_task(id, None)
+    }
+
+    fn task_of(&self, owner: &KeyId, id: &TaskId) -> Result<Option<TaskRecord>> {
+        self.find_task(id, Some(owner))
+    }
+
+    fn task_by_lease(&self, lease: &LeaseId) -> Result<Option<TaskRecord>> {
+        self.find_by_lease(lease, false)
+    }
+
+    fn task_by_any_lease(&self, lease: &LeaseId) -> Result<Option<TaskRecord>> {
+        self.find_by_lease(lease, true)
+    }
+
+    fn list_tasks(&self, filter: &TaskFilter, after: Option<&Cursor>, limit: usize) -> Result<TaskPage> {
+        self.find_tasks(filter, after, limit)
+    }
+
+    fn solved_tasks(&self, owner: &KeyId, input: &Digest, limit: usize) -> Result<Vec<TaskRecord>> {
+        self.find_solved(owner, input, limit)
+    }
+
+    fn apply(&self, id: &TaskId, command: &Command, now: Timestamp) -> Result<Applied, ApplyError> {
+        self.apply_command(id, command, None, now)
+    }
+
+    fn apply_with_document(
+        &self,
+        id: &TaskId,
+        command: &Command,
+        document: &StoredDocument,
+        now: Timestamp,
+    ) -> Result<Applied, ApplyError> {
+        self.apply_command(id, command, Some(document), now)
+    }
+
+    fn delete_old(
+        &self,
+        owner: &KeyId,
+        folder: &FolderId,
+        created_before: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64> {
+        self.remove_old(owner, folder, created_before, now)
+    }
+
+    fn lease_next(
+        &self,
+        worker: &WorkerId,
+        lease: &LeaseId,
+        capacity: &Capacity,
+        now: Timestamp,
+    ) -> Result<LeaseOutcome> {
+        self.lease(worker, lease, capacity, now)
+    }
+
+    fn heartbeat(&self, reports: &[HeartbeatReport], now: Timestamp) -> Result<Vec<Verdict>> {
+        self.beat(reports, now)
+    }
+
+    fn expire_leases(&self, now: Timestamp) -> Result<Vec<Applied>> {
+        self.expire(now)
+    }
+
+    fn next_expiry(&self) -> Result<Option<Timestamp>> {
+        self.find_next_expiry()
+    }
+
+    fn recover(&self, now: Timestamp) -> Result<Recovery> {
+        self.recover_all(now)
+    }
+
+    fn events_after(&self, sequence: u64, owner: Option<&KeyId>, limit: usize) -> Result<Vec<LoggedEvent>> {
+        self.list_events(sequence, owner, limit)
+    }
+
+    fn events_of(&self, task: &TaskId) -> Result<Vec<LoggedEvent>> {
+        self.list_events_of(task)
+    }
+
+    fn latest_sequence(&self) -> Result<u64> {
+        self.read("read the latest event", super::events::latest)
+    }
+
+    fn subscribe(&self, listener: &Arc<dyn EventListener>) {
+        self.add_listener(listener);
+    }
+
+    fn document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<StoredDocument>> {
+        self.read_document(task, role)
+    }
+
+    fn unreferenced(&self, blocks: &[Digest]) -> Result<Vec<Digest>> {
+        self.read("look for needed blocks", |connection| super::documents::unreferenced(connection, blocks))
+    }
+
+    fn released_blocks(&self, limit: usize) -> Result<Vec<Digest>> {
+        self.list_released_blocks(limit)
+    }
+
+    fn forget_released(&self, blocks: &[Digest]) -> Result<()> {
+        self.forget_blocks(blocks)
+    }
+
+    fn append_log(&self, task: &TaskId, attempt: u32, first_line: u64, lines: &[String]) -> Result<()> {
+        self.add_log(task, attempt, first_line, lines)
+    }
+
+    fn read_log(&self, task: &TaskId, after: Option<(u32, u64)>, limit: usize) -> Result<LogPage> {
+        self.find_log(task, after, limit)
+    }
+
+    fn stage_file(
+        &self,
+        task: &TaskId,
+        file: &StagedFile,
+        now: Timestamp,
+    ) -> Result<Option<String>, ApplyError> {
+        self.add_file(task, file, now)
+    }
+
+    fn staged_file(&self, task: &TaskId, name: &str) -> Result<Option<StagedFile>> {
+        self.find_file(task, name)
+    }
+
+    fn staged_files(&self, task: &TaskId) -> Result<Vec<StagedFile>> {
+        self.list_files(task)
+    }
+
+    fn unstage_file(&self, task: &TaskId, name: &str) -> Result<Option<String>> {
+        self.drop_file(task, name)
+    }
+
+    fn multipart_create(&self, upload: &MultipartUpload) -> Result<()> {
+        self.add_multipart(upload)
+    }
+
+    fn multipart(&self, id: &str) -> Result<Option<MultipartUpload>> {
+        self.find_multipart(id)
+    }
+
+    fn multipart_put_part(
+        &self,
+        id: &str,
+        part: &UploadPart,
+        expires_at: Timestamp,
+    ) -> Result<Option<String>> {
+        self.add_part(id, part, expires_at)
+    }
+
+    fn multipart_parts(&self, id: &str) -> Result<Vec<UploadPart>> {
+        self.list_parts(id)
+    }
+
+    fn multipart_complete(
+        &self,
+        id: &str,
+        file: &StagedFile,
+        now: Timestamp,
+    ) -> Result<Vec<String>, ApplyError> {
+        self.end_multipart(id, file, now)
+    }
+
+    fn multipart_abort(&self, id: &str) -> Result<Vec<String>> {
+        self.cancel_multipart(id)
+    }
+
+    fn expired_multiparts(&self, now: Timestamp) -> Result<Vec<MultipartUpload>> {
+        self.find_expired_multiparts(now)
+    }
+
+    fn unused_tokens(&self, tokens: &[String]) -> Result<Vec<String>> {
+        self.find_unused_tokens(tokens)
+    }
+
+    fn released_tokens(&self, limit: usize) -> Result<Vec<String>> {
+        self.list_released_tokens(limit)
+    }
+
+    fn forget_released_tokens(&self, tokens: &[String]) -> Result<()> {
+        self.forget_tokens(tokens)
+    }
+
+    fn callbacks_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Callback>> {
+        self.find_callbacks(now, limit)
+    }
+
+    fn callback_sent(&self, id: u64) -> Result<()> {
+        self.end_callback(id)
+    }
+
+    fn callback_failed(&self, id: u64, next_try: Timestamp) -> Result<()> {
+        self.postpone_callback(id, next_try)
+    }
+
+    fn statistics(&self) -> Result<Statistics> {
+        self.count()
+    }
+
+    fn check(&self) -> Result<Vec<String>> {
+        self.find_contradictions()
+    }
+}
