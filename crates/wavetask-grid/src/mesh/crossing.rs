@@ -7,7 +7,7 @@ use super::fill::Draft;
 use super::interface::{between, centroid, corners};
 
 /// A crossing nearer than this share of the edge to a settled end is ignored.
-pub(super) const MARGIN: f64 = 0.1;
+pub(super) const MARGIN: f64 = 0.2;
 /// Share of the way from a corner that may be on a plane to the centre of the cell, for asking its region.
 const OFF_PLANE: f64 = 1e-3;
 /// Share of the way from an edge to the centre of the cell, for searching it.

@@ -18,8 +18,11 @@ use super::{MeshError, MeshRequest, NONE, check, snap, split};
 const SNAP_ROUNDS: usize = 5;
 /// Rounds of splitting: where three regions meet, the first split of an edge reveals the next.
 const SPLIT_ROUNDS: usize = 3;
+/// Shape of the flattest cell that later rounds of splitting may make; the regular simplex has 1.
+const FLATTEST: f64 = 0.2;
 
 pub(super) fn conform(request: &MeshRequest<'_>, draft: &mut Draft) -> Result<(), MeshError> {
+    widen(draft);
     let mut settled = vec![false; draft.points.len()];
     for _ in 0..SNAP_ROUNDS {
         check(request)?;
@@ -27,9 +30,11 @@ pub(super) fn conform(request: &MeshRequest<'_>, draft: &mut Draft) -> Result<()
             break;
         }
     }
-    for _ in 0..SPLIT_ROUNDS {
+    for number in 0..SPLIT_ROUNDS {
         check(request)?;
-        let split = split::round(request, draft, &mut settled);
+        // What the first round leaves crossed is small: not worth flat cells.
+        let flattest = if number == 0 { 0.0 } else { FLATTEST };
+        let split = split::round(request, draft, &mut settled, flattest);
         if draft.cells.len() > request.maximum_cells {
             return Err(MeshError::TooManyCells {
                 needed: draft.cells.len(),
@@ -50,6 +55,19 @@ pub(super) fn conform(request: &MeshRequest<'_>, draft: &mut Draft) -> Result<()
         }
     });
     Ok(())
+}
+
+/// Counts the neighbours of mixed cells as mixed: an interface may bulge into a box between the corners that were asked.
+fn widen(draft: &mut Draft) {
+    let mut near = vec![false; draft.points.len()];
+    for (cell, _) in draft.cells.iter().zip(&draft.mixed).filter(|(_, mixed)| **mixed) {
+        for &point in corners(cell) {
+            near[point as usize] = true;
+        }
+    }
+    draft.mixed.par_iter_mut().zip(&draft.cells).for_each(|(mixed, cell)| {
+        *mixed |= corners(cell).iter().any(|&point| near[point as usize]);
+    });
 }
 
 /// Centre of mass of a cell.

@@ -73,6 +73,26 @@ pub(super) fn signed_measure(points: &[[f64; 3]], normal: Option<usize>, cell: &
     }
 }
 
+/// Measure over the power of the mean edge: 1 for the regular simplex, 0 for a flat one, negative if inverted.
+pub(super) fn shape_of(points: &[[f64; 3]], normal: Option<usize>, cell: &[u32; 4]) -> f64 {
+    let numbers = if cell[3] == NONE { &cell[..3] } else { cell };
+    let mut squares = 0.0;
+    for a in 0..numbers.len() {
+        for b in 0..a {
+            let edge = subtract(points[numbers[a] as usize], points[numbers[b] as usize]);
+            squares += dot(edge, edge);
+        }
+    }
+    let measure = signed_measure(points, normal, cell);
+    if cell[3] == NONE {
+        // Area of the equilateral triangle: sqrt(3)/4 of the squared edge.
+        measure / (squares / 3.0) * 4.0 / 3.0_f64.sqrt()
+    } else {
+        // Volume of the regular tetrahedron: the cubed edge over 6 sqrt(2).
+        measure / (squares / 6.0).powf(1.5) * 6.0 * 2.0_f64.sqrt()
+    }
+}
+
 /// Drops excluded cells and unused points and lists the interfaces.
 pub(super) fn finish(
     request: &MeshRequest<'_>,

@@ -2,11 +2,11 @@
 
 use rustc_hash::FxHashMap;
 
+use super::MeshRequest;
 use super::crossing::crossings;
 use super::fill::Draft;
 use super::interface::{between, corners};
-use super::simplex::{dot, signed_measure, subtract};
-use super::{MeshRequest, NONE};
+use super::simplex::shape_of;
 
 /// A vertex moves if the crossing is within this share of the edge.
 const REACH: f64 = 0.3;
@@ -94,22 +94,7 @@ fn cells_around(draft: &Draft, vertices: impl Iterator<Item = u32>) -> FxHashMap
     around
 }
 
-/// Measure over the power of the mean edge: 1 for the regular simplex, 0 for a flat one, negative if inverted.
+/// Shape of a cell by number, see [`shape_of`].
 fn shape(draft: &Draft, cell: u32) -> f64 {
-    let cell = &draft.cells[cell as usize];
-    let numbers = corners(cell);
-    let mut squares = 0.0;
-    for a in 0..numbers.len() {
-        for b in 0..a {
-            let edge = subtract(draft.points[numbers[a] as usize], draft.points[numbers[b] as usize]);
-            squares += dot(edge, edge);
-        }
-    }
-    if cell[3] == NONE {
-        // Area of the equilateral triangle: sqrt(3)/4 of the squared edge.
-        signed_measure(&draft.points, draft.normal, cell) / (squares / 3.0) * 4.0 / 3.0_f64.sqrt()
-    } else {
-        // Volume of the regular tetrahedron: the cubed edge over 6 sqrt(2).
-        signed_measure(&draft.points, None, cell) / (squares / 6.0).powf(1.5) * 6.0 * 2.0_f64.sqrt()
-    }
+    shape_of(&draft.points, draft.normal, &draft.cells[cell as usize])
 }

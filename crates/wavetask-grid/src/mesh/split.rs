@@ -1,12 +1,12 @@
 //! Splits the edges that interfaces still cross.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::MeshRequest;
-use super::crossing::crossings;
+use super::crossing::{Crossing, crossings};
 use super::fill::Draft;
 use super::interface::{between, corners};
-use super::simplex::{dot, subtract};
+use super::simplex::{dot, shape_of, subtract};
 
 /// An edge to be split.
 #[derive(Debug, Clone, Copy)]
@@ -19,18 +19,29 @@ struct Marked {
 
 /// Splits each crossed edge once, with all cells around it; returns how many edges. New vertices are settled.
 ///
+/// Edges whose halves would leave a cell flatter than `flattest` (see [`shape_of`]) are left crossed.
+///
 /// A cell splits its longest marked edge first, ties by number. Restricted to a facet that order is the same from both
 /// sides, so the halves of neighbours match.
-pub(super) fn round(request: &MeshRequest<'_>, draft: &mut Draft, settled: &mut Vec<bool>) -> usize {
+pub(super) fn round(
+    request: &MeshRequest<'_>,
+    draft: &mut Draft,
+    settled: &mut Vec<bool>,
+    flattest: f64,
+) -> usize {
     // No vertex moves from here on, so a crossing next to any end is left alone.
     let found = crossings(request, draft, &|_| true);
+    let middle = |share: f64| (share - 0.5).abs();
+    let mut chosen: Vec<Crossing> = found
+        .chunk_by(|a, b| a.edge == b.edge)
+        .filter_map(|of_edge| of_edge.iter().min_by(|a, b| middle(a.share).total_cmp(&middle(b.share))))
+        .copied()
+        .collect();
+    if flattest > 0.0 {
+        drop_flattening(draft, &mut chosen, flattest);
+    }
     let mut marked: FxHashMap<[u32; 2], Marked> = FxHashMap::default();
-    let mut touched = vec![false; draft.points.len()];
-    for of_edge in found.chunk_by(|a, b| a.edge == b.edge) {
-        let middle = |share: f64| (share - 0.5).abs();
-        let Some(crossing) = of_edge.iter().min_by(|a, b| middle(a.share).total_cmp(&middle(b.share))) else {
-            continue;
-        };
+    for crossing in &chosen {
         let edge = crossing.edge;
         let [start, end] = edge.map(|point| draft.points[point as usize]);
         let along = subtract(end, start);
@@ -41,19 +52,10 @@ pub(super) fn round(request: &MeshRequest<'_>, draft: &mut Draft, settled: &mut 
         draft.fixed.push(common & fixed);
         settled.push(true);
         marked.insert(edge, Marked { vertex, squared_length: dot(along, along) });
-        touched[edge[0] as usize] = true;
-        touched[edge[1] as usize] = true;
     }
-    if marked.is_empty() {
-        return 0;
-    }
-    let old = draft.cells.len();
     let mut open = Vec::new();
-    for number in 0..old {
-        let cell = draft.cells[number];
-        let ends = corners(&cell).iter().filter(|&&point| touched[point as usize]).count();
-        let Some(halves) = (if ends > 1 { split_longest(&cell, &marked) } else { None }) else { continue };
-        open.extend(halves);
+    for number in cells_with_edges(draft, &chosen) {
+        open.push(draft.cells[number]);
         let mut first = true;
         while let Some(cell) = open.pop() {
             match split_longest(&cell, &marked) {
@@ -71,29 +73,78 @@ pub(super) fn round(request: &MeshRequest<'_>, draft: &mut Draft, settled: &mut 
             }
         }
     }
-    marked.len()
+    chosen.len()
+}
+
+/// Cells with at least one of the edges.
+fn cells_with_edges(draft: &Draft, crossings: &[Crossing]) -> Vec<usize> {
+    let mut touched = vec![false; draft.points.len()];
+    let edges: FxHashSet<[u32; 2]> = crossings.iter().map(|crossing| crossing.edge).collect();
+    for &point in edges.iter().flatten() {
+        touched[point as usize] = true;
+    }
+    let has_edge = |cell: &[u32; 4]| {
+        let ends = corners(cell).iter().filter(|&&point| touched[point as usize]).count();
+        ends > 1 && places_of_edges(cell).any(|places| edges.contains(&edge_at(cell, places)))
+    };
+    draft.cells.iter().enumerate().filter(|(_, cell)| has_edge(cell)).map(|(number, _)| number).collect()
+}
+
+/// Removes crossings whose split alone would flatten a cell.
+fn drop_flattening(draft: &mut Draft, crossings: &mut Vec<Crossing>, flattest: f64) {
+    let place: FxHashMap<[u32; 2], usize> =
+        crossings.iter().enumerate().map(|(place, crossing)| (crossing.edge, place)).collect();
+    let mut flattening = vec![false; crossings.len()];
+    let trial = draft.points.len() as u32;
+    draft.points.push([0.0; 3]);
+    for number in cells_with_edges(draft, crossings) {
+        let cell = draft.cells[number];
+        for places in places_of_edges(&cell) {
+            let edge = edge_at(&cell, places);
+            let Some(&place) = place.get(&edge) else { continue };
+            let [start, end] = edge.map(|point| draft.points[point as usize]);
+            draft.points[trial as usize] = between(start, end, crossings[place].share);
+            for half in halves(&cell, places, trial) {
+                flattening[place] |= shape_of(&draft.points, draft.normal, &half) < flattest;
+            }
+        }
+    }
+    draft.points.pop();
+    let mut flattening = flattening.into_iter();
+    crossings.retain(|_| !flattening.next().unwrap_or(false));
+}
+
+/// Places of the ends of each edge of a cell.
+fn places_of_edges(cell: &[u32; 4]) -> impl Iterator<Item = [usize; 2]> + use<> {
+    let count = corners(cell).len();
+    (0..count).flat_map(|a| (0..a).map(move |b| [a, b]))
+}
+
+/// Ends of an edge, ascending.
+fn edge_at(cell: &[u32; 4], [a, b]: [usize; 2]) -> [u32; 2] {
+    [cell[a].min(cell[b]), cell[a].max(cell[b])]
+}
+
+fn halves(cell: &[u32; 4], [a, b]: [usize; 2], vertex: u32) -> [[u32; 4]; 2] {
+    let (mut first, mut second) = (*cell, *cell);
+    first[a] = vertex;
+    second[b] = vertex;
+    [first, second]
 }
 
 /// Halves of the cell at its longest marked edge, if it has one.
 fn split_longest(cell: &[u32; 4], marked: &FxHashMap<[u32; 2], Marked>) -> Option<[[u32; 4]; 2]> {
-    let numbers = corners(cell);
     let mut longest: Option<(Marked, [u32; 2], [usize; 2])> = None;
-    for a in 0..numbers.len() {
-        for b in 0..a {
-            let edge = [numbers[a].min(numbers[b]), numbers[a].max(numbers[b])];
-            let Some(&mark) = marked.get(&edge) else { continue };
-            let longer = longest.is_none_or(|(other, other_edge, _)| {
-                mark.squared_length > other.squared_length
-                    || (mark.squared_length == other.squared_length && edge < other_edge)
-            });
-            if longer {
-                longest = Some((mark, edge, [a, b]));
-            }
+    for places in places_of_edges(cell) {
+        let edge = edge_at(cell, places);
+        let Some(&mark) = marked.get(&edge) else { continue };
+        let longer = longest.is_none_or(|(other, other_edge, _)| {
+            mark.squared_length > other.squared_length
+                || (mark.squared_length == other.squared_length && edge < other_edge)
+        });
+        if longer {
+            longest = Some((mark, edge, places));
         }
     }
-    let (mark, _, [a, b]) = longest?;
-    let (mut first, mut second) = (*cell, *cell);
-    first[a] = mark.vertex;
-    second[b] = mark.vertex;
-    Some([first, second])
+    longest.map(|(mark, _, places)| halves(cell, places, mark.vertex))
 }
