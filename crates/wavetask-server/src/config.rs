@@ -69,8 +69,6 @@ pub struct Limits {
     /// Free bytes that must stay on the data folder's file system; below, uploads are told to come
     /// again later.
     pub reserve_bytes: u64,
-    /// Bytes of assembled result files that are kept for the next download.
-    pub spool_bytes: u64,
     /// Log text kept per task, in bytes.
     pub log_bytes: usize,
 }
@@ -90,7 +88,6 @@ impl Default for Limits {
             result_bytes: 64 * GIB,
             memory_bytes: 2 * GIB,
             reserve_bytes: 256 * MIB,
-            spool_bytes: 8 * GIB,
             log_bytes: 4 << 20,
         }
     }

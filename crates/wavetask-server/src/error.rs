@@ -25,6 +25,9 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
+    /// The store in the data folder cannot be opened: its message says what to do.
+    #[error(transparent)]
+    Store(#[from] wavetask_store::StoreError),
     /// The operating system gave no random bytes, without which no key is safe.
     #[error("the operating system gives no random numbers")]
     Random(#[source] std::io::Error),
@@ -36,6 +39,7 @@ impl ServerError {
         match self {
             Self::Listen { .. } => "server.listen",
             Self::DataFolder { .. } => "server.data_folder",
+            Self::Store(error) => error.code(),
             Self::Random(_) => "server.random",
         }
     }

@@ -10,10 +10,30 @@
 //! user read: [`KEY_FILE`] (the first key, made at the first start), [`WORKER_KEY_FILE`] (what workers
 //! show) and [`ADDRESS_FILE`] (where the server answers, while it runs).
 
+mod answer;
+mod app;
+mod body;
+mod callback;
+mod care;
 mod config;
+mod connection;
+mod documents;
+mod downloads;
 mod error;
+mod extract;
+mod files;
+mod gzip;
+mod logs;
+mod native;
+mod s3;
+mod secret;
 mod server;
+mod staging;
+mod tidy3d;
+mod validation;
 mod validator;
+mod watch;
+mod workers;
 
 pub use config::{Limits, ServerConfig};
 pub use error::ServerError;

@@ -1,0 +1,102 @@
+//! Answers that are not 200: one body for all of them, with a code for programs and a hint for people.
+//!
+//! The tidy3d client builds its message from the keys `message`, `detail` and `code` of the body, ours
+//! reads `code`, `message` and `hint`; so the hint is there twice.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+/// An answer that is not 200.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    hint: Option<&'static str>,
+}
+
+impl Refused {
+    pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), hint: None }
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(mut self, hint: &'static str) -> Self {
+        self.hint = Some(hint);
+        self
+    }
+
+    /// The same for what does not exist and for what belongs to another key.
+    pub(crate) fn no_such_task() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "task.not_found", "there is no such task")
+            .hint("`wavetask ls` lists the tasks of this key")
+    }
+
+    pub(crate) fn no_such_folder() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "folder.not_found", "there is no such folder")
+    }
+
+    pub(crate) fn no_key() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "key.wrong", "the key is missing or wrong")
+            .hint("`wavetask env` prints the settings for the client, with the right key")
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "request.bad", message)
+    }
+
+    /// Something failed that is neither the caller's fault nor says anything to the caller.
+    pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = chain(error), "a request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server.internal", "the server could not do this")
+            .hint("its log says why; try again")
+    }
+
+    pub(crate) fn no_room() -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, "server.no_room", "the server's disk is full")
+            .hint("free some space in its data folder, then try again")
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let body = Body {
+            error: wavetask_protocol::native::ApiError {
+                code: self.code.to_owned(),
+                message: self.message,
+                hint: self.hint.map(str::to_owned),
+            },
+            detail: self.hint,
+        };
+        (self.status, Json(body)).into_response()
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Body {
+    #[serde(flatten)]
+    error: wavetask_protocol::native::ApiError,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'static str>,
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,279 @@
+//! What all doors share: the stores, the settings, and how to reach them from a request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wavetask_core::{Command, Effect, Refusal as NotDone, TaskRecord, Timestamp};
+use wavetask_document::{Digest, DocumentError};
+use wavetask_protocol::{FolderId, KeyId, TaskId};
+use wavetask_store::{Applied, ApplyError, BlockStore, DocumentRole, Key, SecretHash, StoreError, TaskStore};
+
+use crate::answer::{Refused, chain};
+use crate::downloads::Downloads;
+use crate::secret::ServerSecret;
+use crate::staging::Staging;
+use crate::watch::Watch;
+use crate::workers::Workers;
+use crate::{ServerConfig, Validator};
+
+/// How long a key that was found valid is believed without asking the store.
+const KEY_MEMORY: Duration = Duration::from_secs(10);
+
+/// Entries of a memory of things that do not change, before it starts anew.
+const REMEMBERED: usize = 10_000;
+
+/// The server's state, shared by all requests.
+pub(crate) struct App {
+    pub(crate) config: ServerConfig,
+    /// Where clients reach this server, without a slash at the end.
+    pub(crate) origin: String,
+    pub(crate) tasks: Arc<dyn TaskStore>,
+    pub(crate) blocks: Arc<dyn BlockStore>,
+    pub(crate) validator: Arc<dyn Validator>,
+    pub(crate) secret: ServerSecret,
+    pub(crate) staging: Arc<Staging>,
+    pub(crate) downloads: Downloads,
+    pub(crate) watch: Arc<Watch>,
+    pub(crate) workers: Workers,
+    pub(crate) started: Timestamp,
+    /// Set once the server has been told to stop.
+    pub(crate) stopping: CancellationToken,
+    /// Work that goes on when the client that asked for it has gone.
+    pub(crate) background: TaskTracker,
+    keys: Mutex<HashMap<[u8; 32], (Key, Instant)>>,
+    folder_names: Mutex<HashMap<FolderId, String>>,
+    /// The digest of the simulation within a mesher, by the digest of the mesher.
+    mesh_simulations: Mutex<HashMap<Digest, Digest>>,
+    /// Megabytes that reading uploads and results may use at once.
+    memory: Arc<Semaphore>,
+    memory_permits: u32,
+    /// Uploads and results that are read, and files that are assembled, at the same time.
+    heavy: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("App").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The parts that an [`App`] is put together from.
+pub(crate) struct Parts {
+    pub(crate) config: ServerConfig,
+    pub(crate) origin: String,
+    pub(crate) tasks: Arc<dyn TaskStore>,
+    pub(crate) blocks: Arc<dyn BlockStore>,
+    pub(crate) validator: Arc<dyn Validator>,
+    pub(crate) secret: ServerSecret,
+    pub(crate) staging: Staging,
+    pub(crate) watch: Arc<Watch>,
+}
+
+/// The right to use some of the memory budget and a core, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct HeavyWork {
+    _memory: tokio::sync::OwnedSemaphorePermit,
+    _core: tokio::sync::OwnedSemaphorePermit,
+}
+
+impl App {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let megabytes = parts.config.limits.memory_bytes >> 20;
+        let memory_permits = u32::try_from(megabytes).unwrap_or(u32::MAX).clamp(1, 1 << 20);
+        Self {
+            memory: Arc::new(Semaphore::new(memory_permits as usize)),
+            memory_permits,
+            heavy: Arc::new(Semaphore::new(parts.config.cores.max(1))),
+            keys: Mutex::default(),
+            folder_names: Mutex::default(),
+            mesh_simulations: Mutex::default(),
+            workers: Workers::default(),
+            started: now(),
+            stopping: CancellationToken::new(),
+            background: TaskTracker::new(),
+            config: parts.config,
+            origin: parts.origin,
+            tasks: parts.tasks,
+            blocks: parts.blocks,
+            validator: parts.validator,
+            secret: parts.secret,
+            staging: Arc::new(parts.staging),
+            downloads: Downloads::default(),
+            watch: parts.watch,
+        }
+    }
+
+    /// Runs something that may block (the store, the disk) where that harms nobody.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<T, Refused> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let app = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || work(&app)).await {
+            Ok(result) => result,
+            Err(error) => Err(Refused::internal(&error)),
+        }
+    }
+
+    /// Waits for a core and for this much of the memory budget (all of it at most).
+    pub(crate) async fn heavy_work(&self, bytes: u64) -> Result<HeavyWork, Refused> {
+        let wanted = u32::try_from((bytes >> 20) + 1).unwrap_or(u32::MAX).min(self.memory_permits);
+        let closed = |error: tokio::sync::AcquireError| Refused::internal(&error);
+        let core = Arc::clone(&self.heavy).acquire_owned().await.map_err(closed)?;
+        let memory = Arc::clone(&self.memory).acquire_many_owned(wanted).await.map_err(closed)?;
+        Ok(HeavyWork { _memory: memory, _core: core })
+    }
+
+    /// The key with this secret.
+    pub(crate) async fn key(self: &Arc<Self>, secret: &str) -> Result<Key, Refused> {
+        let hash = SecretHash::of(secret);
+        if let Some((key, at)) = self.keys().get(hash.as_bytes())
+            && at.elapsed() < KEY_MEMORY
+        {
+            return Ok(key.clone());
+        }
+        let key = self
+            .blocking(move |app| {
+                let Some(key) = app.tasks.key_by_secret(&hash)? else { return Err(Refused::no_key()) };
+                if let Err(error) = app.tasks.touch_key(&key.id, now()) {
+                    tracing::debug!(error = chain(&error), "the use of a key could not be noted");
+                }
+                Ok(key)
+            })
+            .await?;
+        let mut keys = self.keys();
+        keys.retain(|_, (_, at)| at.elapsed() < KEY_MEMORY);
+        keys.insert(*hash.as_bytes(), (key.clone(), Instant::now()));
+        Ok(key)
+    }
+
+    /// Forgets which keys are valid: one was revoked.
+    pub(crate) fn forget_keys(&self) {
+        self.keys().clear();
+    }
+
+    fn keys(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], (Key, Instant)>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a key may still be used, for credentials that were handed out under it.
+    pub(crate) fn key_is_valid(&self, id: &KeyId) -> Result<bool, StoreError> {
+        if self.keys().values().any(|(key, at)| key.id == *id && at.elapsed() < KEY_MEMORY) {
+            return Ok(true);
+        }
+        Ok(self.tasks.keys()?.iter().any(|key| key.id == *id && key.revoked_at.is_none()))
+    }
+
+    /// A task of this key. Another key's looks like one that does not exist.
+    pub(crate) fn task_of(&self, key: &KeyId, task: &TaskId) -> Result<TaskRecord, Refused> {
+        self.tasks.task_of(key, task)?.ok_or_else(Refused::no_such_task)
+    }
+
+    /// The name of a folder of this key; names do not change.
+    pub(crate) fn folder_name(&self, key: &KeyId, folder: &FolderId) -> Result<String, Refused> {
+        let names = || self.folder_names.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(name) = names().get(folder) {
+            return Ok(name.clone());
+        }
+        let name = self.tasks.folder(key, folder)?.map_or_else(String::new, |folder| folder.name);
+        let mut names = names();
+        if names.len() >= REMEMBERED {
+            names.clear();
+        }
+        names.insert(folder.clone(), name.clone());
+        Ok(name)
+    }
+
+    /// The digest of the simulation within a mesher's upload.
+    pub(crate) fn mesh_simulation(&self, task: &TaskId, mesher: &Digest) -> Result<Option<Digest>, Refused> {
+        let known = || self.mesh_simulations.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(digest) = known().get(mesher) {
+            return Ok(Some(*digest));
+        }
+        let Some(document) = crate::documents::load(self, task, DocumentRole::Input)? else {
+            return Ok(None);
+        };
+        let internal = |error: DocumentError| Refused::internal(&error);
+        let Some(simulation) = document.subdocument("simulation").map_err(internal)? else { return Ok(None) };
+        let digest = simulation.digest().map_err(internal)?;
+        let mut known = known();
+        if known.len() >= REMEMBERED {
+            known.clear();
+        }
+        known.insert(*mesher, digest);
+        Ok(Some(digest))
+    }
+
+    /// Applies a command, and does what follows from it outside of the store.
+    pub(crate) fn apply(&self, task: &TaskId, command: &Command) -> Result<Applied, ApplyError> {
+        let applied = self.tasks.apply(task, command, now())?;
+        self.carry_out(&applied.effects);
+        Ok(applied)
+    }
+
+    /// Does what the store leaves to its caller.
+    pub(crate) fn carry_out(&self, effects: &[(TaskId, Effect)]) {
+        for (task, effect) in effects {
+            match effect {
+                // The watch hears of events by itself; leases are cancelled at the next heartbeat, which
+                // comes within a second.
+                Effect::WakeScheduler | Effect::NotifyDependents(_) | Effect::CancelLease { .. } => {}
+                Effect::ReleaseEverything => {
+                    self.downloads.forget(task);
+                    if let Err(error) = self.staging.discard(task) {
+                        tracing::warn!(%task, %error, "uploaded files of a deleted task could not be removed");
+                    }
+                }
+                Effect::ReleaseResult => self.downloads.forget(task),
+                // Queued by the store in the same transaction; the callback loop looks for them.
+                Effect::PostCallback { .. } => self.watch.wake_callbacks(),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The time.
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_milliseconds(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoSpace { .. } => Self::no_room(),
+            StoreError::NotFound(_) => Self::no_such_task(),
+            StoreError::Conflict(conflict) => Self::bad_request(conflict.to_string()),
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ApplyError> for Refused {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::NoSuchTask => Self::no_such_task(),
+            ApplyError::Refused(refusal) => Self::from(refusal),
+            ApplyError::Store(error) => Self::from(error),
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<NotDone> for Refused {
+    fn from(refusal: NotDone) -> Self {
+        let hint = refusal.hint();
+        Self::new(axum::http::StatusCode::CONFLICT, refusal.code(), refusal.to_string()).hint(hint)
+    }
+}
+
+impl From<std::io::Error> for Refused {
+    fn from(error: std::io::Error) -> Self {
+        if crate::staging::is_disk_full(&error) { Self::no_room() } else { Self::internal(&error) }
+    }
+}

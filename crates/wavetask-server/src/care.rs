@@ -1,0 +1,110 @@
+//! What the server does by itself now and then: end leases, collect garbage, clear away uploads.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wavetask_protocol::TaskState;
+use wavetask_store::{StagingArea, collect_released};
+
+use crate::answer::{Refused, chain};
+use crate::app::{App, now};
+
+/// How often leases are looked at.
+const LEASES: Duration = Duration::from_millis(500);
+
+/// How often released blocks are looked at.
+const GARBAGE: Duration = Duration::from_secs(20);
+
+/// How often uploads are looked at.
+const UPLOADS: Duration = Duration::from_secs(15 * 60);
+
+/// How long an upload that nobody validates is kept.
+const FORGOTTEN_UPLOAD: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Ends leases whose worker has been silent for too long, for as long as it is polled.
+pub(crate) async fn expire_leases(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(LEASES).await;
+        let expired = app
+            .blocking(|app| {
+                if app.tasks.next_expiry()?.is_none_or(|at| at > now()) {
+                    return Ok(());
+                }
+                for applied in app.tasks.expire_leases(now())? {
+                    let (task, state) = (applied.record.id(), applied.record.state);
+                    tracing::warn!(%task, %state, "a worker was lost");
+                    app.carry_out(&applied.effects);
+                }
+                Ok(())
+            })
+            .await;
+        pause_after(expired).await;
+    }
+}
+
+/// Removes blocks that no document needs any more, for as long as it is polled.
+pub(crate) async fn collect_garbage(app: Arc<App>, released: StagingArea) {
+    loop {
+        let staging = released.clone();
+        let collected = app
+            .blocking(move |app| {
+                let collected = collect_released(&*app.tasks, &*app.blocks, &staging)?;
+                if collected.examined > 0 {
+                    tracing::debug!(?collected, "garbage was collected");
+                }
+                Ok(())
+            })
+            .await;
+        pause_after(collected).await;
+        tokio::time::sleep(GARBAGE).await;
+    }
+}
+
+/// Removes uploads of tasks that will not be validated, for as long as it is polled.
+pub(crate) async fn clear_uploads(app: Arc<App>) {
+    loop {
+        let cleared = app
+            .blocking(|app| {
+                for (task, age) in app.staging.tasks()? {
+                    let record = app.tasks.task(&task)?;
+                    let wanted = record.is_some_and(|record| match record.state {
+                        TaskState::Draft => age < FORGOTTEN_UPLOAD,
+                        TaskState::Validating => true,
+                        _ => false,
+                    });
+                    if !wanted && let Err(error) = app.staging.discard(&task) {
+                        tracing::warn!(%task, %error, "an upload could not be cleared away");
+                    }
+                }
+                Ok(())
+            })
+            .await;
+        pause_after(cleared).await;
+        tokio::time::sleep(UPLOADS).await;
+    }
+}
+
+/// After a failure, which has been logged: do not spin.
+async fn pause_after(result: Result<(), Refused>) {
+    if let Err(refused) = result {
+        tracing::debug!(reason = refused.message(), "care of the store failed; it will be tried again");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// Puts right what an earlier run left unfinished.
+pub(crate) fn recover(app: &App) -> Result<(), wavetask_store::StoreError> {
+    let recovery = app.tasks.recover(now())?;
+    if !recovery.validations.is_empty() || !recovery.publications.is_empty() || recovery.leases > 0 {
+        tracing::info!(
+            validations = recovery.validations.len(),
+            publications = recovery.publications.len(),
+            leases = recovery.leases,
+            "an earlier run was cut off; what it left has been put right"
+        );
+    }
+    if let Err(error) = app.staging.remove_temporary() {
+        tracing::warn!(error = chain(&error), "temporary files of an earlier run could not be removed");
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The accept loop: connections, their number and their time limits.
+//!
+//! hyper is driven by hand rather than through a ready-made server because the limits sit here: how many
+//! connections there are, how long a request's head may take, and how a stop is told to each. A client
+//! that sends nothing, or one byte a minute, holds one connection for a bounded time and nothing else.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::Limits;
+use crate::body::TimedBody;
+
+/// Which connection a request came on. Two requests of one connection come from one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ConnectionId(u64);
+
+impl ConnectionId {
+    /// A new one.
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The other end's address, as an extension of each request.
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "shown in traces through Debug")]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// How long requests in flight may take to finish once the server has been told to stop.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves connections until `shutdown` is ready, then lets requests in flight finish.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: &Limits,
+    on_close: Arc<dyn Fn(ConnectionId) + Send + Sync>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    let graceful = GracefulShutdown::new();
+    let open = TaskTracker::new();
+    tokio::pin!(shutdown);
+    loop {
+        let permit = tokio::select! {
+            permit = Arc::clone(&permits).acquire_owned() => permit,
+            () = &mut shutdown => break,
+        };
+        let Ok(permit) = permit else { break };
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Too many open files, or a connection that was gone before it was taken.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = &mut shutdown => break,
+        };
+        let router = router.clone();
+        let on_close = Arc::clone(&on_close);
+        let watcher = graceful.watcher();
+        let limits = limits.clone();
+        open.spawn(async move {
+            let id = ConnectionId::next();
+            serve_connection(stream, peer, id, router, &limits, watcher).await;
+            on_close(id);
+            drop(permit);
+        });
+    }
+    drop(listener);
+    open.close();
+    let all_done = async {
+        graceful.shutdown().await;
+        open.wait().await;
+    };
+    if tokio::time::timeout(GRACE, all_done).await.is_err() {
+        tracing::warn!(
+            "some requests did not finish within {} s of the stop and were cut off",
+            GRACE.as_secs()
+        );
+    }
+}
+
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    id: ConnectionId,
+    router: Router,
+    limits: &Limits,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    // Answers are small and written at once: waiting to fill a packet would only delay them.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY could not be set");
+    }
+    let body_idle_timeout = limits.body_idle_timeout;
+    let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
+        let router = router.clone();
+        async move {
+            let mut request = request.map(|body| Body::new(TimedBody::new(body, body_idle_timeout)));
+            request.extensions_mut().insert(id);
+            request.extensions_mut().insert(Peer(peer));
+            let answer: Result<_, Infallible> = router.oneshot(request).await;
+            answer
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_timeout)
+        .max_buf_size(256 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}

@@ -1,0 +1,211 @@
+//! The life of a task at the client's request: create, validate, submit, abort, delete.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use wavetask_core::{Command, NewTask};
+use wavetask_protocol::{TaskId, TaskKind};
+use wavetask_store::{DocumentRole, TaskRequest};
+
+use super::detail::task_id;
+use super::folders::{check_name, folder_id};
+use super::unsupported::{missing, sentence};
+use crate::answer::Refused;
+use crate::app::{App, now};
+use crate::extract::{Body, Caller};
+use crate::{callback, documents, validation};
+
+/// Attribute of a task: the ids that the client named as its parents.
+pub(super) const PARENTS: &str = "tidy3d.parent_tasks";
+
+/// Attribute of a task: the client's version.
+const CLIENT: &str = "tidy3d.client_version";
+
+/// Most parents that a task may name.
+const MAXIMUM_PARENTS: usize = 100;
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct NewTaskRequest {
+    task_name: String,
+    task_type: String,
+    #[serde(default)]
+    callback_url: Option<String>,
+    #[serde(default)]
+    simulation_type: Option<String>,
+    #[serde(default)]
+    parent_tasks: Option<Vec<String>>,
+}
+
+/// Creates a task. The answer must not have the keys `taskType` and `folder_name`: the client adds them
+/// itself and fails if they are there.
+pub(super) async fn create(
+    caller: Caller,
+    State(app): State<Arc<App>>,
+    Path(folder): Path<String>,
+    headers: axum::http::HeaderMap,
+    Body(request): Body<NewTaskRequest>,
+) -> Result<Json<Value>, Refused> {
+    let folder = folder_id(&folder)?;
+    check_name(&request.task_name)?;
+    let kind =
+        request.task_type.parse::<TaskKind>().map_err(|error| Refused::bad_request(error.to_string()))?;
+    if request.simulation_type.as_deref().is_some_and(|kind| kind.starts_with("autograd")) {
+        return Err(unsupported(
+            "gradients computed by the server (use td.config.adjoint.local_gradient = True)",
+        ));
+    }
+    let callback = request.callback_url.filter(|url| !url.is_empty());
+    if let Some(url) = &callback {
+        callback::check_url(url, app.config.allow_private_callbacks)
+            .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, "callback.refused", error.to_string()))?;
+    }
+    let parents = request.parent_tasks.unwrap_or_default();
+    if parents.len() > MAXIMUM_PARENTS {
+        return Err(Refused::bad_request(format!("a task names {MAXIMUM_PARENTS} parents at most")));
+    }
+    let parent_ids =
+        parents.iter().map(|parent| task_id(parent)).collect::<Result<Vec<TaskId>, Refused>>()?;
+    let mut attributes = std::collections::BTreeMap::new();
+    if !parents.is_empty() {
+        attributes.insert(PARENTS.to_owned(), parents.join(" "));
+    }
+    if let Some(version) = headers.get("tidy3d-python-version").and_then(|version| version.to_str().ok()) {
+        attributes.insert(CLIENT.to_owned(), version.chars().take(40).collect());
+    }
+    let record = app
+        .blocking(move |app| {
+            if app.tasks.folder(caller.id(), &folder)?.is_none() {
+                return Err(Refused::no_such_folder());
+            }
+            for parent in &parent_ids {
+                app.task_of(caller.id(), parent)?;
+            }
+            let task = NewTask {
+                id: TaskId::from_uuid(uuid::Uuid::now_v7()),
+                owner: caller.id().clone(),
+                folder,
+                name: request.task_name,
+                kind,
+                // A mesh is not an input of the heat task that names it as its parent: the solver makes its
+                // own, and deleting the one must not stop the other.
+                dependencies: Vec::new(),
+                callback,
+                attributes,
+            };
+            Ok(app.tasks.create_task(&TaskRequest { task, idempotency_key: None }, now())?.record)
+        })
+        .await?;
+    Ok(Json(json!({ "data": {
+        "taskId": record.id(),
+        "folderId": record.task.folder,
+        "status": "draft",
+        "createdAt": null,
+    } })))
+}
+
+/// Reads and checks what was uploaded; all is done when this answers. What cannot be run is told by the
+/// task's detail and its file `output/tidy3d_validation.json`, not by a status here.
+pub(super) async fn validate(
+    caller: Caller,
+    State(app): State<Arc<App>>,
+    Path(task): Path<String>,
+) -> Result<Json<Value>, Refused> {
+    let task = task_id(&task)?;
+    let key = caller.id().clone();
+    let record = {
+        let task = task.clone();
+        app.blocking(move |app| app.task_of(&key, &task)).await?
+    };
+    if let Some(what) = missing(record.task.kind) {
+        validation::refuse_kind(&app, &record, sentence(what)).await?;
+    } else {
+        validation::validate(&app, &record).await?;
+    }
+    Ok(Json(json!({ "data": {} })))
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+pub(super) struct Submission {
+    #[serde(default)]
+    priority: Option<i32>,
+}
+
+/// Starts a task. May be repeated.
+pub(super) async fn submit(
+    caller: Caller,
+    State(app): State<Arc<App>>,
+    Path(task): Path<String>,
+    Body(submission): Body<Option<Submission>>,
+) -> Result<Json<Value>, Refused> {
+    let task = task_id(&task)?;
+    let priority = submission.and_then(|submission| submission.priority).unwrap_or(0).clamp(0, 10);
+    app.blocking(move |app| {
+        let record = app.task_of(caller.id(), &task)?;
+        let command = if is_done_at_once(app, record.task.kind, &task)? {
+            Command::SubmitSolved { result: None }
+        } else {
+            Command::Submit { priority }
+        };
+        app.apply(&task, &command)?;
+        Ok(())
+    })
+    .await?;
+    Ok(Json(json!({ "data": {} })))
+}
+
+/// Whether a mesh is not worth making: nobody asks what it looks like, and the heat solver makes its own.
+fn is_done_at_once(app: &App, kind: TaskKind, task: &TaskId) -> Result<bool, Refused> {
+    if kind != TaskKind::VolumeMesh {
+        return Ok(false);
+    }
+    let Some(input) = documents::load(app, task, DocumentRole::Input)? else { return Ok(false) };
+    let monitors = input.fragment("monitors").map_err(|error| Refused::internal(&error))?;
+    Ok(monitors
+        .is_none_or(|text| text.chars().filter(|character| !character.is_whitespace()).eq("[]".chars())))
+}
+
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct Abortion {
+    #[serde(rename = "taskId")]
+    task: String,
+}
+
+/// Stops a task. May be repeated.
+pub(super) async fn abort(
+    caller: Caller,
+    State(app): State<Arc<App>>,
+    Body(abortion): Body<Abortion>,
+) -> Result<Json<Value>, Refused> {
+    let task = task_id(&abortion.task)?;
+    app.blocking(move |app| {
+        app.task_of(caller.id(), &task)?;
+        app.apply(&task, &Command::Abort)?;
+        Ok(())
+    })
+    .await?;
+    Ok(Json(json!({ "data": {} })))
+}
+
+/// Deletes a task.
+pub(super) async fn remove(
+    caller: Caller,
+    State(app): State<Arc<App>>,
+    Path(task): Path<String>,
+) -> Result<Json<Value>, Refused> {
+    let task = task_id(&task)?;
+    app.blocking(move |app| {
+        app.task_of(caller.id(), &task)?;
+        app.apply(&task, &Command::Delete)?;
+        Ok(())
+    })
+    .await?;
+    Ok(Json(json!({ "data": {} })))
+}
+
+fn unsupported(what: &str) -> Refused {
+    Refused::new(StatusCode::BAD_REQUEST, "feature.unsupported", sentence(what))
+}

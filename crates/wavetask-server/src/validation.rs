@@ -1,0 +1,290 @@
+//! From an upload to a validated task: unpack, take apart, check, decide.
+//!
+//! ```text
+//!  staged file ─ unpack ─► HDF5 ─ read ─► document + blocks (pinned) ─ kind? ─ validator ─► accept | refuse
+//! ```
+//!
+//! The request that asks for it waits for the end, because the client then never sleeps. The work itself is
+//! a task of its own: a client that hangs up does not leave a validation half done. Blocks are pinned by a
+//! session until the store has the document, so that the garbage collection cannot take them in between.
+
+use std::fs::File;
+use std::io::{self, Seek};
+use std::sync::Arc;
+
+use wavetask_core::{Command, TaskRecord};
+use wavetask_document::{Document, DocumentArrays, DocumentError, hdf5, unpack};
+use wavetask_protocol::{ErrorKind, Estimate, TaskError, TaskId, TaskKind, TaskState};
+use wavetask_store::{BlockSession, StoreError, put_document};
+
+use crate::answer::{Refused, chain};
+use crate::app::{App, now};
+use crate::files::upload_name;
+use crate::{Refusal, ServerConfig};
+
+/// Memory that reading any upload may need beside its size, in bytes.
+const BASE_MEMORY: u64 = 64 << 20;
+
+/// Memory that one array may have in a validator's hands.
+const ARRAY_BYTES: u64 = 1 << 30;
+
+/// Refusals that are told; more do not help anybody.
+const TOLD: usize = 20;
+
+/// Limits for documents, from the server's.
+pub(crate) fn document_limits(config: &ServerConfig) -> wavetask_document::Limits {
+    wavetask_document::Limits {
+        file_bytes: config.limits.uncompressed_bytes,
+        json_bytes: config.limits.document_bytes,
+        ..wavetask_document::Limits::default()
+    }
+}
+
+/// What came of reading and checking an upload.
+enum Outcome {
+    Accepted(Box<Accepted>),
+    Refused(TaskError),
+    /// The server's disk was full, or its store failed: try again later.
+    Interrupted(Refused),
+}
+
+struct Accepted {
+    document: Document,
+    estimate: Estimate,
+    /// Keeps the blocks until the document is in the store.
+    session: Box<dyn BlockSession>,
+}
+
+/// Validates a task, unless that has been done. When this returns, the task's state says what came of it.
+///
+/// # Errors
+/// If nothing was uploaded, or the server could not do it now.
+pub(crate) async fn validate(app: &Arc<App>, record: &TaskRecord) -> Result<(), Refused> {
+    let (own, task) = (Arc::clone(app), record.id().clone());
+    app.background
+        .spawn(async move { validate_now(&own, &task).await })
+        .await
+        .unwrap_or_else(|error| Err(Refused::internal(&error)))
+}
+
+async fn validate_now(app: &Arc<App>, task: &TaskId) -> Result<(), Refused> {
+    // While this is held no file of the task is put in place, and no second validation begins.
+    let _exclusive = app.staging.lock(task).await;
+    let id = task.clone();
+    let begun = app
+        .blocking(move |app| {
+            let record = app.tasks.task(&id)?.ok_or_else(Refused::no_such_task)?;
+            if !matches!(record.state, TaskState::Draft | TaskState::Validating) {
+                return Ok(None);
+            }
+            let Some(manifest) = app.staging.staged(&id, upload_name(record.task.kind))? else {
+                return Err(Refused::bad_request("no simulation has been uploaded for this task"));
+            };
+            app.apply(&id, &Command::StartValidation)?;
+            Ok(Some((record, manifest)))
+        })
+        .await?;
+    let Some((record, manifest)) = begun else { return Ok(()) };
+    let _work = app.heavy_work(BASE_MEMORY.saturating_add(manifest.bytes.saturating_mul(2))).await?;
+    let started = std::time::Instant::now();
+    let kind = record.task.kind;
+    let outcome = {
+        let (app, id) = (Arc::clone(app), task.clone());
+        tokio::task::spawn_blocking(move || examine(&app, &id, kind, &manifest)).await
+    };
+    let outcome = outcome.unwrap_or_else(|error| {
+        tracing::error!(%task, %error, "checking a simulation crashed");
+        Outcome::Refused(TaskError {
+            kind: ErrorKind::Validation,
+            code: "validation.crashed".to_owned(),
+            message: "The simulation could not be checked: this is a fault of the server, please report it."
+                .to_owned(),
+        })
+    });
+    tracing::debug!(%task, seconds = started.elapsed().as_secs_f64(), "a simulation was checked");
+    let id = task.clone();
+    app.blocking(move |app| conclude(app, &id, outcome)).await
+}
+
+/// Writes down what came of it.
+fn conclude(app: &App, task: &TaskId, outcome: Outcome) -> Result<(), Refused> {
+    match outcome {
+        Outcome::Accepted(mut accepted) => {
+            let digest = match accepted.document.digest() {
+                Ok(digest) => digest,
+                Err(error) => return conclude(app, task, Outcome::Refused(document_refused(&error))),
+            };
+            let stored = put_document(&mut *accepted.session, &accepted.document, digest)
+                .and_then(|stored| accepted.session.make_durable().map(|()| stored));
+            let stored = match stored {
+                Ok(stored) => stored,
+                Err(error) => return conclude(app, task, Outcome::Interrupted(error.into())),
+            };
+            let command = Command::AcceptUpload { estimate: accepted.estimate, input: digest };
+            match app.tasks.apply_with_document(task, &command, &stored, now()) {
+                Ok(applied) => app.carry_out(&applied.effects),
+                Err(error) => return interrupted(app, task, error.into()),
+            }
+        }
+        Outcome::Refused(error) => {
+            if let Err(error) = app.apply(task, &Command::RefuseUpload { error }) {
+                return interrupted(app, task, error.into());
+            }
+        }
+        Outcome::Interrupted(refused) => return interrupted(app, task, refused),
+    }
+    if let Err(error) = app.staging.discard(task) {
+        tracing::warn!(%task, %error, "an uploaded file could not be removed");
+    }
+    Ok(())
+}
+
+/// The task goes back to where the client can ask again.
+fn interrupted(app: &App, task: &TaskId, refused: Refused) -> Result<(), Refused> {
+    if let Err(error) = app.apply(task, &Command::InterruptValidation) {
+        // It was aborted or deleted meanwhile, or the store fails: its recovery mends that.
+        tracing::debug!(%task, error = chain(&error), "an interrupted validation could not be noted");
+    }
+    Err(refused)
+}
+
+/// Reads the upload and asks the validator. Blocks.
+fn examine(app: &App, task: &TaskId, kind: TaskKind, manifest: &crate::staging::Manifest) -> Outcome {
+    let mut session = app.blocks.session();
+    let document = match read(app, task, manifest, &mut *session) {
+        Ok(document) => document,
+        Err(DocumentError::Io { doing, source }) => {
+            return Outcome::Interrupted(StoreError::from_io(doing, source).into());
+        }
+        Err(error) => return Outcome::Refused(document_refused(&error)),
+    };
+    if let Err(error) = check_class(kind, &document) {
+        return Outcome::Refused(error);
+    }
+    let arrays = DocumentArrays { document: &document, blocks: &*app.blocks, array_bytes: ARRAY_BYTES };
+    match app.validator.validate(kind, &document.json, &arrays) {
+        Ok(estimate) => Outcome::Accepted(Box::new(Accepted { document, estimate, session })),
+        Err(refusals) => Outcome::Refused(refusals_error(&refusals)),
+    }
+}
+
+fn read(
+    app: &App,
+    task: &TaskId,
+    manifest: &crate::staging::Manifest,
+    session: &mut dyn BlockSession,
+) -> Result<Document, DocumentError> {
+    let io = |doing| move |source| DocumentError::Io { doing, source };
+    let limits = document_limits(&app.config);
+    let mut plain: File =
+        tempfile::tempfile_in(app.staging.root()).map_err(io("creating a file for unpacking"))?;
+    {
+        let mut output = io::BufWriter::with_capacity(1 << 20, &plain);
+        unpack::unpack(&mut app.staging.reader(task, manifest), &mut output, &limits)?;
+        io::Write::flush(&mut output).map_err(io("writing the unpacked upload"))?;
+    }
+    plain.rewind().map_err(io("reading the unpacked upload"))?;
+    hdf5::read_file(&plain, &limits, session)
+}
+
+/// Refuses an upload whose class is not what its task computes.
+fn check_class(kind: TaskKind, document: &Document) -> Result<(), TaskError> {
+    let wanted: &[&str] = match kind {
+        TaskKind::VolumeMesh => &["VolumeMesher"],
+        _ => &["HeatChargeSimulation", "HeatSimulation"],
+    };
+    let found = document
+        .fragment("type")
+        .map_err(|error| document_refused(&error))?
+        .and_then(|text| serde_json::from_str::<String>(text).ok())
+        .unwrap_or_default();
+    if wanted.contains(&found.as_str()) {
+        return Ok(());
+    }
+    let found: String = found.chars().take(60).collect();
+    Err(TaskError {
+        kind: ErrorKind::Validation,
+        code: "validation.class".to_owned(),
+        message: format!(
+            "A task of type {kind} needs a {}, but a {found:?} was uploaded.",
+            wanted.join(" or a ")
+        ),
+    })
+}
+
+fn document_refused(error: &DocumentError) -> TaskError {
+    TaskError {
+        kind: ErrorKind::Validation,
+        code: error.code().to_owned(),
+        message: format!("The uploaded file cannot be used: {}. {}", chain(error), error.hint()),
+    }
+}
+
+fn refusals_error(refusals: &[Refusal]) -> TaskError {
+    let message = match refusals {
+        [] => "The simulation cannot be run here.".to_owned(),
+        [one] => format!("The simulation cannot be run: {one}"),
+        many => {
+            let mut text = format!("The simulation cannot be run, for {} reasons:", many.len());
+            for refusal in many.iter().take(TOLD) {
+                text.push_str(&format!("\n- {refusal}"));
+            }
+            if many.len() > TOLD {
+                text.push_str(&format!("\n- and {} more", many.len() - TOLD));
+            }
+            text
+        }
+    };
+    TaskError { kind: ErrorKind::Validation, code: "validation.refused".to_owned(), message }
+}
+
+/// Refuses a task of a kind that cannot be run here, without reading what was uploaded.
+///
+/// # Errors
+/// If the store fails.
+pub(crate) async fn refuse_kind(app: &Arc<App>, record: &TaskRecord, message: String) -> Result<(), Refused> {
+    let _exclusive = app.staging.lock(record.id()).await;
+    let task = record.id().clone();
+    app.blocking(move |app| {
+        let record = app.tasks.task(&task)?.ok_or_else(Refused::no_such_task)?;
+        if !matches!(record.state, TaskState::Draft | TaskState::Validating) {
+            return Ok(());
+        }
+        app.apply(&task, &Command::StartValidation)?;
+        let code = "feature.unsupported".to_owned();
+        conclude(app, &task, Outcome::Refused(TaskError { kind: ErrorKind::Validation, code, message }))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(path: &str) -> Refusal {
+        Refusal { path: path.to_owned(), message: "is missing".to_owned() }
+    }
+
+    #[test]
+    fn one_reason_is_a_sentence_and_many_are_a_bounded_list() {
+        assert_eq!(
+            refusals_error(&[refusal("medium")]).message,
+            "The simulation cannot be run: medium: is missing"
+        );
+        let many = refusals_error(&vec![refusal("medium"); 30]).message;
+        assert!(many.contains("for 30 reasons") && many.ends_with("- and 10 more"), "{many}");
+    }
+
+    #[test]
+    fn the_class_must_fit_the_kind() {
+        let document = |json: &str| Document { json: json.into(), arrays: Default::default() };
+        let heat = document(r#"{"type":"HeatSimulation"}"#);
+        assert!(check_class(TaskKind::Heat, &heat).is_ok());
+        assert!(check_class(TaskKind::HeatCharge, &heat).is_ok());
+        let refused = check_class(TaskKind::VolumeMesh, &heat).unwrap_err();
+        assert!(refused.message.contains("VolumeMesher"), "{}", refused.message);
+        for json in ["{}", "[]", r#"{"type":7}"#, r#"{"type":"Simulation"}"#] {
+            assert!(check_class(TaskKind::Heat, &document(json)).is_err(), "{json}");
+        }
+    }
+}
