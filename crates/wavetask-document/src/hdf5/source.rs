@@ -19,7 +19,17 @@ pub trait ByteSource {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 }
 
-impl ByteSource for [u8] {
+impl ByteSource for Vec<u8> {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.as_slice().read_at(offset, buffer)
+    }
+}
+
+impl ByteSource for &[u8] {
     fn length(&self) -> u64 {
         self.len() as u64
     }
