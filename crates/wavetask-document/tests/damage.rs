@@ -6,6 +6,7 @@
 //! mostly where the structures are. What can still be read must survive writing and reading again.
 //!
 //! `WAVETASK_DAMAGE_FILES` is the number of files, 20,000 unless set.
+#![expect(clippy::unwrap_used, reason = "tests end at the first surprise")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::panic::{AssertUnwindSafe, catch_unwind};

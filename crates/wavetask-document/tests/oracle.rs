@@ -2,6 +2,7 @@
 //!
 //! Python (`oracle.py`) writes files with the client, this side takes them apart and puts them
 //! together, Python compares. Needs `WAVETASK_TEST_PYTHON` and `WAVETASK_TEST_PYTHON_OLD`.
+#![expect(clippy::unwrap_used, reason = "tests end at the first surprise")]
 
 use std::fs::File;
 use std::io::BufWriter;
@@ -39,7 +40,7 @@ fn run(variable: &str) {
             .unwrap();
         let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         assert!(output.status.success(), "{verb}: {out}\n{error}");
-        println!("{out}");
+        eprintln!("{out}");
     };
     oracle("make");
     translate(folder.path());
