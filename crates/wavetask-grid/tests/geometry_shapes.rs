@@ -311,6 +311,12 @@ proptest! {
         let reach = geometry.distance_to_surface(point) - 3e-7;
         let moved: [f64; 3] = std::array::from_fn(|axis| point[axis] + reach.max(0.0) * toward[axis] / length);
         prop_assert_eq!(geometry.contains(point), geometry.contains(moved));
+        for limit in [0.0, 0.3, 1.0] {
+            let bounded = geometry.distance_within(point, limit);
+            let expected = geometry.distance_to_surface(point).min(limit);
+            // Far outside of a stretched shape or a clip the box is a better bound than the shape.
+            prop_assert!(expected - 1e-12 <= bounded && bounded <= limit, "{bounded}, not {expected}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::feature::{FeatureLength, Features};
 use super::read::Fields;
 use super::shape::Shape;
 use super::transform::Transform;
-use super::tree::Tree;
+use super::tree::{COSTLY, Tree};
 use super::vector::Point3;
 use super::{Bounds, Geometry};
 
@@ -29,7 +29,7 @@ impl Group {
     /// A group of at least one member.
     pub(super) fn new(members: Vec<Geometry>) -> Self {
         let reaches: Vec<Bounds> = members.iter().map(|member| member.reach).collect();
-        let tree = (members.len() > SMALL).then(|| Tree::new(&reaches));
+        let tree = (members.len() > SMALL).then(|| Tree::new(&reaches, COSTLY));
         Self { members, tree }
     }
 
@@ -50,11 +50,11 @@ impl Group {
         }
     }
 
-    pub(super) fn distance(&self, point: Point3) -> f64 {
+    pub(super) fn distance(&self, point: Point3, limit: f64) -> f64 {
         let mut deepest: Option<f64> = None;
         let mut note = |member: &Geometry| {
             if member.contains(point) {
-                let depth = member.distance_to_surface(point);
+                let depth = member.distance_within(point, limit);
                 deepest = Some(deepest.map_or(depth, |deepest| deepest.max(depth)));
             }
             false
@@ -75,12 +75,12 @@ impl Group {
         }
         match &self.tree {
             Some(tree) => {
-                tree.nearest(point, |member| self.members[member].distance_to_surface(point).powi(2)).sqrt()
+                let square = |member: usize, best: f64| {
+                    self.members[member].distance_within(point, best.sqrt()).powi(2)
+                };
+                tree.nearest(point, limit * limit, square).sqrt()
             }
-            None => {
-                let distances = self.members.iter().map(|member| member.distance_to_surface(point));
-                distances.fold(f64::INFINITY, f64::min)
-            }
+            None => self.members.iter().fold(limit, |nearest, member| member.distance_within(point, nearest)),
         }
     }
 
@@ -157,9 +157,9 @@ impl Clip {
         }
     }
 
-    pub(super) fn distance(&self, point: Point3) -> f64 {
+    pub(super) fn distance(&self, point: Point3, limit: f64) -> f64 {
         let signed = |operand: &Geometry| {
-            let distance = operand.distance_to_surface(point);
+            let distance = operand.distance_within(point, limit);
             if operand.contains(point) { -distance } else { distance }
         };
         let (a, b) = (signed(&self.a), signed(&self.b));
@@ -211,13 +211,15 @@ impl Transformed {
         self.geometry.contains(self.transform.to_local(point))
     }
 
-    pub(super) fn distance(&self, point: Point3) -> f64 {
+    pub(super) fn distance(&self, point: Point3, limit: f64) -> f64 {
         if self.transform.similarity().is_none()
             && let Some(bounds) = self.as_aligned_box()
         {
             return Geometry::from_bounds(bounds).distance_to_surface(point);
         }
-        self.transform.distance_of(self.geometry.distance_to_surface(self.transform.to_local(point)))
+        let local = self.transform.to_local(point);
+        let [least, _] = self.transform.stretches();
+        least * self.geometry.distance_within(local, limit / least)
     }
 
     pub(super) fn as_aligned_box(&self) -> Option<Bounds> {

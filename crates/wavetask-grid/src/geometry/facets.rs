@@ -1,7 +1,7 @@
 //! Triangles with shared vertices, indexed for nearest-point and ray queries.
 
 use super::Bounds;
-use super::tree::Tree;
+use super::tree::{CHEAP, Tree};
 use super::vector::{Point3, crosses_ray, square_to_triangle, subtract};
 
 /// A set of triangles and the tree over their boxes.
@@ -26,7 +26,7 @@ impl Facets {
                 bounds
             })
             .collect();
-        let tree = Tree::new(&boxes);
+        let tree = Tree::new(&boxes, CHEAP);
         Self { vertices, triangles, tree }
     }
 
@@ -34,9 +34,10 @@ impl Facets {
         self.triangles[triangle].map(|vertex| self.vertices[vertex as usize])
     }
 
-    /// Exact distance to the nearest triangle.
-    pub(super) fn distance(&self, point: Point3) -> f64 {
-        self.tree.nearest(point, |triangle| square_to_triangle(self.corners(triangle), point)).sqrt()
+    /// Exact distance to the nearest triangle, or the limit if none is nearer.
+    pub(super) fn distance(&self, point: Point3, limit: f64) -> f64 {
+        let square = |triangle, _| square_to_triangle(self.corners(triangle), point);
+        self.tree.nearest(point, limit * limit, square).sqrt()
     }
 
     /// How often the ray from the point along an axis, upwards or downwards, crosses the triangles.

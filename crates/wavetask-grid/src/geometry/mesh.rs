@@ -130,8 +130,8 @@ impl Mesh {
     }
 
     /// Exact: the nearest triangle.
-    pub(super) fn distance(&self, point: Point3) -> f64 {
-        self.facets.distance(point)
+    pub(super) fn distance(&self, point: Point3, limit: f64) -> f64 {
+        self.facets.distance(point, limit)
     }
 
     pub(super) fn collect_planes(&self, features: &mut Features) {

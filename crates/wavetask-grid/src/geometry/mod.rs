@@ -143,7 +143,19 @@ impl Geometry {
     /// shapes (smaller by at most the ratio of the extreme stretches), and for groups and clips near
     /// pieces of the operands' surfaces that the operation swallows.
     pub fn distance_to_surface(&self, point: [f64; 3]) -> f64 {
-        self.shape.distance(point)
+        self.distance_within(point, f64::INFINITY)
+    }
+
+    /// The lesser of [`Self::distance_to_surface`] and `limit`, in micrometres.
+    ///
+    /// Ask this where only a neighbourhood matters: far from the surface of a mesh or a large polygon it
+    /// takes a small part of the time. A ball of this radius is wholly inside or wholly outside of the
+    /// shape.
+    pub fn distance_within(&self, point: [f64; 3], limit: f64) -> f64 {
+        if tree::square_to_box(&self.reach, point) >= limit * limit {
+            return limit;
+        }
+        self.shape.distance(point, limit).min(limit)
     }
 
     /// The lengths that a mesh may have to resolve: circumferences of cylinders and spheres and the

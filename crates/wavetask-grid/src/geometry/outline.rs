@@ -6,7 +6,7 @@
 //! of a slanted slab, and each wall is a plane. Where that holds no longer, the slab is refused.
 
 use super::Bounds;
-use super::tree::Tree;
+use super::tree::{CHEAP, Tree};
 use super::vector::{Point2, along, crosses_ray, dot, norm, square_to_segment, subtract};
 
 /// Vertices nearer to the next one than this, in micrometres, are dropped, as the client does.
@@ -166,7 +166,7 @@ impl Outline {
                     })
                 })
                 .collect();
-            outline.tree = Some(Tree::new(&boxes));
+            outline.tree = Some(Tree::new(&boxes, CHEAP));
         }
         outline
     }
@@ -212,15 +212,16 @@ impl Outline {
         near || inside
     }
 
-    /// The distance to the boundary of the polygon without a shift.
-    pub(super) fn distance(&self, point: Point2) -> f64 {
+    /// The distance to the boundary of the polygon without a shift, or the limit if it is not nearer.
+    pub(super) fn distance(&self, point: Point2, limit: f64) -> f64 {
         let square = |index: usize| {
             let (a, b) = self.edge(index, 0.0);
             square_to_segment(a, b, point)
         };
+        let limit = limit * limit;
         match &self.tree {
-            Some(tree) => tree.nearest([point[0], point[1], 0.0], square),
-            None => (0..self.vertices.len()).map(square).fold(f64::INFINITY, f64::min),
+            Some(tree) => tree.nearest([point[0], point[1], 0.0], limit, |index, _| square(index)),
+            None => (0..self.vertices.len()).map(square).fold(limit, f64::min),
         }
         .sqrt()
     }

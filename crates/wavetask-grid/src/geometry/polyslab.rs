@@ -155,11 +155,11 @@ impl PolySlab {
     }
 
     /// Exact, the chords of arcs taken as the surface.
-    pub(super) fn distance(&self, point: Point3) -> f64 {
+    pub(super) fn distance(&self, point: Point3, limit: f64) -> f64 {
         let height = point[self.axis];
         let flat = self.flat(point);
         if let Some(slanted) = &self.slanted {
-            let mut nearest = slanted.walls.distance(point);
+            let mut nearest = slanted.walls.distance(point, limit);
             for (cap, end) in slanted.caps.iter().zip(self.ends) {
                 if (height - end).abs() < nearest && cap.contains(flat, 0.0, 0.0) {
                     nearest = (height - end).abs();
@@ -167,7 +167,7 @@ impl PolySlab {
             }
             return nearest;
         }
-        let sideways = self.outline.distance(flat);
+        let sideways = self.outline.distance(flat, limit);
         let is_over = self.outline.contains(flat, 0.0, 0.0);
         let beyond = (self.ends[0] - height).max(height - self.ends[1]);
         match (is_over, beyond > 0.0) {

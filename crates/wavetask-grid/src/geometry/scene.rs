@@ -5,7 +5,7 @@ use wavetask_document::ArraySource;
 
 use super::error::GeometryError;
 use super::read::{Fields, join, list};
-use super::tree::Tree;
+use super::tree::{COSTLY, Tree};
 use super::{Bounds, Geometry, MAXIMUM_STRUCTURES};
 
 /// A geometry filled with a medium.
@@ -72,7 +72,7 @@ impl Scene {
         let mut precedence: Vec<usize> = (0..structures.len()).collect();
         precedence.sort_by_key(|&index| structures[index].priority);
         let reaches: Vec<Bounds> = precedence.iter().map(|&index| structures[index].geometry.reach).collect();
-        let tree = Tree::new(&reaches);
+        let tree = Tree::new(&reaches, COSTLY);
         Self { structures, precedence, tree }
     }
 

@@ -56,16 +56,17 @@ impl Shape {
         }
     }
 
-    pub(super) fn distance(&self, point: [f64; 3]) -> f64 {
+    /// The distance to the surface, or any number that is not less than the limit if it is not nearer.
+    pub(super) fn distance(&self, point: [f64; 3], limit: f64) -> f64 {
         match self {
             Self::Cuboid(cuboid) => cuboid.distance(point),
             Self::Sphere(sphere) => sphere.distance(point),
             Self::Cylinder(cylinder) => cylinder.distance(point),
-            Self::PolySlab(slab) => slab.distance(point),
-            Self::Mesh(mesh) => mesh.distance(point),
-            Self::Group(group) => group.distance(point),
-            Self::Clip(clip) => clip.distance(point),
-            Self::Transformed(transformed) => transformed.distance(point),
+            Self::PolySlab(slab) => slab.distance(point, limit),
+            Self::Mesh(mesh) => mesh.distance(point, limit),
+            Self::Group(group) => group.distance(point, limit),
+            Self::Clip(clip) => clip.distance(point, limit),
+            Self::Transformed(transformed) => transformed.distance(point, limit),
         }
     }
 

@@ -105,19 +105,14 @@ impl Transform {
         around
     }
 
-    /// A distance in space that is not greater than what the local distance becomes, and equal to it if
-    /// the map is a similarity.
-    pub(super) fn distance_of(&self, local: f64) -> f64 {
-        self.stretches[0] * local
-    }
-
     /// The factor of all distances, if it is one.
     pub(super) fn similarity(&self) -> Option<f64> {
         let [least, greatest] = self.stretches;
         (greatest - least <= SIMILAR * greatest).then_some(greatest)
     }
 
-    /// The least and the greatest factor by which a distance is stretched.
+    /// The least and the greatest factor by which a distance is stretched: the least one turns a local
+    /// distance into one in space that is not overestimated.
     pub(super) fn stretches(&self) -> [f64; 2] {
         self.stretches
     }

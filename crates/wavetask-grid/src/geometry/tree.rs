@@ -6,8 +6,11 @@
 
 use super::Bounds;
 
-/// Items per leaf: below this, testing all is faster than descending.
-const LEAF: usize = 4;
+/// Items per leaf where testing an item is about as cheap as testing a box.
+pub(super) const CHEAP: usize = 4;
+
+/// Items per leaf where testing an item costs far more than testing a box.
+pub(super) const COSTLY: usize = 1;
 
 /// Stands for an infinite coordinate when boxes are sorted.
 const FAR: f64 = 1e15;
@@ -30,17 +33,17 @@ struct Node {
 }
 
 impl Tree {
-    /// A tree over the items `0..boxes.len()`.
-    pub(super) fn new(boxes: &[Bounds]) -> Self {
+    /// A tree over the items `0..boxes.len()` with at most `leaf` items in a leaf.
+    pub(super) fn new(boxes: &[Bounds], leaf: usize) -> Self {
         let count = u32::try_from(boxes.len()).unwrap_or(u32::MAX);
         let mut items: Vec<u32> = (0..count).collect();
         let centers: Vec<[f64; 3]> = boxes
             .iter()
             .map(|bounds| bounds.map(|[low, high]| low.clamp(-FAR, FAR) + high.clamp(-FAR, FAR)))
             .collect();
-        let mut nodes = Vec::with_capacity(2 * boxes.len().div_ceil(LEAF) + 1);
+        let mut nodes = Vec::with_capacity(2 * boxes.len().div_ceil(leaf) + 1);
         if !items.is_empty() {
-            build(&mut nodes, &mut items, 0, boxes, &centers);
+            build(&mut nodes, &mut items, 0, leaf, boxes, &centers);
         }
         Self { nodes, items }
     }
@@ -112,45 +115,60 @@ impl Tree {
         best.map(|best| best as usize)
     }
 
-    /// The least of `square_distance` over all items; it must not be less than that to the item's box.
-    pub(super) fn nearest(&self, point: [f64; 3], mut square_distance: impl FnMut(usize) -> f64) -> f64 {
-        let mut best = f64::INFINITY;
-        let mut pending = Stack::default();
-        if !self.nodes.is_empty() {
-            pending.push(0);
-        }
-        while let Some(index) = pending.pop() {
-            let node = &self.nodes[index];
-            if square_to_box(&node.bounds, point) >= best {
+    /// The least of `square_distance` over all items, or `limit` (a square) if none is less.
+    ///
+    /// The closure is told the least so far; it may return any greater number for an item beyond, and
+    /// must not return less than the square of the distance to the item's box.
+    pub(super) fn nearest(
+        &self,
+        point: [f64; 3],
+        limit: f64,
+        mut square_distance: impl FnMut(usize, f64) -> f64,
+    ) -> f64 {
+        let mut best = limit;
+        let mut pending = [(0_u32, 0.0_f64); STACK];
+        let mut length = usize::from(!self.nodes.is_empty());
+        while length > 0 {
+            length -= 1;
+            let (index, square) = pending[length];
+            if square >= best {
                 continue;
             }
+            let node = &self.nodes[index as usize];
             if node.count > 0 {
                 let start = node.start as usize;
                 for &item in &self.items[start..start + node.count as usize] {
-                    best = best.min(square_distance(item as usize));
+                    best = best.min(square_distance(item as usize, best));
                 }
             } else {
-                let (first, second) = (index + 1, node.start as usize);
-                let nearer_first = square_to_box(&self.nodes[first].bounds, point)
-                    <= square_to_box(&self.nodes[second].bounds, point);
-                let (later, sooner) = if nearer_first { (second, first) } else { (first, second) };
-                pending.push(u32::try_from(later).unwrap_or(u32::MAX));
-                pending.push(u32::try_from(sooner).unwrap_or(u32::MAX));
+                let children = [index + 1, node.start]
+                    .map(|child| (child, square_to_box(&self.nodes[child as usize].bounds, point)));
+                // The nearer child is popped first.
+                let later = usize::from(children[0].1 <= children[1].1);
+                for child in [children[later], children[1 - later]] {
+                    if child.1 < best {
+                        pending[length] = child;
+                        length += 1;
+                    }
+                }
             }
         }
         best
     }
 }
 
-/// Nodes still to visit. Each level of the balanced tree leaves at most two, and there are at most 32.
+/// Nodes that can be pending: each level of the balanced tree leaves at most two, and there are at most 33.
+const STACK: usize = 72;
+
+/// Nodes still to visit.
 struct Stack {
-    nodes: [u32; 72],
+    nodes: [u32; STACK],
     length: usize,
 }
 
 impl Default for Stack {
     fn default() -> Self {
-        Self { nodes: [0; 72], length: 0 }
+        Self { nodes: [0; STACK], length: 0 }
     }
 }
 
@@ -171,6 +189,7 @@ fn build(
     nodes: &mut Vec<Node>,
     items: &mut [u32],
     offset: usize,
+    leaf: usize,
     boxes: &[Bounds],
     centers: &[[f64; 3]],
 ) -> u32 {
@@ -188,7 +207,7 @@ fn build(
     let start = u32::try_from(offset).unwrap_or(u32::MAX);
     let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
     nodes.push(Node { bounds, start, count, greatest: 0 });
-    let greatest = if items.len() <= LEAF {
+    let greatest = if items.len() <= leaf {
         items.iter().copied().max().unwrap_or(0)
     } else {
         let width = |axis: usize| spread[axis][1] - spread[axis][0];
@@ -198,10 +217,10 @@ fn build(
             centers[one as usize][axis].total_cmp(&centers[other as usize][axis])
         });
         let (left, right) = items.split_at_mut(middle);
-        let one = build(nodes, left, offset, boxes, centers);
+        let one = build(nodes, left, offset, leaf, boxes, centers);
         nodes[place].start = u32::try_from(nodes.len()).unwrap_or(u32::MAX);
         nodes[place].count = 0;
-        one.max(build(nodes, right, offset + middle, boxes, centers))
+        one.max(build(nodes, right, offset + middle, leaf, boxes, centers))
     };
     nodes[place].greatest = greatest;
     greatest
@@ -211,7 +230,7 @@ fn overlap(one: &Bounds, other: &Bounds) -> bool {
     one.iter().zip(other).all(|(one, other)| one[0] <= other[1] && other[0] <= one[1])
 }
 
-fn square_to_box(bounds: &Bounds, point: [f64; 3]) -> f64 {
+pub(super) fn square_to_box(bounds: &Bounds, point: [f64; 3]) -> f64 {
     bounds
         .iter()
         .zip(point)
@@ -233,8 +252,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn queries_equal_those_without_a_tree(boxes in boxes(), point in prop::array::uniform3(-6.0..6.0)) {
-            let tree = Tree::new(&boxes);
+        fn queries_equal_those_without_a_tree(boxes in boxes(), leaf in 1..6_usize, point in prop::array::uniform3(-6.0..6.0)) {
+            let tree = Tree::new(&boxes, leaf);
             let holds = |item: usize| crate::geometry::within(&boxes[item], point);
 
             prop_assert_eq!(tree.greatest_at(point, holds), (0..boxes.len()).rfind(|&item| holds(item)));
@@ -242,16 +261,17 @@ mod tests {
                 tree.any_overlapping(&point.map(|coordinate| [coordinate, coordinate]), holds),
                 (0..boxes.len()).any(holds)
             );
-            let square = |item: usize| square_to_box(&boxes[item], point);
-            let nearest = (0..boxes.len()).map(square).fold(f64::INFINITY, f64::min);
-            prop_assert_eq!(tree.nearest(point, square), nearest);
+            let square = |item: usize, _: f64| square_to_box(&boxes[item], point);
+            let nearest = (0..boxes.len()).map(|item| square(item, 0.0)).fold(f64::INFINITY, f64::min);
+            prop_assert_eq!(tree.nearest(point, f64::INFINITY, square), nearest);
+            prop_assert_eq!(tree.nearest(point, 1.5, square), nearest.min(1.5));
         }
     }
 
     #[test]
     fn identical_boxes_keep_the_tree_balanced() {
         let boxes = vec![[[0.0, 1.0]; 3]; 100_000];
-        let tree = Tree::new(&boxes);
+        let tree = Tree::new(&boxes, COSTLY);
         assert_eq!(tree.greatest_at([0.5; 3], |item| item % 1000 == 7), Some(99_007));
     }
 
@@ -259,7 +279,7 @@ mod tests {
     fn infinite_boxes_are_found() {
         let mut boxes = vec![[[f64::NEG_INFINITY, f64::INFINITY]; 3]; 9];
         boxes.push([[3.0, 4.0]; 3]);
-        let tree = Tree::new(&boxes);
+        let tree = Tree::new(&boxes, CHEAP);
         let greatest = |point| tree.greatest_at(point, |item| crate::geometry::within(&boxes[item], point));
         assert_eq!(greatest([3.5; 3]), Some(9));
         assert_eq!(greatest([1e12; 3]), Some(8));
