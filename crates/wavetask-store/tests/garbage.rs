@@ -1,0 +1,115 @@
+//! The garbage collector never takes a block that an upload or a document needs, with the real database.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use common::{Account, Numbers};
+use wavetask_core::Command;
+use wavetask_store::{
+    BlockStore, DocumentRole, LocalStore, TaskStore, Usage, collect_everything, collect_released,
+};
+
+/// Three users upload the same few blocks in documents of their own, look at them and delete them, while the
+/// collector goes round and round.
+#[test]
+fn uploads_and_the_collector_race() {
+    let folder = common::folder();
+    let store = LocalStore::open(folder.path(), &common::options()).unwrap();
+    let account = Account::new(&store).unwrap();
+    let done = AtomicBool::new(false);
+    let removed = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for everything in [true, false] {
+            let (store, done, removed) = (&store, &done, &removed);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let collected = if everything {
+                        collect_everything(&*store.tasks, &*store.blocks)
+                    } else {
+                        collect_released(&*store.tasks, &*store.blocks, &store.staging)
+                    };
+                    removed.fetch_add(collected.unwrap().removed.blocks, Ordering::Relaxed);
+                }
+            });
+        }
+        let users: Vec<_> = (0..3_u64)
+            .map(|user| {
+                let (store, account) = (&store, &account);
+                scope.spawn(move || {
+                    let mut numbers = Numbers(user);
+                    for round in 0..60 {
+                        let task = account.create(store, &format!("task-{user}-{round}")).unwrap();
+                        let blocks: Vec<_> =
+                            (0..4).map(|_| vec![u8::try_from(numbers.below(6)).unwrap(); 100]).collect();
+                        common::submit(store, &task, &blocks).unwrap();
+                        std::thread::yield_now();
+                        let read = common::read(store, &task, DocumentRole::Input);
+                        assert_eq!(read, Some(blocks.concat()));
+                        store.tasks.apply(&task, &Command::Delete, common::now()).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let results: Vec<_> = users.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(results.into_iter().all(|result| result.is_ok()), "a user lost a block");
+    });
+    assert!(removed.into_inner() > 0, "the collector had something to do");
+    collect_everything(&*store.tasks, &*store.blocks).unwrap();
+    assert_eq!(store.blocks.usage().unwrap(), Usage::default());
+    assert_eq!(store.tasks.check().unwrap(), [""; 0]);
+}
+
+/// A document too long for the database lies in blocks, which are collected with it.
+#[test]
+fn long_documents_are_kept_in_blocks() {
+    let folder = common::folder();
+    let store = LocalStore::open(folder.path(), &common::options()).unwrap();
+    let account = Account::new(&store).unwrap();
+    let task = account.create(&store, "task-long").unwrap();
+    store.tasks.apply(&task, &Command::StartValidation, common::now()).unwrap();
+    let text = format!("{{\"text\": \"{}\"}}", "words ".repeat(2_000_000));
+    let mut session = store.blocks.session();
+    let stored = common::put(&mut *session, &text, &[vec![1, 2, 3]]).unwrap();
+    assert!(stored.body_length > 12_000_000);
+    assert!(stored.blocks.len() > 3, "{}", stored.blocks.len());
+    let input = stored.digest;
+    let command = Command::AcceptUpload { estimate: wavetask_protocol::Estimate::default(), input };
+    store.tasks.apply_with_document(&task, &command, &stored, common::now()).unwrap();
+    drop(session);
+    collect_everything(&*store.tasks, &*store.blocks).unwrap();
+    let again = store.tasks.document(&task, DocumentRole::Input).unwrap().unwrap();
+    assert_eq!(again, stored);
+    let document = wavetask_store::get_document(&*store.blocks, &again).unwrap();
+    assert_eq!(&*document.json, text.as_str());
+    store.tasks.apply(&task, &Command::Delete, common::now()).unwrap();
+    let collected = collect_released(&*store.tasks, &*store.blocks, &store.staging).unwrap();
+    assert_eq!(collected.removed.blocks, stored.blocks.len() as u64);
+    assert_eq!(store.blocks.usage().unwrap(), Usage::default());
+}
+
+/// Damage is noticed when a block is read.
+#[test]
+fn a_damaged_block_is_noticed() {
+    let folder = common::folder();
+    let store = LocalStore::open(folder.path(), &common::options()).unwrap();
+    let mut session = store.blocks.session();
+    let digest = session.put(b"some bytes").unwrap();
+    session.make_durable().unwrap();
+    let name = digest.to_string();
+    let path = folder.path().join("blocks").join(&name[..2]).join(&name);
+    std::fs::write(&path, b"some bites").unwrap();
+    let mut buffer = Vec::new();
+    let error = wavetask_document::BlockSource::get(&*store.blocks, &digest, &mut buffer).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    assert!(buffer.is_empty(), "no damaged byte is handed out");
+    // One of another length is written anew by the next upload.
+    drop(session);
+    std::fs::write(&path, b"some").unwrap();
+    let mut session = store.blocks.session();
+    session.put(b"some bytes").unwrap();
+    session.make_durable().unwrap();
+    wavetask_document::BlockSource::get(&*store.blocks, &digest, &mut buffer).unwrap();
+    assert_eq!(buffer, b"some bytes");
+}
