@@ -74,17 +74,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let locator = Locator::new(&mesh);
     println!("locator built in {:.2} s", start.elapsed().as_secs_f64());
+    let count = 300_u32;
     let start = Instant::now();
-    let count = 100_000_u32;
-    let found = (0..count)
+    let found = (0..count * count)
         .filter(|&number| {
-            let share = |step: f64| (f64::from(number) * step).fract();
-            locator.locate([share(0.754_877_666), share(0.569_840_291), share(0.618_033_989)]).is_some()
+            let share = |index: u32| (f64::from(index) + 0.5) / f64::from(count);
+            locator.locate([share(number % count), share(number / count), 0.45]).is_some()
         })
         .count();
-    println!(
-        "{found} of {count} points located, {:.1} µs each",
-        start.elapsed().as_secs_f64() * 1e6 / f64::from(count)
-    );
+    let each = start.elapsed().as_secs_f64() * 1e6 / f64::from(count * count);
+    println!("{found} points of a plane of {count} x {count} located, {each:.1} µs each");
     Ok(())
 }

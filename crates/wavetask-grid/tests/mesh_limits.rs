@@ -98,6 +98,7 @@ fn nonsense_is_refused_by_name() {
     refused(&|case| (case.bounds[0], case.bounds[1]) = ([0.0; 2], [0.0; 2]));
     refused(&|case| case.planes[0].push(f64::NAN));
     refused(&|case| case.size = Box::new(|_| 0.0));
+    refused(&|case| case.size = Box::new(|p| if p == [0.0; 3] { 1e-12 } else { 0.5 }));
     refused(&|case| case.size = Box::new(|_| f64::NAN));
     refused(&|case| case.size = Box::new(|_| -1.0));
 }

@@ -15,6 +15,9 @@ use super::{MeshError, MeshRequest, VOID, check};
 /// Share of a box by which samples are moved inwards, off the planes that bound it.
 const INWARD: f64 = 1e-3;
 
+/// Ratio of sides above which a cone over a divided side would have an angle near 180 degrees.
+const LONG: f64 = 2.1;
+
 /// A box of the tree that was not split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Leaf {
@@ -114,6 +117,8 @@ struct Growth<'a, 'r> {
     leaves: AtomicUsize,
     most_leaves: usize,
     cancelled: AtomicBool,
+    /// A box should be halved but its coordinates do not allow it.
+    exhausted: AtomicBool,
 }
 
 /// Splits until the size field is satisfied and neighbours differ little.
@@ -126,6 +131,7 @@ pub(super) fn grow(request: &MeshRequest<'_>, lines: &Lines) -> Result<Boxes, Me
         leaves: AtomicUsize::new(nx * ny * nz),
         most_leaves: request.maximum_cells / per_leaf,
         cancelled: AtomicBool::new(false),
+        exhausted: AtomicBool::new(false),
     };
     let roots: Vec<Leaf> = (0..nx * ny * nz)
         .map(|number| {
@@ -143,6 +149,12 @@ pub(super) fn grow(request: &MeshRequest<'_>, lines: &Lines) -> Result<Boxes, Me
     }
     if growth.leaves.load(Ordering::Relaxed) > growth.most_leaves {
         return Err(too_many(request, lines, &roots));
+    }
+    if growth.exhausted.load(Ordering::Relaxed) {
+        let reason = "the size field asks for cells too small to tell apart on lines of the base grid; \
+                      ask for larger cells or split the domain"
+            .to_owned();
+        return Err(MeshError::Invalid { reason });
     }
     let mut leaves = grown.concat();
     let corners = grade(request, lines, &mut leaves, &roots)?;
@@ -189,11 +201,17 @@ impl Growth<'_, '_> {
         if self.cancelled.load(Ordering::Relaxed) || self.leaves.load(Ordering::Relaxed) > self.most_leaves {
             return None;
         }
-        let axis = leaf.split_axis(self.lines)?;
         let diagonal = leaf.diagonal(self.lines) * (1.0 - 1e-9);
         let (low, high) = leaf.bounds(self.lines);
         let size = self.request.size.smallest_within(low, high, diagonal);
-        (diagonal > size && !self.is_excluded(low, high, diagonal / size)).then_some(axis)
+        if size >= diagonal || self.is_excluded(low, high, diagonal / size) {
+            return None;
+        }
+        let axis = leaf.split_axis(self.lines);
+        if axis.is_none() {
+            self.exhausted.store(true, Ordering::Relaxed);
+        }
+        axis
     }
 
     /// Whether no meshed region is found in the box. The wanted refinement says how finely to look.
@@ -224,6 +242,7 @@ impl Growth<'_, '_> {
 }
 
 /// Splits boxes much larger than a neighbour: an edge may carry one hanging vertex, a face two generations of splits.
+/// The long sides of flat boxes may carry none: their neighbours' splits go on through them.
 /// That keeps the cones of [`super::fill`] well shaped.
 fn grade(
     request: &MeshRequest<'_>,
@@ -269,7 +288,10 @@ fn grade(
 
 fn is_rough(leaf: &Leaf, lines: &Lines, corners: &Corners) -> bool {
     let present = |coordinates| corners.contains(&key(coordinates));
+    let length = |axis| leaf.length(lines, axis);
+    let shortest = lines.active.iter().map(|&axis| length(axis)).fold(f64::INFINITY, f64::min);
     for &axis in &lines.active {
+        let long = length(axis) > LONG * shortest;
         let half = leaf.side(lines, axis) / 2;
         if half < 2 {
             continue;
@@ -283,7 +305,7 @@ fn is_rough(leaf: &Leaf, lines: &Lines, corners: &Corners) -> bool {
                 point[axis] += offset;
                 point
             };
-            if present(at(half)) && (present(at(half / 2)) || present(at(half + half / 2))) {
+            if present(at(half)) && (long || present(at(half / 2)) || present(at(half + half / 2))) {
                 return true;
             }
         }
