@@ -16,6 +16,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::error::{Result, StoreError};
 
@@ -42,16 +43,12 @@ impl DataFolder {
             .mode(0o600)
             .open(&lock_path)
             .map_err(|error| StoreError::from_io("open the lock of the data folder", error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
-                let process = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(StoreError::FolderInUse { folder: path.to_owned(), process });
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(StoreError::from_io("lock the data folder", error));
-            }
+        if !try_lock_for(&lock, LOCK_PATIENCE)
+            .map_err(|error| StoreError::from_io("lock the data folder", error))?
+        {
+            let mut text = String::new();
+            let process = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(StoreError::FolderInUse { folder: path.to_owned(), process });
         }
         // For people and for the message above only: what counts is the lock. A full disk is no reason to
         // refuse to start.
@@ -80,6 +77,24 @@ impl DataFolder {
     /// Where uploaded files are.
     pub fn staging_path(&self) -> PathBuf {
         self.path.join("staging")
+    }
+}
+
+/// How long a lock is waited for. One that has just been let go may seem to be held for a moment, by a
+/// process that is dying or by a child that has not begun its program yet.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+fn try_lock_for(lock: &File, patience: Duration) -> io::Result<bool> {
+    let begun = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
     }
 }
 

@@ -21,7 +21,7 @@ impl SqliteTaskStore {
                     "SELECT count(*) FROM tasks WHERE state = 'queued' AND ready_at IS NULL",
                 )?,
                 oldest_ready_at: connection.query_row(
-                    "SELECT min(ready_at) FROM tasks WHERE ready_at IS NOT NULL",
+                    "SELECT min(ready_at) FROM tasks INDEXED BY tasks_ready WHERE ready_at IS NOT NULL",
                     [],
                     |row| optional_time(row, 0),
                 )?,

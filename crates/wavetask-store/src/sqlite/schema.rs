@@ -60,6 +60,7 @@ CREATE INDEX tasks_by_folder ON tasks (owner, folder, created_at, id);
 CREATE INDEX tasks_by_age    ON tasks (created_at, id);
 CREATE INDEX tasks_by_state  ON tasks (state, created_at, id);
 CREATE INDEX tasks_ready     ON tasks (owner, priority DESC, ready_at) WHERE ready_at IS NOT NULL;
+CREATE INDEX tasks_leased    ON tasks (owner, lease_expires_at) WHERE lease IS NOT NULL;
 CREATE UNIQUE INDEX tasks_by_lease ON tasks (lease) WHERE lease IS NOT NULL;
 CREATE INDEX tasks_by_last_lease   ON tasks (last_lease) WHERE last_lease IS NOT NULL;
 CREATE INDEX tasks_by_input        ON tasks (input, owner) WHERE input IS NOT NULL;

@@ -29,8 +29,9 @@ impl SqliteTaskStore {
     ) -> Result<LeaseOutcome> {
         // Idle workers ask often: they should not queue for the writer to hear that there is nothing.
         let any = self.read("look for ready tasks", |connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT EXISTS (SELECT 1 FROM tasks WHERE ready_at IS NOT NULL)")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_ready WHERE ready_at IS NOT NULL)",
+            )?;
             Ok(statement.query_row([], |row| row.get::<_, bool>(0))?)
         })?;
         if !any {
@@ -92,7 +93,7 @@ impl SqliteTaskStore {
         let due = |lease: &LeaseId| lock(&self.renewed_in_memory).get(lease).is_none_or(|end| *end <= now);
         let expired: Vec<(TaskId, LeaseId)> = self.read("look for ended leases", |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT id, lease FROM tasks WHERE lease IS NOT NULL AND lease_expires_at <= ?1",
+                "SELECT id, lease FROM tasks INDEXED BY tasks_leased WHERE lease IS NOT NULL AND lease_expires_at <= ?1",
             )?;
             let rows =
                 statement.query_map([now.as_milliseconds()], |row| Ok((parsed(row, 0)?, parsed(row, 1)?)))?;
@@ -122,8 +123,9 @@ impl SqliteTaskStore {
 
     pub(super) fn find_next_expiry(&self) -> Result<Option<Timestamp>> {
         self.read("look for the next lease to end", |connection| {
-            let mut statement = connection
-                .prepare_cached("SELECT min(lease_expires_at) FROM tasks WHERE lease IS NOT NULL")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT min(lease_expires_at) FROM tasks INDEXED BY tasks_leased WHERE lease IS NOT NULL",
+            )?;
             Ok(statement.query_row([], |row| optional_time(row, 0))?)
         })
     }
@@ -156,11 +158,12 @@ impl SqliteTaskStore {
 }
 
 fn candidates(change: &Change<'_>) -> Outcome<Vec<Candidate>> {
-    let mut owners =
-        change.transaction.prepare_cached("SELECT DISTINCT owner FROM tasks WHERE ready_at IS NOT NULL")?;
+    let mut owners = change.transaction.prepare_cached(
+        "SELECT DISTINCT owner FROM tasks INDEXED BY tasks_ready WHERE ready_at IS NOT NULL",
+    )?;
     let owners: Vec<KeyId> = owners.query_map([], |row| parsed(row, 0))?.collect::<Result<_, _>>()?;
     let mut statement = change.transaction.prepare_cached(
-        "SELECT id, priority, ready_at, memory_bytes FROM tasks
+        "SELECT id, priority, ready_at, memory_bytes FROM tasks INDEXED BY tasks_ready
          WHERE owner = ?1 AND ready_at IS NOT NULL ORDER BY priority DESC, ready_at LIMIT ?2",
     )?;
     let mut candidates = Vec::new();
@@ -182,9 +185,9 @@ fn candidates(change: &Change<'_>) -> Outcome<Vec<Candidate>> {
 }
 
 fn running(change: &Change<'_>) -> Outcome<BTreeMap<KeyId, u64>> {
-    let mut statement = change
-        .transaction
-        .prepare_cached("SELECT owner, count(*) FROM tasks WHERE lease IS NOT NULL GROUP BY owner")?;
+    let mut statement = change.transaction.prepare_cached(
+        "SELECT owner, count(*) FROM tasks INDEXED BY tasks_leased WHERE lease IS NOT NULL GROUP BY owner",
+    )?;
     let rows = statement.query_map([], |row| Ok((parsed(row, 0)?, natural(row, 1)?)))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -1,0 +1,126 @@
+//! With ten thousand tasks stored, what clients ask for often is still quick; readers do not wait for writers.
+//!
+//! The figures are printed (`--nocapture`); the bounds are wide, for machines that do other things meanwhile.
+
+#![expect(clippy::print_stdout, reason = "it prints what it measures")]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use common::Account;
+use wavetask_core::schedule::Capacity;
+use wavetask_protocol::{LeaseId, TaskId, WorkerId};
+use wavetask_store::{LocalStore, TaskFilter, TaskStore};
+
+const TASKS: u32 = 10_000;
+
+/// Times of one operation, sorted.
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn of(count: usize, mut operation: impl FnMut(usize)) -> Self {
+        let mut times: Vec<_> = (0..count)
+            .map(|number| {
+                let start = Instant::now();
+                operation(number);
+                start.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        Self(times)
+    }
+
+    fn report(&self, what: &str) -> Duration {
+        let median = self.0[self.0.len() / 2];
+        let late = self.0[self.0.len() * 99 / 100];
+        println!("{what:<44} median {median:>10.1?}   99th percentile {late:>10.1?}");
+        median
+    }
+}
+
+#[test]
+fn ten_thousand_tasks() {
+    let folder = common::folder();
+    let store = LocalStore::open(folder.path(), &common::options()).unwrap();
+    let account = Account::new(&store).unwrap();
+    let start = Instant::now();
+    let tasks: Vec<TaskId> =
+        (0..TASKS).map(|number| account.create(&store, &format!("task-{number:05}")).unwrap()).collect();
+    println!("{TASKS} tasks created one by one in {:.1?}", start.elapsed());
+    for task in tasks.iter().step_by(100) {
+        common::submit(&store, task, &[b"the same block".to_vec()]).unwrap();
+    }
+
+    let task = |number: usize| &tasks[number * 7919 % tasks.len()];
+    let detail = Times::of(2000, |number| {
+        store.tasks.task_of(&account.owner, task(number)).unwrap().unwrap();
+    });
+    assert!(detail.report("detail of a task") < Duration::from_millis(20));
+
+    let filter = TaskFilter {
+        owner: Some(account.owner.clone()),
+        folder: Some(account.folder.clone()),
+        ..TaskFilter::default()
+    };
+    let page = Times::of(50, |_| {
+        assert_eq!(store.tasks.list_tasks(&filter, None, 100).unwrap().tasks.len(), 100);
+    });
+    assert!(page.report("first 100 of a folder") < Duration::from_millis(200));
+    let all = Times::of(3, |_| {
+        assert_eq!(store.tasks.list_tasks(&filter, None, usize::MAX).unwrap().tasks.len(), tasks.len());
+    });
+    assert!(all.report("all 10,000 of a folder") < Duration::from_secs(10));
+    let search = TaskFilter { name_contains: Some("task-09999".to_owned()), ..filter.clone() };
+    let found = Times::of(10, |_| {
+        assert_eq!(store.tasks.list_tasks(&search, None, 10).unwrap().tasks.len(), 1);
+    });
+    found.report("search by name");
+    let create = Times::of(200, |number| {
+        account.create(&store, &format!("task-later-{number}")).unwrap();
+    });
+    create.report("create a task");
+    let worker: WorkerId = "worker-1".parse().unwrap();
+    let capacity = Capacity::new(1 << 30, 1 << 30, true);
+    let lease = Times::of(100, |number| {
+        let lease: LeaseId = format!("lease-{number}").parse().unwrap();
+        store.tasks.lease_next(&worker, &lease, &capacity, common::now()).unwrap().leased.unwrap();
+    });
+    lease.report("lease the next of 100 ready tasks");
+    let statistics = Times::of(10, |_| {
+        store.tasks.statistics().unwrap();
+    });
+    statistics.report("statistics");
+    let start = Instant::now();
+    assert_eq!(store.tasks.check().unwrap(), [""; 0]);
+    println!("everything checked in {:.1?}", start.elapsed());
+
+    // Readers in the middle of writes.
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut written = 0;
+            while !done.load(Ordering::Relaxed) {
+                account.create(&store, &format!("task-meanwhile-{written}")).unwrap();
+                written += 1;
+            }
+            written
+        });
+        let readers: Vec<_> = (0..4)
+            .map(|_| {
+                scope.spawn(|| {
+                    Times::of(500, |number| {
+                        store.tasks.task_of(&account.owner, task(number)).unwrap().unwrap();
+                    })
+                })
+            })
+            .collect();
+        for reader in readers {
+            let times = reader.join().unwrap();
+            assert!(times.report("detail with 4 readers and a writer") < Duration::from_millis(100));
+        }
+        done.store(true, Ordering::Relaxed);
+        println!("{} tasks created meanwhile", writer.join().unwrap());
+    });
+}
