@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 import tempfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -106,12 +106,16 @@ def random_polyslab(rng):
     arcs = "bulges" in getattr(td.PolySlab, "model_fields", {}) and rng.random() < 0.15
     while True:
         kind = rng.random()
-        vertices = star(rng, int(rng.integers(3, 14))) if kind < 0.6 else comb(rng) if kind < 0.8 else circle(rng)
+        vertices = (
+            star(rng, int(rng.integers(3, 14))) if kind < 0.6 else comb(rng) if kind < 0.8 else circle(rng)
+        )
         low = number(rng)
         bounds = (low, low + number(rng, 0.1, 2.0))
         arguments = {}
         if arcs:
-            arguments["bulges"] = [float(b) for b in rng.choice([0.0, 0.0, 0.2, -0.2, 0.5, -0.1], len(vertices))]
+            arguments["bulges"] = [
+                float(b) for b in rng.choice([0.0, 0.0, 0.2, -0.2, 0.5, -0.1], len(vertices))
+            ]
         elif rng.random() < 0.15:
             bounds = ((-td.inf, bounds[1]), (bounds[0], td.inf), (-td.inf, td.inf))[rng.integers(3)]
         else:
@@ -156,8 +160,8 @@ def lathe(rng):
 
 def blocks(rng):
     """An L-shaped solid with axis-aligned faces, each rectangle cut into two triangles."""
-    w, h, d, a, b = (number(rng, 1.0, 2.0) for _ in range(3)), None, None, number(rng, 0.3, 0.9), number(rng, 0.3, 0.9)
-    w, h, d = w
+    w, h, d = (number(rng, 1.0, 2.0) for _ in range(3))
+    a, b = (number(rng, 0.3, 0.9) for _ in range(2))
     profile = [(0, 0), (w, 0), (w, b), (a, b), (a, h), (0, h)]
     caps = [(0, 1, 3), (1, 2, 3), (0, 3, 5), (3, 4, 5)]
     faces = []
@@ -290,19 +294,20 @@ def serialised(geometry):
     except Exception:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "scene.hdf5")
-        scene.to_hdf5(path)
+        path = Path(folder) / "scene.hdf5"
+        scene.to_hdf5(str(path))
         arrays = {}
 
         def visit(name, item):
             if isinstance(item, h5py.Dataset) and name.startswith("structures/0/geometry/"):
-                arrays[name] = {"shape": list(item.shape), "values": np.asarray(item[()], dtype=float).ravel().tolist()}
+                arrays[name] = {
+                    "shape": list(item.shape),
+                    "values": np.asarray(item[()], dtype=float).ravel().tolist(),
+                }
 
         with h5py.File(path) as file:
             file.visititems(visit)
-            text = "".join(
-                file[key][()].decode() for key in sorted(file) if key.startswith("JSON_STRING")
-            )
+            text = "".join(file[key][()].decode() for key in sorted(file) if key.startswith("JSON_STRING"))
     return json.loads(text)["structures"][0]["geometry"], arrays
 
 
@@ -375,7 +380,7 @@ def main():
         made = case(rng, maker(rng))
         if made is not None:
             cases.append(made)
-    with open(output, "w") as file:
+    with Path(output).open("w") as file:
         json.dump({"version": td.__version__, "trimesh": HAS_TRIMESH, "cases": cases}, file)
 
 
