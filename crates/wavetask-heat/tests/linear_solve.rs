@@ -540,6 +540,33 @@ fn bad_input_is_named() {
 }
 
 #[test]
+fn an_unsolvable_system_never_passes_as_solved() {
+    // Floating, with more heat coming in than going out. The diagonal preconditioner does not look for that.
+    let ones = [1.0; 12];
+    let floating = tensor_grid([&ones, &ones, &ones], |_| 1.0, false);
+    let jacobi = Jacobi::new(&floating).unwrap();
+    let rhs: Vec<f64> = (0..floating.unknowns()).map(|i| 1.0 + (i as f64).sin()).collect();
+    let mut x = vec![0.0; rhs.len()];
+    let error = conjugate_gradient(&floating, &jacobi, &rhs, &mut x, &Options::default(), &mut { CONTINUE });
+    let error = error.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LinearError::Stagnated { .. }
+                | LinearError::NotPositiveDefinite { .. }
+                | LinearError::NotConverged { .. }
+        ),
+        "{error}"
+    );
+    // So small that squares vanish: refused rather than answered with zeros.
+    let held = tensor_grid([&ones, &ones, &ones], |_| 1.0, true);
+    let error = solve(&held, &vec![1e-200; held.unknowns()], 1e-9).unwrap_err();
+    assert_eq!(error.code(), "linear.preconditioner_not_positive");
+    let error = solve(&held, &vec![1e200; held.unknowns()], 1e-9).unwrap_err();
+    assert_eq!(error.code(), "linear.not_finite");
+}
+
+#[test]
 fn a_tolerance_below_rounding_ends_at_rounding() {
     let ones = [1.0; 24];
     let conductivity = |cell: [usize; 3]| if cell[2] > 8 { 1e6 } else { 1.0 };

@@ -15,7 +15,7 @@
 //! off-diagonal entries, which flat tetrahedra produce, count against an aggregate; there the bound is a
 //! guide and no longer a theorem.
 //!
-//! Three passes of pairing give aggregates of up to eight. The pairing is sequential and greedy in the order
+//! Three passes of pairing give aggregates of up to eight; unknowns left alone may then join a neighbour. The pairing is sequential and greedy in the order
 //! of the unknowns (a fraction of the whole set-up); building the matrices of each pass is parallel.
 
 use std::borrow::Cow;

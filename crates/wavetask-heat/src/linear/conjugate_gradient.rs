@@ -58,7 +58,9 @@ pub struct SetupStatistics {
 /// When [`conjugate_gradient`] ends.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Options {
-    /// The relative residual to reach, in the measure that the [module](self) explains. Default: 1e-9.
+    /// The relative residual `sqrt(rᵀ B r / bᵀ B b)` to reach, with the preconditioner `B ≈ A⁻¹`: an estimate of
+    /// the error in the energy norm, relative to the solution, which weighs well and badly conducting parts
+    /// alike. It is checked on the true residual. Default: 1e-9.
     pub tolerance: f64,
     /// Iterations allowed. Default: 1000.
     pub maximum_iterations: usize,
@@ -141,8 +143,7 @@ pub fn conjugate_gradient<P: Preconditioner>(
         seconds: 0.0,
         bytes: matrix.bytes() + setup.bytes + 6 * size_of_val(x),
     };
-    let scale = norm(right_hand_side);
-    if scale == 0.0 {
+    if right_hand_side.iter().all(|&value| value == 0.0) {
         x.fill(0.0);
         statistics.seconds = begin.elapsed().as_secs_f64();
         return Ok(statistics);
@@ -160,7 +161,7 @@ pub fn conjugate_gradient<P: Preconditioner>(
     };
     solve.measure_right_hand_side()?;
     solve.iterate(options, callback, &mut statistics)?;
-    statistics.relative_residual_euclidean = norm(&solve.residual) / scale;
+    statistics.relative_residual_euclidean = norm(&solve.residual) / norm(right_hand_side);
     statistics.seconds = begin.elapsed().as_secs_f64();
     Ok(statistics)
 }

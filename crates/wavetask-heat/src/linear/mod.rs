@@ -34,8 +34,12 @@
 //!
 //! Why iterative: a sparse Cholesky factor of a million tetrahedral unknowns holds thousands of millions of
 //! entries, and its time grows with the square of the unknowns; multigrid needs a few hundred bytes per
-//! unknown and a time in proportion to them. Why own code: no maintained multigrid crate exists, and the
-//! contrasts and thin layers of heaters need control over what is aggregated.
+//! unknown and a time in proportion to them. Why own code: no maintained algebraic multigrid crate was found,
+//! and the contrasts and thin layers of heaters need control over what is aggregated.
+//!
+//! What to expect: 15 to 30 iterations to 1e-10 whatever the number of unknowns, the contrast and the grading;
+//! 40 to 80 when cut cells leave many slivers (dihedral angles of a few degrees), whose large positive
+//! couplings no aggregate can represent. `examples/linear_throughput.rs` measures it.
 //!
 //! Everything here gives the same bits on any number of threads of the rayon pool it runs in.
 

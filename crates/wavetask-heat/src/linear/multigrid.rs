@@ -33,7 +33,7 @@ pub struct MultigridOptions {
     pub quality_bound: f64,
     /// Passes of pairing per level: aggregates have up to `2^passes` unknowns, at most 8.
     pub pairing_passes: usize,
-    /// A level of at most this many unknowns is factored densely.
+    /// A level of at most this many unknowns is factored densely; more than 2000 are taken as 2000.
     pub coarsest_unknowns: usize,
 }
 
@@ -42,6 +42,9 @@ impl Default for MultigridOptions {
         Self { quality_bound: 8.0, pairing_passes: 3, coarsest_unknowns: 400 }
     }
 }
+
+/// The most unknowns to factor densely: 64 MB.
+const LARGEST_DENSE: usize = 2000;
 
 /// Levels at most, against hierarchies that hardly shrink.
 const MAXIMUM_LEVELS: usize = 30;
@@ -115,7 +118,7 @@ impl<'a> Multigrid<'a> {
         let mut current: LevelMatrix<'a> = Cow::Borrowed(matrix);
         let coarsest = loop {
             let unknowns = current.unknowns();
-            if unknowns <= options.coarsest_unknowns {
+            if unknowns <= options.coarsest_unknowns.min(LARGEST_DENSE) {
                 let factor = DenseCholesky::new(&current)?;
                 levels.push(Level::new(current, &diagonal, None));
                 break Some(factor);

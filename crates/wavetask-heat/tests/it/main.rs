@@ -1,0 +1,10 @@
+//! Tests of the heat solver from a simulation's JSON to its result.
+
+mod cases;
+mod closed_forms;
+mod common;
+mod conditions;
+mod demo;
+mod monitors;
+mod refusals;
+mod symmetry;
