@@ -18,7 +18,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-
 import tidy3d as td
 
 try:
