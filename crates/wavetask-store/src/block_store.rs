@@ -1,21 +1,4 @@
 //! What any store of blocks must be able to do.
-//!
-//! # Why a garbage collection can never take a block from under an upload
-//! Blocks are shared, so nobody owns one: a block may go when no document needs it. Between the moment that
-//! an upload finds or writes a block and the moment that the document which needs it is committed, the
-//! database knows nothing of that need. Therefore a [session](BlockSession) **pins** every block that it
-//! puts or names, *before* it looks whether the block is there, and keeps the pins until it is dropped,
-//! which its user does after the commit. The collector takes each candidate in four steps under a lock that
-//! pinning takes too: is it pinned? does a document need it, as the database says *now*? then unlink, and
-//! unlock. Whichever of the two comes first, the other sees it:
-//!
-//! - the pin is there before the collector looks: the block stays;
-//! - the pin has gone again: the commit came before that, and the database, asked after it, names the block;
-//! - the collector unlinks first: the session looks afterwards, finds nothing, and writes the block anew.
-//!
-//! Pins live in memory. They need not outlive the process, because a session does not either: after a crash
-//! no upload is under way, and one process at most works on a folder
-//! ([`DataFolder`](crate::DataFolder) locks it).
 
 use std::fmt;
 
@@ -26,6 +9,23 @@ use crate::error::Result;
 /// Blocks by their digest.
 ///
 /// Reading is [`BlockSource::get`], which verifies the digest. All methods block.
+///
+/// # Why a garbage collection can never take a block from under an upload
+/// Blocks are shared, so nobody owns one: a block may go when no document needs it. Between the moment that
+/// an upload finds or writes a block and the moment that the document which needs it is committed, the
+/// database knows nothing of that need. Therefore a [session](BlockSession) **pins** every block that it
+/// puts or names, *before* it looks whether the block is there, and keeps the pins until it is dropped,
+/// which its user does after the commit. The collector takes each candidate in four steps under a lock that
+/// pinning takes too: is it pinned? does a document need it, as the database says *now*? then unlink, and
+/// unlock. Whichever of the two comes first, the other sees it:
+///
+/// - the pin is there before the collector looks: the block stays;
+/// - the pin has gone again: the commit came before that, and the database, asked after it, names the block;
+/// - the collector unlinks first: the session looks afterwards, finds nothing, and writes the block anew.
+///
+/// Pins live in memory. They need not outlive the process, because a session does not either: after a crash
+/// no upload is under way, and one process at most works on a folder
+/// ([`DataFolder`](crate::DataFolder) locks it).
 pub trait BlockStore: BlockSource + fmt::Debug + Send + Sync {
     /// Begins to write. Blocks put into the session stay until it is dropped, and longer if a document that
     /// was committed meanwhile needs them.
@@ -89,6 +89,10 @@ pub enum Candidates<'a> {
     All,
     /// These.
     These(&'a [Digest]),
+    /// Blocks of sessions that have ended since the last time: of an upload that was refused or cut off, no
+    /// document will ever say that it no longer needs them. The first time after the store was opened,
+    /// every block, for sessions end without a word when a process does.
+    Abandoned,
 }
 
 /// What the garbage collector did.
@@ -100,6 +104,16 @@ pub struct Collected {
     pub removed: Usage,
     /// Number of unneeded blocks left because a session pinned them.
     pub pinned: u64,
+}
+
+impl Collected {
+    /// Adds what was done another time.
+    pub fn add(&mut self, other: &Self) {
+        self.examined += other.examined;
+        self.removed.blocks += other.removed.blocks;
+        self.removed.bytes += other.removed.bytes;
+        self.pinned += other.pinned;
+    }
 }
 
 /// A number of blocks and their length.

@@ -1,4 +1,27 @@
-//! Tasks and events in SQLite, blocks on local disk, and the conformance suite of both.
+//! Where tasks and blocks are kept: the traits, the local back-end, and the suite that any other has to pass.
+//!
+//! ```text
+//!   server ──► TaskStore ─ tasks, events, accounts, documents, logs ─► SqliteTaskStore ─► DATA/wavetask.db
+//!          ──► BlockStore ─ blocks by their digest ─────────────────► DiskBlockStore ──► DATA/blocks/
+//!          ──► StagingArea ─ uploaded files until validation ────────────────────────► DATA/staging/
+//! ```
+//!
+//! [`LocalStore::open`] opens all three in one [data folder](DataFolder), which one process at a time may use.
+//!
+//! # What holds
+//! - **One transaction per transition.** [`TaskStore::apply`] reads the task, asks
+//!   [`wavetask_core::decide`], and writes record, events and consequences together. An answer means that it
+//!   is on the disk.
+//! - **The log explains the record.** Events are numbered without gaps; replayed, they give the record.
+//!   [`TaskStore::check`] verifies it for every task, and so do the tests after each crash.
+//! - **A result is visible when all of it is durable.** Blocks first ([`BlockSession::make_durable`]), then
+//!   the document with the state in one transaction ([`TaskStore::apply_with_document`]).
+//! - **The garbage collector cannot race an upload**: [`BlockStore`]'s documentation has the argument.
+//! - **No space is an answer, not an accident**: [`StoreError::NoSpace`] from every write, with nothing
+//!   changed. Uploads stop while a [reserve](DEFAULT_RESERVE) is left for the database.
+//!
+//! Everything here blocks. The traits are object-safe, so a server holds `Arc<dyn TaskStore>` and
+//! `Arc<dyn BlockStore>`.
 
 mod block_store;
 pub mod conformance;

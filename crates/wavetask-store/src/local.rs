@@ -60,8 +60,9 @@ impl LocalStore {
     }
 }
 
-/// Removes the blocks and uploaded files of documents and tasks that were released. Cheap when there are
-/// none: to be called after deletions and now and then.
+/// Removes the blocks and uploaded files of documents and tasks that were released, and the blocks of uploads
+/// that came to nothing ([`Candidates::Abandoned`]). Cheap when there are none, but for the first time after
+/// opening: to be called after deletions and now and then.
 ///
 /// # Errors
 /// What the stores say.
@@ -75,23 +76,21 @@ pub fn collect_released(
     loop {
         let released = tasks.released_blocks(1000)?;
         if released.is_empty() {
-            return Ok(total);
+            break;
         }
         let collected = blocks.collect_garbage(Candidates::These(&released), &References(tasks))?;
-        total.examined += collected.examined;
-        total.removed.blocks += collected.removed.blocks;
-        total.removed.bytes += collected.removed.bytes;
-        total.pinned += collected.pinned;
+        total.add(&collected);
         if collected.pinned > 0 {
             // Somebody is uploading one of them now: look again another time.
-            return Ok(total);
+            break;
         }
         tasks.forget_released(&released)?;
     }
+    total.add(&blocks.collect_garbage(Candidates::Abandoned, &References(tasks))?);
+    Ok(total)
 }
 
-/// Removes all blocks that no document needs: also those of uploads that were never finished, which no
-/// document has ever named. Looks at every block: to be called at the start and once in a while.
+/// Removes all blocks that no document needs. Looks at every block.
 ///
 /// # Errors
 /// What the stores say.

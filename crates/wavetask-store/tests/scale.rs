@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::Account;
 use wavetask_core::schedule::Capacity;
 use wavetask_protocol::{LeaseId, TaskId, WorkerId};
-use wavetask_store::{LocalStore, TaskFilter, TaskStore};
+use wavetask_store::{BlockStore, LocalStore, TaskFilter, TaskStore};
 
 const TASKS: u32 = 10_000;
 
@@ -95,6 +95,21 @@ fn ten_thousand_tasks() {
     let start = Instant::now();
     assert_eq!(store.tasks.check().unwrap(), [""; 0]);
     println!("everything checked in {:.1?}", start.elapsed());
+
+    // What a small task costs the disk: a session with four blocks of its own, and the commit.
+    let sessions = Times::of(100, |number| {
+        let text = format!("document {number}");
+        let blocks: Vec<_> = (0..4).map(|block| format!("{block} of {text}").into_bytes()).collect();
+        let mut session = store.blocks.session();
+        common::put(&mut *session, &text, &blocks).unwrap();
+    });
+    sessions.report("four small blocks made durable");
+    let sessions = Times::of(10, |number| {
+        let blocks: Vec<_> = (0..200).map(|block| format!("{block} of {number}").into_bytes()).collect();
+        let mut session = store.blocks.session();
+        common::put(&mut *session, "200 blocks", &blocks).unwrap();
+    });
+    sessions.report("200 small blocks made durable at once");
 
     // Readers in the middle of writes.
     let done = AtomicBool::new(false);

@@ -12,11 +12,12 @@ use crate::error::Result;
 
 type BlockCheck = (&'static str, fn(&Arc<dyn BlockStore>));
 
-pub(super) const CHECKS: [BlockCheck; 6] = [
+pub(super) const CHECKS: [BlockCheck; 7] = [
     ("what is put can be got", put_and_get),
     ("equal blocks are stored once", stored_once),
     ("a dropped session leaves nothing", dropped_sessions),
     ("garbage goes, and nothing else", garbage),
+    ("abandoned blocks go", abandoned),
     ("many blocks at once", many_blocks),
     ("the collector races uploads and loses", race),
 ];
@@ -130,6 +131,24 @@ fn garbage(store: &Arc<dyn BlockStore>) {
     assert_eq!(rest.removed.blocks, 1);
     assert_eq!(store.usage().expect("no error").blocks, 1);
     assert_eq!(get(store, &blocks[0]).expect("no error"), b"needed");
+}
+
+fn abandoned(store: &Arc<dyn BlockStore>) {
+    let needed = Needed::default();
+    let collect = || store.collect_garbage(Candidates::Abandoned, &needed).expect("no error");
+    collect();
+    let blocks = put(store, &[b"needed", b"refused"]);
+    needed.lock().insert(blocks[0]);
+    // Somebody else holds on to the refused one, and does not need it either in the end.
+    let mut session = store.session();
+    assert!(session.pin(&blocks[1]).expect("no error"));
+    let first = collect();
+    assert_eq!((first.examined, first.removed.blocks, first.pinned), (2, 0, 1));
+    drop(session);
+    let second = collect();
+    assert_eq!((second.examined, second.removed.blocks), (1, 1));
+    assert_eq!(collect().examined, 0);
+    assert!(store.contains(&blocks[0]).expect("no error"));
 }
 
 fn many_blocks(store: &Arc<dyn BlockStore>) {

@@ -1,11 +1,14 @@
 //! Removing blocks that nobody needs, and counting them.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::mem;
+use std::sync::PoisonError;
 
 use wavetask_document::Digest;
 
-use super::Inner;
+use super::{Abandoned, Inner};
 use crate::block_store::{BlockReferences, Candidates, Collected, Usage};
 use crate::error::{Result, StoreError};
 use crate::faults::DiskOperation;
@@ -25,16 +28,45 @@ pub(super) fn collect(
                 collect_batch(inner, digests, references, &mut collected)?;
             }
         }
-        Candidates::All => {
-            for byte in 0..=u8::MAX {
-                let digests: Vec<Digest> = list(inner, byte)?.into_iter().map(|(digest, _)| digest).collect();
-                for digests in digests.chunks(BATCH) {
-                    collect_batch(inner, digests, references, &mut collected)?;
+        Candidates::All => collect_all(inner, references, &mut collected)?,
+        Candidates::Abandoned => {
+            let mut abandoned = inner.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+            let candidates = mem::replace(&mut *abandoned, Abandoned::Blocks(HashSet::new()));
+            drop(abandoned);
+            let done = match &candidates {
+                Abandoned::Any => collect_all(inner, references, &mut collected),
+                Abandoned::Blocks(blocks) => {
+                    let blocks: Vec<Digest> = blocks.iter().copied().collect();
+                    blocks
+                        .chunks(BATCH)
+                        .try_for_each(|blocks| collect_batch(inner, blocks, references, &mut collected))
                 }
+            };
+            if done.is_err() {
+                put_back(inner, candidates);
             }
+            done?;
         }
     }
     Ok(collected)
+}
+
+/// What could not be looked at is looked at the next time.
+fn put_back(inner: &Inner, candidates: Abandoned) {
+    match candidates {
+        Abandoned::Any => *inner.abandoned.lock().unwrap_or_else(PoisonError::into_inner) = Abandoned::Any,
+        Abandoned::Blocks(blocks) => inner.abandon(blocks),
+    }
+}
+
+fn collect_all(inner: &Inner, references: &dyn BlockReferences, collected: &mut Collected) -> Result<()> {
+    for byte in 0..=u8::MAX {
+        let digests: Vec<Digest> = list(inner, byte)?.into_iter().map(|(digest, _)| digest).collect();
+        for digests in digests.chunks(BATCH) {
+            collect_batch(inner, digests, references, collected)?;
+        }
+    }
+    Ok(())
 }
 
 fn collect_batch(
@@ -48,6 +80,8 @@ fn collect_batch(
     for digest in references.unreferenced(digests)? {
         let shard = inner.shard(&digest);
         if shard.pins.contains_key(&digest) {
+            // Whoever pins it may not need it in the end.
+            inner.abandon([digest]);
             collected.pinned += 1;
             continue;
         }

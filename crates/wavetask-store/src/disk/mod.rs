@@ -50,6 +50,7 @@ struct Inner {
     shards: Vec<Mutex<Shard>>,
     reserve: u64,
     next_name: AtomicU64,
+    abandoned: Mutex<Abandoned>,
     faults: Faults,
     _folder: DataFolder,
 }
@@ -69,6 +70,15 @@ struct Pin {
     temporary: Option<PathBuf>,
 }
 
+/// Blocks that nobody may ever have needed.
+#[derive(Debug)]
+enum Abandoned {
+    /// Nothing is known yet.
+    Any,
+    /// At most these.
+    Blocks(HashSet<Digest>),
+}
+
 impl DiskBlockStore {
     /// Opens the blocks of a data folder. Writes fail with `NoSpace` when less than `reserve` bytes would be
     /// left on the disk.
@@ -83,7 +93,9 @@ impl DiskBlockStore {
         prepared.map_err(|error| StoreError::from_io("open the folder of blocks", error))?;
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let next_name = AtomicU64::new(0);
-        let inner = Inner { root, incoming, shards, reserve, next_name, faults, _folder: folder.clone() };
+        let abandoned = Mutex::new(Abandoned::Any);
+        let _folder = folder.clone();
+        let inner = Inner { root, incoming, shards, reserve, next_name, abandoned, faults, _folder };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -128,6 +140,13 @@ impl Inner {
 
     fn temporary_path(&self) -> PathBuf {
         self.incoming.join(format!("{:x}", self.next_name.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    fn abandon(&self, blocks: impl IntoIterator<Item = Digest>) {
+        let mut abandoned = self.abandoned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Abandoned::Blocks(known) = &mut *abandoned {
+            known.extend(blocks);
+        }
     }
 
     fn check_space(&self, byte_length: u64) -> io::Result<()> {

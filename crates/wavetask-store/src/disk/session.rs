@@ -28,6 +28,8 @@ pub(super) struct DiskSession {
     pending: Vec<Pending>,
     /// Blocks that others put in place and have not synced yet.
     unsynced: Vec<Digest>,
+    /// Blocks that this session put in place.
+    placed: Vec<Digest>,
     written: Usage,
     broken: bool,
 }
@@ -45,6 +47,7 @@ impl DiskSession {
             pins: HashMap::new(),
             pending: Vec::new(),
             unsynced: Vec::new(),
+            placed: Vec::new(),
             written: Usage::default(),
             broken: false,
         }
@@ -106,6 +109,7 @@ impl DiskSession {
                 return Err(error);
             }
             placed.push(digest);
+            self.placed.push(digest);
         }
         let directories: BTreeSet<_> = placed.iter().map(|digest| self.inner.directory(digest)).collect();
         for directory in &directories {
@@ -210,5 +214,6 @@ impl Drop for DiskSession {
                 }
             }
         }
+        self.inner.abandon(self.placed.drain(..));
     }
 }

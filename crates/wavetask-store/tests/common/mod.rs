@@ -15,8 +15,11 @@ use wavetask_store::{
 };
 
 /// A folder that vanishes with the value: in memory where the system has such a place, because what these
-/// tests look at does not depend on how long a disk takes to sync.
+/// tests look at does not depend on how long a disk takes to sync. `WAVETASK_TEST_FOLDER` names another place.
 pub(crate) fn folder() -> TempDir {
+    if let Some(place) = std::env::var_os("WAVETASK_TEST_FOLDER") {
+        return tempfile::tempdir_in(place).expect("WAVETASK_TEST_FOLDER is a folder");
+    }
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary folder can be made")
 }
 
