@@ -133,9 +133,8 @@ fn words<const SIZE: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; SIZE]> + 
     bytes.as_chunks::<SIZE>().0.iter().copied()
 }
 
-/// Appends a string behind its length.
+/// Appends a string behind its length. [`Array::store`] refuses strings whose length does not fit.
 pub(crate) fn push_text(bytes: &mut Vec<u8>, text: &str) {
-    // Strings come from files and solvers that are bounded far below 4 GiB; a longer one is cut by no one.
     let length = u32::try_from(text.len()).unwrap_or(u32::MAX);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&text.as_bytes()[..length as usize]);

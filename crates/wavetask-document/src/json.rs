@@ -9,12 +9,16 @@ use std::borrow::Cow;
 
 use crate::DocumentError;
 
+/// Keys that are held at once while objects are sorted: of one object and those around it. Bounds
+/// memory at about 60 MB; the client's objects have some dozens.
+const KEYS: usize = 1 << 20;
+
 /// Hashes a JSON text canonically: equal values give equal digests, however they are written.
 ///
 /// Keys are sorted, strings compared by content, numbers by exact decimal value with the sign of
 /// zero kept. An object that repeats a key is refused, for parsers differ in which one counts.
 pub(crate) fn digest(text: &str, depth: usize) -> Result<[u8; 32], DocumentError> {
-    let mut scanner = Scanner { text, at: 0, depth };
+    let mut scanner = Scanner { text, at: 0, depth, keys: KEYS };
     let mut hasher = blake3::Hasher::new();
     scanner.hash_value(&mut hasher)?;
     scanner.expect_end()?;
@@ -23,7 +27,7 @@ pub(crate) fn digest(text: &str, depth: usize) -> Result<[u8; 32], DocumentError
 
 /// The verbatim text of the value at a path of keys and list indices; `None` if there is none.
 pub(crate) fn slice<'t>(text: &'t str, path: &str, depth: usize) -> Result<Option<&'t str>, DocumentError> {
-    let mut scanner = Scanner { text, at: 0, depth };
+    let mut scanner = Scanner { text, at: 0, depth, keys: KEYS };
     for component in path.split('/').filter(|component| !component.is_empty()) {
         if !scanner.enter(component)? {
             return Ok(None);
@@ -40,7 +44,7 @@ pub(crate) fn list_length(text: &str, path: &str, depth: usize) -> Result<Option
     let Some(list) = slice(text, path, depth)?.filter(|value| value.starts_with('[')) else {
         return Ok(None);
     };
-    let mut scanner = Scanner { text: list, at: 1, depth };
+    let mut scanner = Scanner { text: list, at: 1, depth, keys: KEYS };
     let mut count = 0;
     if scanner.closes(b']')? {
         return Ok(Some(0));
@@ -59,6 +63,8 @@ struct Scanner<'t> {
     at: usize,
     /// Levels that may still be entered.
     depth: usize,
+    /// Keys that may still be held.
+    keys: usize,
 }
 
 impl<'t> Scanner<'t> {
@@ -225,6 +231,10 @@ impl<'t> Scanner<'t> {
                         self.expect(b':', "expected a colon")?;
                         let mut value = blake3::Hasher::new();
                         self.hash_value(&mut value)?;
+                        if self.keys == 0 {
+                            return self.fail("more than a million keys in an object");
+                        }
+                        self.keys -= 1;
                         members.push((key, *value.finalize().as_bytes()));
                         if !self.continues(b'}')? {
                             break;
@@ -241,6 +251,7 @@ impl<'t> Scanner<'t> {
                     hash_text(hasher, key);
                     hasher.update(value);
                 }
+                self.keys += members.len();
                 self.depth += 1;
             }
             Some(b'[') => {

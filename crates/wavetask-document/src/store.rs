@@ -135,11 +135,16 @@ impl Array {
     /// Cuts the array into blocks of `block_bytes`, stores them, and returns the descriptor.
     ///
     /// # Errors
-    /// Those of the sink.
+    /// Those of the sink; `InvalidInput` for a string of 4 GiB or more.
     ///
     /// # Panics
     /// If `block_bytes` is zero or not a multiple of 16.
     pub fn store(&self, sink: &mut dyn BlockSink, block_bytes: u64) -> io::Result<ArrayDescriptor> {
+        if let Values::Text(texts) = self.values()
+            && texts.iter().any(|text| u32::try_from(text.len()).is_err())
+        {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a string of 4 GiB or more"));
+        }
         let shape = self.shape().iter().map(|&extent| extent as u64).collect();
         let mut writer = ArrayWriter::new(self.values().element_type(), shape, block_bytes, sink);
         self.values().for_each_piece(1 << 18, |bytes| writer.write(bytes))?;

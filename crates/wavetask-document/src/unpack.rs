@@ -16,6 +16,11 @@ use crate::{DocumentError, Limits};
 
 const READING: &str = "reading the upload";
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const BUFFER_BYTES: usize = 1 << 18;
+/// Each member costs a decoder, so members must have this many bytes on average, after some that
+/// need not: writers that work in parallel cut at 64 kB or more.
+const MEMBER_BYTES: u64 = 1024;
+const FREE_MEMBERS: u64 = 4096;
 /// The first bytes of every HDF5 file.
 pub(crate) const HDF5_MAGIC: [u8; 8] = *b"\x89HDF\r\n\x1a\n";
 
@@ -58,9 +63,16 @@ pub fn unpack(
         return Err(DocumentError::malformed("neither HDF5 nor gzip", "offset 0"));
     }
     let mut members = 0;
+    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        inflate_member(&mut input, &mut output, limits)?;
+        inflate_member(&mut input, &mut output, &mut buffer, limits)?;
         members += 1;
+        if members > FREE_MEMBERS + input.offset() / MEMBER_BYTES {
+            return Err(DocumentError::malformed(
+                "too many tiny gzip members",
+                format!("offset {}", input.offset()),
+            ));
+        }
         input.skip_zeros()?;
         match input.peek()? {
             [] => return Ok(Unpacked { bytes: output.bytes, members }),
@@ -100,12 +112,12 @@ pub fn open(path: &Path, scratch: &Path, limits: &Limits) -> Result<File, Docume
 fn inflate_member(
     input: &mut Lookahead<'_>,
     output: &mut Bounded<'_>,
+    buffer: &mut [u8],
     limits: &Limits,
 ) -> Result<(), DocumentError> {
     let mut decoder = GzDecoder::new(&mut *input);
-    let mut buffer = vec![0; 1 << 18];
     loop {
-        match decoder.read(&mut buffer) {
+        match decoder.read(buffer) {
             Ok(0) => return Ok(()),
             Ok(read) => {
                 let allowed = limits.inflated_bytes(decoder.get_ref().offset());
@@ -144,7 +156,7 @@ struct Lookahead<'r> {
 
 impl<'r> Lookahead<'r> {
     fn new(inner: &'r mut dyn Read) -> Self {
-        Self { inner, buffer: vec![0; 1 << 18], start: 0, end: 0, read: 0 }
+        Self { inner, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, read: 0 }
     }
 
     /// The position of the next byte in the input.

@@ -271,6 +271,8 @@ fn json_that_is_none_or_too_much() {
     refused(read(&with(r#"{"a":1,"a":2}"#).unwrap()), "document_malformed", "repeats a key");
     refused(read(&with("[1]").unwrap()), "document_malformed", "not an object");
     refused(read(&with(r#"{"a":NaN}"#).unwrap_or_default()), "document_malformed", "");
+    let keys: String = (0..1_100_000).map(|key| format!(",\"{key}\":0")).collect();
+    refused(read(&with(&format!("{{{}}}", &keys[1..])).unwrap()), "document_malformed", "a million keys");
     // A part of the JSON missing.
     let document = Document { json: r#"{"type":"Test with a long text"}"#.into(), arrays: BTreeMap::new() };
     let mut bytes = Vec::new();
@@ -330,6 +332,10 @@ fn compressed_nothing_and_trailing_bytes() {
         let whole = (one.len()..=one.len() + 9).contains(&length) || length == two.len() - 1;
         assert_eq!(unpack(&two[..length], &all).is_ok(), whole, "cut at {length}");
     }
+    let empty = gzip(b"", 0);
+    let error = unpack(&empty.repeat(6000), &all).unwrap_err();
+    assert!(error.to_string().contains("too many tiny"), "{error}");
+    assert!(unpack(&empty.repeat(1000), &all).is_ok());
     let plain = file(&[("x", floats(9))]);
     assert_eq!(unpack(&plain, &all).unwrap(), (plain.clone(), 0));
     assert!(unpack(&plain, &Limits { file_bytes: 100, ..Limits::default() }).is_err());
