@@ -2,6 +2,7 @@
 
 mod scenes;
 
+use std::f64::consts::PI;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use scenes::{Case, conforming, distance, measure_of};
@@ -128,6 +129,22 @@ fn excluded_regions_are_refined_only_for_their_neighbours() {
     conforming(&mesh);
     assert!(mesh.cell_count() < 2 * kept, "{} cells, {all} with the excluded part", mesh.cell_count());
     assert!((measure_of(&mesh, 0) - 0.1).abs() < 1e-12);
+}
+
+#[test]
+fn a_small_solid_in_a_large_excluded_region_is_found() {
+    for dimension in [2, 3] {
+        let centre = [0.313, 0.25, 0.689];
+        let mut case = Case::unit(dimension);
+        case.region = Box::new(move |p| u32::from(distance(p, centre) < 0.02));
+        case.size = Box::new(move |p| 0.004 + 0.8 * (distance(p, centre) - 0.02).abs());
+        case.excluded = Box::new(|region| region == 0);
+        let mesh = case.generate().unwrap();
+        conforming(&mesh);
+        let exact = if dimension == 2 { PI * 4e-4 } else { 4.0 / 3.0 * PI * 8e-6 };
+        let measure = mesh.measure();
+        assert!((measure / exact - 1.0).abs() < 0.03, "{measure} instead of {exact}");
+    }
 }
 
 #[test]

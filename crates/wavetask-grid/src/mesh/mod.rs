@@ -54,8 +54,7 @@ pub trait Scene: Sync {
 
     /// The one region that owns all of the box, if that is known cheaply; `None` when it is not.
     ///
-    /// Only saves work (the mesher samples the box instead), and guards small solids inside
-    /// large excluded boxes from being missed by the samples.
+    /// Saves the mesher from searching excluded boxes for small solids.
     fn uniform(&self, _low: [f64; 3], _high: [f64; 3]) -> Option<u32> {
         None
     }

@@ -15,6 +15,9 @@ use super::{MeshError, MeshRequest, VOID, check};
 /// Share of a box by which samples are moved inwards, off the planes that bound it.
 const INWARD: f64 = 1e-3;
 
+/// About how many parts of excluded boxes are searched for meshed regions at most, all in all.
+const SEARCHED_PARTS: usize = 1 << 22;
+
 /// Ratio of sides above which a cone over a divided side would have an angle near 180 degrees.
 const LONG: f64 = 2.1;
 
@@ -116,6 +119,8 @@ struct Growth<'a, 'r> {
     lines: &'a Lines,
     leaves: AtomicUsize,
     most_leaves: usize,
+    /// Most halvings when a box whose centre is excluded is searched for meshed regions.
+    search: u32,
     cancelled: AtomicBool,
     /// A box should be halved but its coordinates do not allow it.
     exhausted: AtomicBool,
@@ -130,6 +135,7 @@ pub(super) fn grow(request: &MeshRequest<'_>, lines: &Lines) -> Result<Boxes, Me
         lines,
         leaves: AtomicUsize::new(nx * ny * nz),
         most_leaves: request.maximum_cells / per_leaf,
+        search: (SEARCHED_PARTS / (nx * ny * nz)).max(1).ilog2().clamp(9, 20),
         cancelled: AtomicBool::new(false),
         exhausted: AtomicBool::new(false),
     };
@@ -204,7 +210,7 @@ impl Growth<'_, '_> {
         let diagonal = leaf.diagonal(self.lines) * (1.0 - 1e-9);
         let (low, high) = leaf.bounds(self.lines);
         let size = self.request.size.smallest_within(low, high, diagonal);
-        if size >= diagonal || self.is_excluded(low, high, diagonal / size) {
+        if size >= diagonal || !self.holds_meshed(low, high, self.search) {
             return None;
         }
         let axis = leaf.split_axis(self.lines);
@@ -214,30 +220,27 @@ impl Growth<'_, '_> {
         axis
     }
 
-    /// Whether no meshed region is found in the box. The wanted refinement says how finely to look.
-    fn is_excluded(&self, low: [f64; 3], high: [f64; 3], ratio: f64) -> bool {
-        let excluded = |point| {
-            let region = self.request.scene.region(point);
-            region == VOID || (self.request.excluded)(region)
-        };
-        if !excluded(std::array::from_fn(|axis| 0.5 * (low[axis] + high[axis]))) {
-            return false;
+    /// Whether a meshed region is found in a box that is to be split. Parts are searched as finely as the size field asks
+    /// there, so that a small solid in a large excluded box is found where the field knows of it.
+    fn holds_meshed(&self, low: [f64; 3], high: [f64; 3], halvings: u32) -> bool {
+        let excluded = |region| region == VOID || (self.request.excluded)(region);
+        let centre = std::array::from_fn(|axis| 0.5 * (low[axis] + high[axis]));
+        if !excluded(self.request.scene.region(centre)) {
+            return true;
         }
         if let Some(region) = self.request.scene.uniform(low, high) {
-            return region == VOID || (self.request.excluded)(region);
+            return !excluded(region);
         }
-        let samples = ratio.ceil().clamp(2.0, 8.0) as usize;
-        let active = &self.lines.active;
-        (0..(samples + 1).pow(active.len() as u32)).all(|sample| {
-            let mut rest = sample;
-            let mut point = low;
-            for &axis in active {
-                let share = (rest % (samples + 1)) as f64 / samples as f64;
-                point[axis] += (INWARD + share * (1.0 - 2.0 * INWARD)) * (high[axis] - low[axis]);
-                rest /= samples + 1;
-            }
-            excluded(point)
-        })
+        let sides: [f64; 3] = std::array::from_fn(|axis| high[axis] - low[axis]);
+        let diagonal = sides.iter().map(|side| side * side).sum::<f64>().sqrt();
+        if halvings == 0 || self.request.size.smallest_within(low, high, diagonal) >= diagonal {
+            return false;
+        }
+        let axis = (0..3).fold(0, |longest, axis| if sides[axis] > sides[longest] { axis } else { longest });
+        let (mut lower_high, mut upper_low) = (high, low);
+        lower_high[axis] = centre[axis];
+        upper_low[axis] = centre[axis];
+        self.holds_meshed(low, lower_high, halvings - 1) || self.holds_meshed(upper_low, high, halvings - 1)
     }
 }
 
