@@ -9,12 +9,17 @@
 #![expect(clippy::unwrap_used, reason = "tests end at the first surprise")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use wavetask_document::{BlockSink, Digest, Document, DocumentError, Limits, MemoryBlocks, hdf5, unpack};
+use wavetask_document::{
+    ArrayWriter, BLOCK_BYTES, BlockSink, Digest, Document, DocumentError, ElementType, Limits, MemoryBlocks,
+    hdf5, unpack,
+};
 
 /// Counts what is allocated, to measure the peak of one reading.
 struct Counting;
@@ -194,8 +199,46 @@ fn read(bytes: &[u8], packed: bool, sink: &mut dyn BlockSink) -> Result<Document
     hdf5::read(&bytes, &limits(), sink)
 }
 
+/// Only one measurement at a time.
+static MEASURING: Mutex<()> = Mutex::new(());
+
+#[test]
+fn large_arrays_take_little_memory() {
+    const BYTES: u64 = 128 << 20;
+    let _alone = MEASURING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut blocks = MemoryBlocks::new();
+    // Big-endian or filtered arrays would be converted piece by piece; this is the client's own kind.
+    let mut writer = ArrayWriter::new(ElementType::Complex128, vec![BYTES / 16], BLOCK_BYTES, &mut blocks);
+    let piece = vec![0x5a; 1 << 16];
+    for _ in 0..BYTES / piece.len() as u64 {
+        writer.write(&piece).unwrap();
+    }
+    let array = writer.finish().unwrap();
+    assert_eq!((array.blocks.len() as u64, blocks.len()), (BYTES / BLOCK_BYTES, 1), "equal blocks are one");
+    let document =
+        Document { json: r#"{"type":"Large"}"#.into(), arrays: [("values".to_owned(), array)].into() };
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.hdf5");
+    let measure = |what: &str, work: &mut dyn FnMut()| {
+        let live = LIVE.load(Ordering::Relaxed);
+        PEAK.store(live, Ordering::Relaxed);
+        let start = Instant::now();
+        work();
+        let peak = PEAK.load(Ordering::Relaxed) - live;
+        println!("{what} {BYTES} bytes in {:?} with {} kB", start.elapsed(), peak / 1000);
+        assert!(peak < 4 << 20, "{what} took {peak} bytes of memory");
+    };
+    measure("wrote", &mut || hdf5::write(&document, &blocks, &mut File::create(&path).unwrap()).unwrap());
+    measure("read", &mut || {
+        let file = unpack::open(&path, folder.path(), &Limits::default()).unwrap();
+        assert_eq!(hdf5::read_file(&file, &Limits::default(), &mut Forgetful).unwrap(), document);
+    });
+}
+
 #[test]
 fn damaged_files_give_an_answer() {
+    let _alone = MEASURING.lock().unwrap_or_else(PoisonError::into_inner);
     let count: u64 =
         std::env::var("WAVETASK_DAMAGE_FILES").ok().and_then(|text| text.parse().ok()).unwrap_or(20_000);
     let samples = corpus();
