@@ -10,6 +10,7 @@
 //! Sources are integrated with a rule that is exact for quadratic integrands, so a source that is linear in a cell is
 //! exact. In a flat domain everything is per micrometre of the missing axis.
 
+use rayon::prelude::*;
 use wavetask_grid::mesh::{NONE, SimplexMesh};
 
 use crate::conditions::Conditions;
@@ -281,12 +282,11 @@ pub(crate) fn boundary_power(
     unknowns: &Unknowns,
     equations: &Equations,
     temperature: &[f64],
-) -> Result<f64, SolveError> {
+) -> f64 {
     match mesh.dimension() {
         2 => boundary_power_in::<3>(problem, mesh, unknowns, equations, temperature),
         _ => boundary_power_in::<4>(problem, mesh, unknowns, equations, temperature),
     }
-    .map_err(|error| SolveError::Internal(error.to_string()))
 }
 
 fn boundary_power_in<const CELL: usize>(
@@ -295,39 +295,49 @@ fn boundary_power_in<const CELL: usize>(
     unknowns: &Unknowns,
     equations: &Equations,
     temperature: &[f64],
-) -> Result<f64, LinearError> {
+) -> f64 {
     let cells = Cells::new(problem, mesh);
-    // Heat that conduction carries away from each unknown; at a given temperature the rest leaves the domain.
-    let mut conducted = vec![0.0; unknowns.points.len()];
-    Elements::new(unknowns.points.len(), &unknowns.cells, CELL)?.add_to_vector::<CELL>(
-        &mut conducted,
-        |cell, local| {
-            let mut stiffness = [[0.0; CELL]; CELL];
-            cells.stiffness(cell, &mut stiffness);
-            for (value, row) in local.iter_mut().zip(&stiffness) {
-                *value = row
-                    .iter()
-                    .zip(&unknowns.cells[cell])
-                    .map(|(entry, &unknown)| entry * (temperature[unknown as usize] - equations.reference))
-                    .sum();
+    let fixed = |unknown: u32| equations.fixed[unknown as usize].is_some();
+    // Heat that conduction carries away from unknowns of given temperature, by chunks so that the order of the sum
+    // does not depend on the threads.
+    let parts: Vec<f64> = unknowns
+        .cells
+        .par_chunks(8192)
+        .enumerate()
+        .map(|(chunk, list)| {
+            let mut conducted = 0.0;
+            for (place, cell) in list.iter().enumerate() {
+                let corners = &cell[..CELL];
+                if !corners.iter().any(|&unknown| fixed(unknown)) {
+                    continue;
+                }
+                let mut stiffness = [[0.0; CELL]; CELL];
+                cells.stiffness(chunk * 8192 + place, &mut stiffness);
+                for (row, _) in stiffness.iter().zip(corners).filter(|(_, unknown)| fixed(**unknown)) {
+                    conducted += row
+                        .iter()
+                        .zip(corners)
+                        .map(|(entry, &unknown)| {
+                            entry * (temperature[unknown as usize] - equations.reference)
+                        })
+                        .sum::<f64>();
+                }
             }
-        },
-    )?;
+            conducted
+        })
+        .collect();
+    let mut conducted: f64 = parts.into_iter().sum();
     for contact in &unknowns.contacts {
         let facet = CELL - 1;
-        let mut single = [[0.0; 3]; 3];
         let scale = mesh.interfaces.facets[contact.facet].measure(mesh) / contact.resistance;
-        for (row, values) in single.iter_mut().enumerate().take(facet) {
-            for (column, value) in values.iter_mut().enumerate().take(facet) {
-                *value = scale * if row == column { 2.0 } else { 1.0 } / (facet * (facet + 1)) as f64;
-            }
-        }
-        for row in 0..facet {
-            for column in 0..facet {
-                let [here, there] = contact.sides.map(|side| temperature[side[column] as usize]);
-                let heat = single[row][column] * (here - there);
-                conducted[contact.sides[0][row] as usize] += heat;
-                conducted[contact.sides[1][row] as usize] -= heat;
+        for (row, column) in (0..facet).flat_map(|row| (0..facet).map(move |column| (row, column))) {
+            let weight = if row == column { 2.0 } else { 1.0 } / (facet * (facet + 1)) as f64;
+            let [here, there] = contact.sides.map(|side| temperature[side[column] as usize]);
+            let heat = scale * weight * (here - there);
+            for (side, sign) in contact.sides.iter().zip([1.0, -1.0]) {
+                if fixed(side[row]) {
+                    conducted += sign * heat;
+                }
             }
         }
     }
@@ -349,12 +359,14 @@ fn boundary_power_in<const CELL: usize>(
             }
         }
     }
-    for ((fixed, conducted), load) in equations.fixed.iter().zip(&conducted).zip(&equations.load) {
-        if fixed.is_some() {
-            leaving += load - conducted;
-        }
-    }
-    Ok(leaving)
+    let brought: f64 = equations
+        .fixed
+        .iter()
+        .zip(&equations.load)
+        .filter(|(fixed, _)| fixed.is_some())
+        .map(|(_, load)| load)
+        .sum();
+    leaving + brought - conducted
 }
 
 fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {

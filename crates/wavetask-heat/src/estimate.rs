@@ -29,10 +29,10 @@ const POINTS_PER_SQUARE: f64 = 2.8;
 const POINTS_PER_CUBE: f64 = 11.0;
 
 /// Bytes per unknown at the peak, in two and three dimensions.
-const BYTES_PER_UNKNOWN: [f64; 2] = [1000.0, 1500.0];
+const BYTES_PER_UNKNOWN: [f64; 2] = [900.0, 1200.0];
 
 /// Processor seconds per unknown, all stages together, in two and three dimensions.
-const SECONDS_PER_UNKNOWN: [f64; 2] = [10e-6, 25e-6];
+const SECONDS_PER_UNKNOWN: [f64; 2] = [8e-6, 12e-6];
 
 /// Boxes looked at, at most.
 const MAXIMUM_BOXES: usize = 20_000;

@@ -9,8 +9,8 @@ use crate::model::Problem;
 use crate::region::Regions;
 use crate::sizing::{Interfaces, Sizing};
 
-/// Bytes of memory that a cell of the mesh costs at the peak of the whole calculation.
-const BYTES_PER_CELL: u64 = 420;
+/// Bytes of memory that a triangle or a tetrahedron costs at the peak of the whole calculation.
+const BYTES_PER_CELL: [u64; 2] = [400, 180];
 
 /// Most cells without a memory limit: the numbers of points must fit 32 bits with room.
 const MAXIMUM_CELLS: usize = 1_500_000_000;
@@ -30,8 +30,9 @@ pub(crate) fn generate(
             feature_planes[axis].extend([low, high].into_iter().filter(|plane| plane.is_finite()));
         }
     }
+    let bytes_per_cell = BYTES_PER_CELL[usize::from(problem.flat_axis().is_none())];
     let maximum_cells = memory_limit
-        .map_or(MAXIMUM_CELLS, |bytes| usize::try_from(bytes / BYTES_PER_CELL).unwrap_or(MAXIMUM_CELLS))
+        .map_or(MAXIMUM_CELLS, |bytes| usize::try_from(bytes / bytes_per_cell).unwrap_or(MAXIMUM_CELLS))
         .min(MAXIMUM_CELLS);
     let excluded = |region: u32| !problem.medium(Regions::structure(region)).is_solid();
     let request = MeshRequest {

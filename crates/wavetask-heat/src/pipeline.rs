@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use wavetask_document::Array;
@@ -114,9 +114,9 @@ fn solve_here(problem: &Problem, controls: &Controls<'_>) -> Result<Solution, So
         return Err(cancelled(Stage::Solving));
     }
     let temperature = temperatures(problem, &mesh, &unknowns, &equations, &reporter, &mut statistics)?;
-    statistics.solving_seconds = begin.elapsed().as_secs_f64();
     statistics.boundary_power =
-        equations::boundary_power(problem, &mesh, &unknowns, &equations, &temperature)?;
+        equations::boundary_power(problem, &mesh, &unknowns, &equations, &temperature);
+    statistics.solving_seconds = begin.elapsed().as_secs_f64();
     statistics.lowest_temperature = temperature.iter().copied().fold(f64::INFINITY, f64::min);
     statistics.highest_temperature = temperature.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let line = format!(
@@ -137,9 +137,9 @@ fn solve_here(problem: &Problem, controls: &Controls<'_>) -> Result<Solution, So
     drop(equations);
     let spacing = mesh_spacing(problem);
     let field = Field { problem, mesh: &mesh, unknowns: &unknowns, values: &temperature, spacing };
-    let locator = Locator::new(&mesh);
+    let locator = OnceLock::new();
     let (data, arrays) = record(&problem.monitors, &reporter, |monitor, data, arrays| {
-        let recorded = field.record(monitor, &locator)?;
+        let recorded = field.record(monitor, || locator.get_or_init(|| Locator::new(&mesh)))?;
         publish("TemperatureData", "temperature", monitor, recorded, data, arrays);
         Ok(())
     })?;

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use wavetask_document::{Array, VALUES_DATASET, Values};
 use wavetask_grid::geometry::Bounds;
-use wavetask_grid::mesh::{Locator, SimplexMesh};
+use wavetask_grid::mesh::{Facets, Locator, NONE, SimplexMesh};
 
 use crate::contact::Unknowns;
 use crate::error::SolveError;
@@ -46,11 +46,12 @@ pub(crate) struct Field<'a> {
 type Data = (Value, Vec<(String, Array)>);
 
 impl Field<'_> {
-    /// The monitor's part of the field; `None` where it meets no solid.
-    pub(crate) fn record(
+    /// The monitor's part of the field; `None` where it meets no solid. `locator` is asked for only if points have to
+    /// be found.
+    pub(crate) fn record<'l>(
         &self,
         monitor: &Monitor,
-        locator: &Locator<'_>,
+        locator: impl FnOnce() -> &'l Locator<'l>,
     ) -> Result<Option<Data>, SolveError> {
         let Some(part) = self.inside(monitor) else { return Ok(None) };
         let extended = (0..3).filter(|&axis| part[axis][0] < part[axis][1]).count();
@@ -134,24 +135,43 @@ impl Field<'_> {
     }
 
     /// Values on a regular grid.
-    fn regular(&self, part: &Bounds, locator: &Locator<'_>) -> Result<Option<Data>, SolveError> {
+    fn regular<'l>(
+        &self,
+        part: &Bounds,
+        locator: impl FnOnce() -> &'l Locator<'l>,
+    ) -> Result<Option<Data>, SolveError> {
         let coordinates = regular_coordinates(part, self.spacing);
         let [nx, ny, nz] = coordinates.each_ref().map(Vec::len);
-        let extent = self.problem.size.iter().sum::<f64>();
-        let found: Vec<(f64, bool)> = (0..nx * ny)
-            .into_par_iter()
-            .flat_map_iter(|row| {
-                let coordinates = &coordinates;
-                (0..nz).map(move |k| {
-                    let point = [coordinates[0][row / ny], coordinates[1][row % ny], coordinates[2][k]];
-                    self.value_at(point, locator, extent)
-                })
-            })
-            .collect();
-        if !found.iter().any(|(_, solid)| *solid) {
+        let point = |index: usize| {
+            let place = [index / (ny * nz), index / nz % ny, index % nz];
+            self.mirrored_into_solved(std::array::from_fn(|axis| coordinates[axis][place[axis]]))
+        };
+        // A tree of all cells takes longer than the monitor if that is small, so first only near cells are searched.
+        let near = self.cells_near(part);
+        let mut values = vec![f64::NAN; nx * ny * nz];
+        {
+            let tree = Locator::new(&near.mesh);
+            values.par_iter_mut().enumerate().for_each(|(index, value)| {
+                if let Some(located) = tree.locate(point(index)) {
+                    *value = self.value_in(near.numbers[located.cell], &located.weights);
+                }
+            });
+        }
+        let missing = values.iter().filter(|value| value.is_nan()).count();
+        if missing == values.len() {
             return Ok(None);
         }
-        let values = found.into_iter().map(|(value, _)| value).collect();
+        if missing > 0 {
+            let tree = locator();
+            let extent = self.problem.size.iter().sum::<f64>();
+            values.par_iter_mut().enumerate().filter(|(_, value)| value.is_nan()).for_each(
+                |(index, value)| {
+                    if let Some(located) = tree.nearest(point(index), extent) {
+                        *value = self.value_in(located.cell, &located.weights);
+                    }
+                },
+            );
+        }
         let mut arrays = vec![(VALUES_DATASET.to_owned(), array(vec![nx, ny, nz], Values::Float64(values))?)];
         for (name, list) in ["x", "y", "z"].into_iter().zip(coordinates) {
             arrays.push((name.to_owned(), Array::from_floats(list)));
@@ -159,26 +179,79 @@ impl Field<'_> {
         Ok(Some((Value::from("SpatialDataArray"), arrays)))
     }
 
-    /// The value at a point of the whole domain, or at the nearest point of a solid; and whether the point is in one.
-    fn value_at(&self, mut point: [f64; 3], locator: &Locator<'_>, extent: f64) -> (f64, bool) {
+    /// The point of the solved part of the domain that a point mirrors.
+    fn mirrored_into_solved(&self, mut point: [f64; 3]) -> [f64; 3] {
         for (axis, coordinate) in point.iter_mut().enumerate() {
             let center = self.problem.center[axis];
             if self.problem.symmetry[axis] && *coordinate < center {
                 *coordinate = 2.0 * center - *coordinate;
             }
         }
-        let inside = locator.locate(point);
-        match inside.or_else(|| locator.nearest(point, extent)) {
-            None => (f64::NAN, false),
-            Some(located) => {
-                let unknowns = &self.unknowns.cells[located.cell];
-                let value = (0..=self.mesh.dimension())
-                    .map(|place| located.weights[place] * self.values[unknowns[place] as usize])
-                    .sum();
-                (value, inside.is_some())
-            }
-        }
+        point
     }
+
+    fn value_in(&self, cell: usize, weights: &[f64; 4]) -> f64 {
+        let unknowns = &self.unknowns.cells[cell];
+        (0..=self.mesh.dimension()).map(|place| weights[place] * self.values[unknowns[place] as usize]).sum()
+    }
+
+    /// The cells whose bounds meet a box of the whole domain, as a mesh of their own.
+    fn cells_near(&self, part: &Bounds) -> Near {
+        let corners = [0, 1].map(|end| self.mirrored_into_solved(part.map(|range| range[end])));
+        let margin = 1e-6 * self.problem.size.iter().sum::<f64>();
+        let bounds: Bounds = std::array::from_fn(|axis| {
+            let mut low = corners[0][axis].min(corners[1][axis]);
+            if part[axis][0] < self.problem.center[axis] && part[axis][1] > self.problem.center[axis] {
+                low = low.min(self.problem.center[axis]);
+            }
+            [low - margin, corners[0][axis].max(corners[1][axis]) + margin]
+        });
+        let flat = self.problem.flat_axis();
+        let numbers: Vec<usize> = (0..self.mesh.cell_count())
+            .into_par_iter()
+            .filter(|&cell| {
+                let points = self.mesh.cell(cell);
+                (0..3).filter(|&axis| Some(axis) != flat).all(|axis| {
+                    let position = |point: &u32| self.mesh.points[*point as usize][axis];
+                    points.iter().any(|point| position(point) >= bounds[axis][0])
+                        && points.iter().any(|point| position(point) <= bounds[axis][1])
+                })
+            })
+            .collect();
+        let mut points = Vec::new();
+        let mut renumbered = vec![NONE; self.mesh.points.len()];
+        let cells = numbers
+            .iter()
+            .map(|&cell| {
+                self.mesh.cells[cell].map(|point| {
+                    if point == NONE {
+                        return NONE;
+                    }
+                    let number = &mut renumbered[point as usize];
+                    if *number == NONE {
+                        *number = points.len() as u32;
+                        points.push(self.mesh.points[point as usize]);
+                    }
+                    *number
+                })
+            })
+            .collect();
+        let mesh = SimplexMesh {
+            points,
+            cells,
+            regions: vec![0; numbers.len()],
+            normal: self.mesh.normal,
+            bounds: self.mesh.bounds,
+            interfaces: Facets::default(),
+        };
+        Near { mesh, numbers }
+    }
+}
+
+/// A part of a mesh, and the numbers of its cells in the whole.
+struct Near {
+    mesh: SimplexMesh,
+    numbers: Vec<usize>,
 }
 
 /// Equally spaced coordinates along each axis, both ends included.
