@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use wavetask_core::SolverExit;
-use wavetask_protocol::TaskError;
-use wavetask_protocol::worker::Verdict;
+use wavetask_protocol::worker::{Failure, Verdict};
+use wavetask_protocol::{ErrorKind, TaskError};
 
 use crate::line::EXIT_FAILED;
 
@@ -186,16 +186,39 @@ pub fn pause(answer: Answer, tries: u32, fraction: f64) -> Duration {
 }
 
 /// How long a supervisor waits before it starts a program again that has just ended: `quick_ends` times
-/// in a row it ended soon after its start.
+/// in a row it ended soon after its start. Seldom enough to cost nothing, often enough that a worker is
+/// there again before anyone wonders.
 pub fn restart_delay(quick_ends: u32) -> Duration {
     let exponent = i32::try_from(quick_ends.min(16)).unwrap_or(16);
-    Duration::from_secs_f64((0.2 * f64::powi(2.0, exponent)).min(30.0))
+    Duration::from_secs_f64((0.2 * f64::powi(1.5, exponent)).min(3.0))
+}
+
+/// Times in a row that a worker may die with the same task at hand before the task is suspected.
+const DEATHS: u32 = 25;
+
+/// What the next worker says about a task that its predecessor had at hand when it died, for the `deaths`th
+/// time in a row.
+///
+/// A worker that is killed is no fault of its tasks: they are given back and lose no attempt. Only a task
+/// that is there every time, again and again, is taken for the cause.
+pub fn after_workers_death(deaths: u32) -> Failure {
+    if deaths <= DEATHS {
+        return Failure::Returned;
+    }
+    Failure::Failed {
+        error: TaskError {
+            kind: ErrorKind::Infrastructure,
+            code: "worker.died".to_owned(),
+            message: format!("The worker has died {deaths} times in a row while it ran this task."),
+        },
+        log_lines: Vec::new(),
+        first_log_line: 0,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wavetask_protocol::ErrorKind;
 
     fn failure(kind: ErrorKind, code: &str, message: &str) -> TaskError {
         TaskError { kind, code: code.to_owned(), message: message.to_owned() }
@@ -319,6 +342,13 @@ mod tests {
         assert_eq!(pause(Answer::Unavailable, u32::MAX, 1.0), Duration::from_secs(5));
         assert_eq!(pause(Answer::NoRoom, 40, 1.0), Duration::from_secs(20));
         assert_eq!(restart_delay(0), Duration::from_millis(200));
-        assert_eq!(restart_delay(99), Duration::from_secs(30));
+        assert_eq!(restart_delay(99), Duration::from_secs(3));
+    }
+
+    #[test]
+    fn a_task_is_suspected_only_after_many_deaths_in_a_row() {
+        assert_eq!(after_workers_death(1), Failure::Returned);
+        assert_eq!(after_workers_death(DEATHS), Failure::Returned);
+        assert!(matches!(after_workers_death(DEATHS + 1), Failure::Failed { .. }));
     }
 }

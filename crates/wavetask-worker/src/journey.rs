@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use wavetask_protocol::worker::{Assignment, Failure, Report, Verdict};
-use wavetask_protocol::{ErrorKind, Progress, TaskError};
+use wavetask_protocol::{ErrorKind, LeaseId, Progress, TaskError};
 
 use crate::client::{Client, RequestError};
 use crate::decide::{Answer, ChildEnd, Disposition, Stop, after_child, after_verdict, pause};
@@ -161,7 +161,7 @@ pub(crate) async fn travel(held: Arc<Held>, surroundings: Arc<Surroundings>, thr
 async fn attempt(held: &Held, surroundings: &Surroundings, folder: &Path, threads: usize) -> Disposition {
     let stop = held.stopped();
     let prepared = async {
-        prepare_folder(folder).await?;
+        prepare_folder(folder, held.assignment.task.as_str()).await?;
         held.stage("loading");
         fetch_input(held, surroundings, &folder.join("input.hdf5")).await
     };
@@ -185,13 +185,14 @@ const fn after_stop(reason: Stop) -> Disposition {
     }
 }
 
-async fn prepare_folder(folder: &Path) -> Result<(), Disposition> {
+async fn prepare_folder(folder: &Path, task: &str) -> Result<(), Disposition> {
     let made = async {
         match tokio::fs::remove_dir_all(folder).await {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        tokio::fs::DirBuilder::new().mode(0o700).recursive(true).create(folder).await
+        tokio::fs::DirBuilder::new().mode(0o700).recursive(true).create(folder).await?;
+        tokio::fs::write(folder.join(crate::orphans::TASK_FILE), task).await
     };
     made.await.map_err(|error| Disposition::Fail(file_failure(folder, &error)))
 }
@@ -452,27 +453,29 @@ async fn report(held: &Held, surroundings: &Surroundings, error: Option<TaskErro
     deliver(held, surroundings, &Failure::Failed { error, log_lines, first_log_line }).await;
 }
 
-/// Sends how the task ended until the server has heard, or until nobody wants to hear it any more.
-async fn deliver(held: &Held, surroundings: &Surroundings, failure: &Failure) {
-    let sending = async {
-        let mut tries = 0;
-        loop {
-            match surroundings.client.failure(&held.assignment.lease, failure).await {
-                Ok(()) | Err(RequestError::Server { answer: Answer::Gone, .. }) => return,
-                Err(
-                    error
-                    @ (RequestError::File { .. } | RequestError::Server { answer: Answer::Refused, .. }),
-                ) => {
-                    tracing::error!("{error}");
-                    return;
-                }
-                Err(error @ RequestError::Server { answer, .. }) => {
-                    tries += 1;
-                    wait_to_try_again(surroundings, &error, answer, tries).await;
-                }
+/// Tells how a lease ended, again and again until the server has heard.
+pub(crate) async fn send_failure(surroundings: &Surroundings, lease: &LeaseId, failure: &Failure) {
+    let mut tries = 0;
+    loop {
+        match surroundings.client.failure(lease, failure).await {
+            Ok(()) | Err(RequestError::Server { answer: Answer::Gone, .. }) => return,
+            Err(
+                error @ (RequestError::File { .. } | RequestError::Server { answer: Answer::Refused, .. }),
+            ) => {
+                tracing::error!("{error}");
+                return;
+            }
+            Err(error @ RequestError::Server { answer, .. }) => {
+                tries += 1;
+                wait_to_try_again(surroundings, &error, answer, tries).await;
             }
         }
-    };
+    }
+}
+
+/// Sends how the task ended until the server has heard, or until nobody wants to hear it any more.
+async fn deliver(held: &Held, surroundings: &Surroundings, failure: &Failure) {
+    let sending = send_failure(surroundings, &held.assignment.lease, failure);
     let leave = async {
         let mut stop = held.stop.subscribe();
         let lost = {

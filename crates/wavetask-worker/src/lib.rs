@@ -19,6 +19,7 @@ pub mod decide;
 mod journey;
 pub mod line;
 pub mod machine;
+mod orphans;
 pub mod process;
 mod report;
 pub mod room;

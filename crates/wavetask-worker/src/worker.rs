@@ -12,8 +12,9 @@ use wavetask_protocol::worker::{Assignment, Heartbeat, LeaseRequest, Report};
 use wavetask_protocol::{LeaseId, WorkerId};
 
 use crate::client::{Client, RequestError};
-use crate::decide::{Answer, pause};
-use crate::journey::{Held, Surroundings, travel};
+use crate::decide::{Answer, after_workers_death, pause};
+use crate::journey::{Held, Surroundings, send_failure, travel};
+use crate::orphans::{self, Orphan};
 use crate::process::Program;
 use crate::room::{self, Capacity, Occupant};
 
@@ -104,7 +105,7 @@ impl Leases {
 /// # Errors
 /// If it cannot start; once it runs, it goes on whatever the network does.
 pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Result<(), WorkerError> {
-    let _lock = claim_folder(&config.work_folder).await?;
+    let (_lock, orphans) = claim_folder(&config.work_folder).await?;
     let client = Client::new(&config.url, &config.key_file).map_err(|error| match error {
         RequestError::File { path, source } => WorkerError::Key { path, source },
         error @ RequestError::Server { .. } => WorkerError::SetUp(Box::new(error)),
@@ -130,12 +131,12 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
             room: Notify::new(),
         }),
     };
-    worker.work(shutdown).await;
+    worker.work(orphans, shutdown).await;
     Ok(())
 }
 
 /// Takes the folder for this worker alone and empties it.
-async fn claim_folder(folder: &Path) -> Result<File, WorkerError> {
+async fn claim_folder(folder: &Path) -> Result<(File, Vec<Orphan>), WorkerError> {
     let unusable = |path: &Path| {
         let path = path.to_owned();
         move |source| WorkerError::WorkFolder { path, source }
@@ -160,15 +161,8 @@ async fn claim_folder(folder: &Path) -> Result<File, WorkerError> {
             Err(std::fs::TryLockError::Error(source)) => return Err(unusable(&path)(source)),
         }
     }
-    for entry in std::fs::read_dir(folder).map_err(unusable(folder))? {
-        let entry = entry.map_err(unusable(folder))?;
-        // Only what a worker makes: a folder named by mistake must not lose what is its own.
-        if entry.file_name().to_string_lossy().starts_with("lease-") {
-            let path = entry.path();
-            std::fs::remove_dir_all(&path).map_err(unusable(&path))?;
-        }
-    }
-    Ok(lock)
+    let orphans = orphans::collect(folder).map_err(unusable(folder))?;
+    Ok((lock, orphans))
 }
 
 /// This worker's id, the same after a restart: the server then knows that what its predecessor held is lost.
@@ -194,8 +188,14 @@ struct Worker {
 }
 
 impl Worker {
-    async fn work(self, shutdown: impl Future<Output = ()>) {
+    async fn work(self, orphans: Vec<Orphan>, shutdown: impl Future<Output = ()>) {
         let mut journeys = JoinSet::new();
+        for orphan in orphans {
+            tracing::info!(lease = %orphan.lease, deaths = orphan.deaths, "giving back what a dead worker left");
+            let failure = after_workers_death(orphan.deaths);
+            let surroundings = Arc::clone(&self.surroundings);
+            journeys.spawn(async move { send_failure(&surroundings, &orphan.lease, &failure).await });
+        }
         let worker = &self;
         {
             let heart = worker.beat();

@@ -31,6 +31,7 @@ struct Script {
     result_statuses: VecDeque<u16>,
     input_status: Option<u16>,
     key: String,
+    url: String,
     requests: Vec<LeaseRequest>,
     log: BTreeMap<String, BTreeMap<u64, String>>,
     stages: Vec<String>,
@@ -163,6 +164,7 @@ async fn set(solver: &str, tasks: u32, prepare: impl FnOnce(&mut Script)) -> Set
         .with_state(Arc::clone(&shared));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    lock(&shared).url.clone_from(&url);
     tokio::spawn(async move { axum::serve(listener, router).await });
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("worker.key"), "right\n").unwrap();
@@ -399,6 +401,33 @@ async fn an_input_that_is_gone_ends_the_attempt() {
 }
 
 #[tokio::test]
+async fn what_a_dead_worker_left_is_given_back_at_once() {
+    let setting = set(r#"echo x > "$6""#, 1, |script| script.result_statuses.push_back(500)).await;
+    setting.result("lease-1").await;
+    let shared = Arc::clone(&setting.shared);
+    let Setting { stop, worker, folder, .. } = setting;
+    // A worker that is killed leaves its folders: its task here is dropped without any order.
+    worker.abort();
+    let _ = worker.await;
+    drop(stop);
+    let left = folder.path().join("work/lease-dead");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("result.hdf5"), "never synced").unwrap();
+    let url = lock(&shared).url.clone();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let config = config(url, folder.path(), "exit 0");
+    let worker = tokio::spawn(run(config, async {
+        let _ = stopped.await;
+    }));
+    let setting = Setting { shared, folder, stop: Some(stop), worker };
+    let asked = Instant::now();
+    assert_eq!(setting.failure("lease-dead").await, Failure::Returned);
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(!lock(&setting.shared).results.contains_key("lease-dead"));
+    setting.stop().await;
+}
+
+#[tokio::test]
 async fn two_workers_do_not_share_a_folder_and_leftovers_are_removed() {
     let setting = set("exit 0", 0, |_| ()).await;
     setting.until("a question", |script| script.requests.first().cloned()).await;
@@ -413,7 +442,11 @@ async fn two_workers_do_not_share_a_folder_and_leftovers_are_removed() {
     let Setting { stop, worker, folder: kept, .. } = setting;
     stop.unwrap().send(()).unwrap();
     worker.await.unwrap().unwrap();
-    run(second, std::future::ready(())).await.unwrap();
+    let nobody_there = Duration::from_secs(2);
+    tokio::time::timeout(nobody_there * 5, run(second, tokio::time::sleep(nobody_there)))
+        .await
+        .unwrap()
+        .unwrap();
     assert!(!left.exists());
     assert_eq!(std::fs::read_to_string(folder.join("work/worker-id")).unwrap(), id, "the id stays");
     drop(kept);

@@ -236,7 +236,10 @@ impl Face for Lines {
 
 fn line_of(task: &TaskSummary) -> String {
     let mut line = format!("{}  {:10}  {}", task.task, task.state.as_str(), one_line(&task.name));
-    if let Some(error) = &task.error {
+    // While it runs again, the error of the attempt before is no longer news.
+    if let Some(error) = &task.error
+        && task.state != TaskState::Running
+    {
         line.push_str("  ");
         line.push_str(&one_line(&error.message));
     }
