@@ -4,7 +4,8 @@
 //! DATA/                        owner only (0700)
 //!   lock                       locked by the server that uses the folder; holds its process id
 //!   wavetask.db                tasks, events, accounts (SQLite; with -wal and -shm while in use)
-//!   blocks/00 … ff/<digest>    blocks, by the first byte of their digest
+//!   blocks/0 … f/<digest>      blocks, by the first digit of their digest
+//!   blocks/small.db            small blocks
 //!   blocks/incoming/           blocks that are being written; emptied at every start
 //!   staging/<token>            uploaded files that have not been validated
 //! ```

@@ -25,6 +25,7 @@
 
 mod block_store;
 pub mod conformance;
+mod connections;
 mod disk;
 mod document;
 mod error;

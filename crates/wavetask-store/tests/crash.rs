@@ -8,7 +8,7 @@ mod common;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command as Process, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{Account, Numbers};
 use wavetask_core::Command;
@@ -55,7 +55,11 @@ fn acknowledge(what: &str, task: &TaskId) {
 /// The blocks of a task are known from its name, so that another process can tell what they must be.
 fn blocks_of(task: &TaskId, role: &str) -> Vec<Vec<u8>> {
     let own = format!("{role} of {task}").into_bytes();
-    vec![own, b"a block that all share".to_vec(), vec![u8::try_from(task.as_str().len() % 7).unwrap(); 5000]]
+    vec![
+        own,
+        b"a block that all share".to_vec(),
+        vec![u8::try_from(task.as_str().len() % 7).unwrap(); 100_000],
+    ]
 }
 
 fn work(store: &LocalStore, account: &Account, name: &str, numbers: &mut Numbers) {
@@ -91,15 +95,11 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
     let mut numbers = Numbers(u64::from(std::process::id()));
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
-        acknowledged.extend(run_and_kill(
-            folder.path(),
-            round,
-            Duration::from_millis(60 + numbers.below(400)),
-        ));
+        acknowledged.extend(run_and_kill(folder.path(), round, Duration::from_millis(numbers.below(500))));
         check(folder.path(), &acknowledged);
     }
     let published = acknowledged.iter().filter(|line| line.starts_with("published")).count();
-    assert!(published > 20, "only {published} results were published: this tested little");
+    assert!(published >= ROUNDS as usize / 2, "only {published} results were published: this tested little");
     println!("{} acknowledgements in {ROUNDS} processes, {published} of them results", acknowledged.len());
 }
 
@@ -112,24 +112,27 @@ fn run_and_kill(folder: &Path, round: u64, after: Duration) -> Vec<String> {
         .spawn()
         .unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
+    let (tell, told) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
-        let mut lines = Vec::new();
-        let mut begun = None;
-        for line in output.lines().map_while(Result::ok) {
-            if line.contains("created") && begun.is_none() {
-                begun = Some(Instant::now());
+        let lines = output.lines().map_while(Result::ok);
+        let tell = |line: &String| {
+            if line.contains("published") {
+                let _ = tell.send(());
             }
-            lines.push(line);
-        }
-        (lines, begun)
+        };
+        lines.inspect(tell).collect::<Vec<_>>()
     });
-    // The time counts from about when the work begins: a start under load may take long.
-    std::thread::sleep(after + Duration::from_millis(150));
+    // Every other process is killed in the middle of its work, the others wherever they are, which may be
+    // while they open the store.
+    if round.is_multiple_of(2) {
+        told.recv_timeout(Duration::from_secs(60)).expect("a result is published within a minute");
+    }
+    std::thread::sleep(after);
     let ended = child.try_wait().unwrap();
     assert_eq!(ended, None, "the process ended by itself");
     child.kill().unwrap();
     child.wait().unwrap();
-    let (lines, _) = reader.join().unwrap();
+    let lines = reader.join().unwrap();
     let words = ["created", "submitted", "published", "deleted"];
     // The first line may come after the test harness's own words.
     let cut = |line: String| {

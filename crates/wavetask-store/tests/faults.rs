@@ -33,7 +33,7 @@ fn lease(store: &LocalStore, name: &str) -> Option<(TaskId, LeaseId)> {
 }
 
 fn blocks(text: &str) -> Vec<Vec<u8>> {
-    vec![text.as_bytes().to_vec(), vec![7; 3000], vec![8; 100]]
+    vec![text.as_bytes().to_vec(), vec![7; 300_000], vec![9; 70_000], vec![8; 100]]
 }
 
 /// A little of everything that writes files. Stops at the first failure, as a server does when it dies.
@@ -114,7 +114,7 @@ fn a_crash_between_any_two_operations_leaves_all_or_nothing() {
         }
         limit += 1;
     }
-    assert!(limit > 30, "only {limit} operations were tried");
+    assert!(limit > 20, "only {limit} operations were tried");
     println!("{limit} moments to crash at");
 }
 
@@ -134,9 +134,10 @@ fn no_space_is_reported_and_passes() {
     let options = LocalOptions { faults: Faults::new(Arc::new(hook)), ..common::options() };
     let store = LocalStore::open(folder.path(), &options).unwrap();
     let mut session = store.blocks.session();
-    session.put(b"before").unwrap();
+    session.put(&[1; 100_000]).unwrap();
+    session.put(b"small").unwrap();
     full.store(1, Ordering::SeqCst);
-    let put = session.put(b"no room").unwrap_err();
+    let put = session.put(&[2; 100_000]).unwrap_err();
     assert_eq!(put.kind(), io::ErrorKind::StorageFull);
     let sync = session.make_durable().unwrap_err();
     assert!(matches!(sync, StoreError::NoSpace { .. }), "{sync:?}");
@@ -147,10 +148,11 @@ fn no_space_is_reported_and_passes() {
     assert!(matches!(file.finish(), Err(StoreError::NoSpace { .. })));
     full.store(0, Ordering::SeqCst);
     let mut session = store.blocks.session();
-    session.put(b"before").unwrap();
-    session.put(b"no room").unwrap();
+    session.put(&[1; 100_000]).unwrap();
+    session.put(&[2; 100_000]).unwrap();
+    session.put(b"small").unwrap();
     session.make_durable().unwrap();
-    assert_eq!(session.written().blocks, 2);
+    assert_eq!(session.written().blocks, 3);
     assert_eq!(std::fs::read_dir(folder.path().join("staging")).unwrap().count(), 0);
 }
 

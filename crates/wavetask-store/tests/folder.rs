@@ -64,7 +64,7 @@ fn leftovers_of_a_crash_are_removed() {
     let cut_off = unfinished.token().to_owned();
     std::mem::forget(unfinished);
     let mut session = store.blocks.session();
-    session.put(b"cut off").unwrap();
+    session.put(&[1; 100_000]).unwrap();
     std::mem::forget(session);
     let incoming = folder.path().join("blocks").join("incoming");
     assert_eq!(std::fs::read_dir(&incoming).unwrap().count(), 1);

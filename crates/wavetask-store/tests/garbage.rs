@@ -40,8 +40,11 @@ fn uploads_and_the_collector_race() {
                     let mut numbers = Numbers(user);
                     for round in 0..60 {
                         let task = account.create(store, &format!("task-{user}-{round}")).unwrap();
-                        let blocks: Vec<_> =
-                            (0..4).map(|_| vec![u8::try_from(numbers.below(6)).unwrap(); 100]).collect();
+                        let blocks: Vec<_> = (0..4)
+                            .map(|_| {
+                                vec![u8::try_from(numbers.below(6)).unwrap(); 100 + 99_900 * (round % 2)]
+                            })
+                            .collect();
                         common::submit(store, &task, &blocks).unwrap();
                         std::thread::yield_now();
                         let read = common::read(store, &task, DocumentRole::Input);
@@ -95,11 +98,12 @@ fn a_damaged_block_is_noticed() {
     let folder = common::folder();
     let store = LocalStore::open(folder.path(), &common::options()).unwrap();
     let mut session = store.blocks.session();
-    let digest = session.put(b"some bytes").unwrap();
+    let bytes = vec![7; 100_000];
+    let digest = session.put(&bytes).unwrap();
     session.make_durable().unwrap();
     let name = digest.to_string();
-    let path = folder.path().join("blocks").join(&name[..2]).join(&name);
-    std::fs::write(&path, b"some bites").unwrap();
+    let path = folder.path().join("blocks").join(&name[..1]).join(&name);
+    std::fs::write(&path, vec![8; 100_000]).unwrap();
     let mut buffer = Vec::new();
     let error = wavetask_document::BlockSource::get(&*store.blocks, &digest, &mut buffer).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
@@ -108,8 +112,8 @@ fn a_damaged_block_is_noticed() {
     drop(session);
     std::fs::write(&path, b"some").unwrap();
     let mut session = store.blocks.session();
-    session.put(b"some bytes").unwrap();
+    session.put(&bytes).unwrap();
     session.make_durable().unwrap();
     wavetask_document::BlockSource::get(&*store.blocks, &digest, &mut buffer).unwrap();
-    assert_eq!(buffer, b"some bytes");
+    assert_eq!(buffer, bytes);
 }

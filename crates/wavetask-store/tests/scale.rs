@@ -111,6 +111,14 @@ fn ten_thousand_tasks() {
     });
     sessions.report("200 small blocks made durable at once");
 
+    let sessions = Times::of(10, |number| {
+        let blocks: Vec<_> =
+            (0..20).map(|block| format!("{block} {number} ").repeat(20_000).into_bytes()).collect();
+        let mut session = store.blocks.session();
+        common::put(&mut *session, "20 blocks", &blocks).unwrap();
+    });
+    sessions.report("20 blocks of 100 kB made durable at once");
+
     // Readers in the middle of writes.
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

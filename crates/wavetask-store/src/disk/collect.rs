@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 
 use wavetask_document::Digest;
 
-use super::{Abandoned, Inner};
+use super::{Abandoned, DIGITS, Inner};
 use crate::block_store::{BlockReferences, Candidates, Collected, Usage};
 use crate::error::{Result, StoreError};
 use crate::faults::DiskOperation;
@@ -48,6 +48,9 @@ pub(super) fn collect(
             done?;
         }
     }
+    if collected.removed.blocks > 0 {
+        inner.small.shrink().map_err(|error| StoreError::from_io("give room back", error))?;
+    }
     Ok(collected)
 }
 
@@ -60,13 +63,13 @@ fn put_back(inner: &Inner, candidates: Abandoned) {
 }
 
 fn collect_all(inner: &Inner, references: &dyn BlockReferences, collected: &mut Collected) -> Result<()> {
-    for byte in 0..=u8::MAX {
-        let digests: Vec<Digest> = list(inner, byte)?.into_iter().map(|(digest, _)| digest).collect();
-        for digests in digests.chunks(BATCH) {
-            collect_batch(inner, digests, references, collected)?;
-        }
-    }
-    Ok(())
+    let failed = |error| StoreError::from_io("list blocks", error);
+    let mut collect = |blocks: Vec<(Digest, u64)>| {
+        let digests: Vec<Digest> = blocks.into_iter().map(|(digest, _)| digest).collect();
+        digests.chunks(BATCH).try_for_each(|digests| collect_batch(inner, digests, references, collected))
+    };
+    collect(inner.small.list().map_err(failed)?)?;
+    DIGITS.into_iter().try_for_each(|digit| collect(list(inner, digit)?))
 }
 
 fn collect_batch(
@@ -88,14 +91,10 @@ fn collect_batch(
         if references.unreferenced(&[digest])?.is_empty() {
             continue;
         }
-        let path = inner.path(&digest);
-        let length = match fs::metadata(&path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(StoreError::from_io("remove a block", error)),
+        let removed = remove(inner, &digest);
+        let Some(length) = removed.map_err(|error| StoreError::from_io("remove a block", error))? else {
+            continue;
         };
-        let removed = inner.faults.check(DiskOperation::Remove, &path).and_then(|()| fs::remove_file(&path));
-        removed.map_err(|error| StoreError::from_io("remove a block", error))?;
         drop(shard);
         collected.removed.blocks += 1;
         collected.removed.bytes += length;
@@ -103,23 +102,41 @@ fn collect_batch(
     Ok(())
 }
 
+/// Removes a block wherever it is; answers with its length.
+fn remove(inner: &Inner, digest: &Digest) -> io::Result<Option<u64>> {
+    if let Some(length) = inner.small.remove(digest, &inner.faults)? {
+        return Ok(Some(length));
+    }
+    let path = inner.path(digest);
+    let length = match fs::metadata(&path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    inner.faults.check(DiskOperation::Remove, &path)?;
+    fs::remove_file(&path)?;
+    Ok(Some(length))
+}
+
 pub(super) fn usage(inner: &Inner) -> Result<Usage> {
     let mut usage = Usage::default();
-    for byte in 0..=u8::MAX {
-        for (_, length) in list(inner, byte)? {
-            usage.blocks += 1;
-            usage.bytes += length;
-        }
+    let mut count = |blocks: Vec<(Digest, u64)>| {
+        usage.blocks += blocks.len() as u64;
+        usage.bytes += blocks.iter().map(|(_, length)| length).sum::<u64>();
+    };
+    count(inner.small.list().map_err(|error| StoreError::from_io("list blocks", error))?);
+    for digit in DIGITS {
+        count(list(inner, digit)?);
     }
     Ok(usage)
 }
 
-/// The blocks whose digests begin with this byte, and their lengths. Names that are no digests are left
+/// The files whose digests begin with this digit, and their lengths. Names that are no digests are left
 /// alone: they are not ours.
-fn list(inner: &Inner, byte: u8) -> Result<Vec<(Digest, u64)>> {
+fn list(inner: &Inner, digit: u8) -> Result<Vec<(Digest, u64)>> {
     let failed = |error| StoreError::from_io("list blocks", error);
     let mut blocks = Vec::new();
-    for entry in fs::read_dir(inner.root.join(format!("{byte:02x}"))).map_err(failed)? {
+    for entry in fs::read_dir(inner.root.join(format!("{digit:x}"))).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let Some(digest) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()) else {
             continue;

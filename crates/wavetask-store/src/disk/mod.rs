@@ -1,13 +1,15 @@
 //! Blocks as files on a local disk.
 //!
-//! One file per block, named by its digest, in 256 directories by the first byte. A block is written under a
+//! One file per block, named by its digest, in 16 directories by its first digit; small blocks are gathered in
+//! a database instead (`small.db`), because a file costs two syncs. A block is written under a
 //! temporary name in `incoming/` on the same file system, synced, renamed into place, and the directory is
 //! synced: what is visible under its final name is whole. Renaming is what makes it visible, so a crash
 //! leaves a block or nothing, and what is left in `incoming/` is removed at the next start.
 //!
 //! Syncs are what costs, so a session does them all at once ([`BlockSession::make_durable`]): first all
 //! files, by several threads, so that the file system's journal can combine them, then the renames, then
-//! each directory once.
+//! each directory once. Sixteen directories are few enough to sync and, with the hashed directories of
+//! today's file systems, enough for millions of blocks.
 //!
 //! A block that another session has renamed but whose directory is not synced yet is visible and not
 //! durable. A session that finds one there syncs that directory too, so that "it was there already" means as
@@ -16,6 +18,7 @@
 
 mod collect;
 mod session;
+mod small;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -26,6 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use wavetask_document::{BlockSource, Digest};
 
+use self::small::SmallBlocks;
 use crate::block_store::{BlockReferences, BlockSession, BlockStore, Candidates, Collected, Usage};
 use crate::error::{Result, StoreError};
 use crate::faults::{DiskOperation, Faults};
@@ -34,8 +38,11 @@ use crate::folder::{DataFolder, check_free_space, create_private_directory, sync
 /// Number of locks that pins are spread over.
 const SHARDS: usize = 64;
 
+/// The first digits of digests: each has a directory.
+const DIGITS: std::ops::Range<u8> = 0..16;
+
 /// A block longer than this cannot be one of ours: it is not read into memory.
-const MAXIMUM_BLOCK: u64 = 1 << 30;
+const MAXIMUM_BLOCK: usize = 1 << 30;
 
 /// Blocks on a local disk. Clones share everything.
 #[derive(Clone, Debug)]
@@ -47,6 +54,7 @@ pub struct DiskBlockStore {
 struct Inner {
     root: PathBuf,
     incoming: PathBuf,
+    small: SmallBlocks,
     shards: Vec<Mutex<Shard>>,
     reserve: u64,
     next_name: AtomicU64,
@@ -67,7 +75,7 @@ struct Shard {
 struct Pin {
     sessions: u32,
     /// Where the bytes are as long as they are not in place.
-    temporary: Option<PathBuf>,
+    temporary: Option<Temporary>,
 }
 
 /// Blocks that nobody may ever have needed.
@@ -77,6 +85,13 @@ enum Abandoned {
     Any,
     /// At most these.
     Blocks(HashSet<Digest>),
+}
+
+/// Where bytes are that are not in place yet.
+#[derive(Clone, Debug)]
+enum Temporary {
+    File(PathBuf),
+    Memory(Arc<[u8]>),
 }
 
 impl DiskBlockStore {
@@ -91,11 +106,12 @@ impl DiskBlockStore {
         create_private_directory(&incoming)?;
         let prepared = prepare(&root, &incoming);
         prepared.map_err(|error| StoreError::from_io("open the folder of blocks", error))?;
+        let small = SmallBlocks::open(&root.join("small.db"))?;
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         let next_name = AtomicU64::new(0);
         let abandoned = Mutex::new(Abandoned::Any);
         let _folder = folder.clone();
-        let inner = Inner { root, incoming, shards, reserve, next_name, abandoned, faults, _folder };
+        let inner = Inner { root, incoming, small, shards, reserve, next_name, abandoned, faults, _folder };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -105,16 +121,16 @@ fn prepare(root: &Path, incoming: &Path) -> io::Result<()> {
     for entry in fs::read_dir(incoming)? {
         fs::remove_file(entry?.path())?;
     }
-    for byte in 0..=u8::MAX {
-        let directory = root.join(format!("{byte:02x}"));
+    for digit in DIGITS {
+        let directory = root.join(format!("{digit:x}"));
         match fs::create_dir(&directory) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
     }
     // Costs nothing for a directory that has not changed since it was last synced.
-    for byte in 0..=u8::MAX {
-        sync_directory(&root.join(format!("{byte:02x}")))?;
+    for digit in DIGITS {
+        sync_directory(&root.join(format!("{digit:x}")))?;
     }
     sync_directory(root)?;
     if let Some(parent) = root.parent() {
@@ -131,7 +147,7 @@ impl Inner {
     }
 
     fn directory(&self, digest: &Digest) -> PathBuf {
-        self.root.join(format!("{:02x}", digest.as_bytes()[0]))
+        self.root.join(format!("{:x}", digest.as_bytes()[0] >> 4))
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -158,34 +174,54 @@ impl Inner {
         sync_directory(path)
     }
 
-    /// Opens a block's file, in place or, if a session has just handed it over, where it is for now.
-    fn open(&self, digest: &Digest) -> io::Result<File> {
-        let path = self.path(digest);
-        match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            opened => return opened,
+    /// Reads a block into the empty buffer: from where it is kept, or, if a session has just handed it over,
+    /// from where it is for now.
+    fn read(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()> {
+        if self.read_in_place(digest, buffer)? {
+            return Ok(());
         }
         let temporary = self.shard(digest).pins.get(digest).and_then(|pin| pin.temporary.clone());
-        match temporary.map(File::open) {
-            Some(Ok(file)) => Ok(file),
-            // It may have been put in place between the two looks.
-            _ => File::open(&path),
+        match temporary {
+            Some(Temporary::Memory(bytes)) => {
+                buffer.extend_from_slice(&bytes);
+                return Ok(());
+            }
+            Some(Temporary::File(path)) if read_file(&path, buffer)? => return Ok(()),
+            _ => {}
         }
+        // It may have been put in place between the two looks.
+        if self.read_in_place(digest, buffer)? { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
+
+    fn read_in_place(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<bool> {
+        Ok(self.small.get(digest, buffer)? || read_file(&self.path(digest), buffer)?)
+    }
+}
+
+/// Reads a file into the empty buffer; answers whether there is one.
+fn read_file(path: &Path, buffer: &mut Vec<u8>) -> io::Result<bool> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len();
+    match usize::try_from(length) {
+        Ok(length) if length <= MAXIMUM_BLOCK => buffer.reserve_exact(length),
+        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "a file is too long to be a block")),
+    }
+    file.read_to_end(buffer)?;
+    Ok(true)
 }
 
 impl BlockSource for DiskBlockStore {
     fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
-        let mut file = self.inner.open(digest)?;
-        let length = file.metadata()?.len();
-        let damaged = || io::Error::new(io::ErrorKind::InvalidData, format!("the block {digest} is damaged"));
-        let room = usize::try_from(length).ok().filter(|_| length <= MAXIMUM_BLOCK).ok_or_else(damaged)?;
-        buffer.reserve_exact(room);
-        file.read_to_end(buffer)?;
+        self.inner.read(digest, buffer)?;
         if Digest::of(buffer) != *digest {
             buffer.clear();
-            return Err(damaged());
+            let message = format!("the block {digest} is damaged");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         Ok(())
     }
@@ -202,7 +238,12 @@ impl BlockStore for DiskBlockStore {
         if shard.unsynced.contains(digest) {
             return Ok(false);
         }
-        self.inner.path(digest).try_exists().map_err(|error| StoreError::from_io("look for a block", error))
+        let found = self
+            .inner
+            .small
+            .length(digest)
+            .and_then(|length| Ok(length.is_some() || self.inner.path(digest).try_exists()?));
+        found.map_err(|error| StoreError::from_io("look for a block", error))
     }
 
     fn collect_garbage(

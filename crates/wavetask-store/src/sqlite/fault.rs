@@ -49,7 +49,7 @@ impl Fault {
     }
 }
 
-pub(super) fn store_error(action: &'static str, error: rusqlite::Error) -> StoreError {
+pub(crate) fn store_error(action: &'static str, error: rusqlite::Error) -> StoreError {
     match &error {
         rusqlite::Error::SqliteFailure(failure, _) => match (failure.code, failure.extended_code) {
             // Without room the shared-memory file cannot be grown, and SQLite calls that an I/O error.

@@ -20,7 +20,7 @@ mod care;
 mod change;
 mod documents;
 mod events;
-mod fault;
+pub(crate) mod fault;
 mod schema;
 mod store;
 mod tasks;
@@ -31,15 +31,15 @@ mod workers;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior};
 use wavetask_core::{Policy, Timestamp};
 use wavetask_protocol::{LeaseId, TaskId};
 
 use self::change::Change;
 use self::fault::{Fault, Outcome};
+use crate::connections::{self, Readers};
 use crate::error::Result;
 use crate::folder::DataFolder;
 use crate::model::{EventListener, LoggedEvent};
@@ -85,8 +85,7 @@ impl SqliteTaskStore {
     pub fn open(folder: &DataFolder, policy: Policy) -> Result<Self> {
         let path = folder.database_path();
         let failed = |error| fault::store_error("open the database", error);
-        let mut connection = Connection::open(&path).map_err(failed)?;
-        configure(&connection).map_err(failed)?;
+        let mut connection = connections::open_writer(&path).map_err(failed)?;
         schema::migrate(&mut connection)?;
         Ok(Self {
             readers: Readers::new(path.clone()),
@@ -167,91 +166,6 @@ impl SqliteTaskStore {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
-    connection.busy_timeout(Duration::from_secs(10))?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    // After a burst the log is cut back to this, so that it does not keep a small disk full.
-    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    connection.pragma_update(None, "cache_size", -32_768)?;
-    connection.set_prepared_statement_cache_capacity(128);
-    Ok(())
-}
-
-/// Connections that read.
-struct Readers {
-    path: PathBuf,
-    pool: Mutex<Pool>,
-    returned: Condvar,
-}
-
-#[derive(Default)]
-struct Pool {
-    idle: Vec<Connection>,
-    open: usize,
-}
-
-/// More connections than this would only wait for the same few cores.
-const MAXIMUM_READERS: usize = 8;
-
-impl Readers {
-    fn new(path: PathBuf) -> Self {
-        Self { path, pool: Mutex::default(), returned: Condvar::new() }
-    }
-
-    fn take(&self) -> rusqlite::Result<Reader<'_>> {
-        let mut pool = lock(&self.pool);
-        loop {
-            if let Some(connection) = pool.idle.pop() {
-                return Ok(Reader { readers: self, connection: Some(connection) });
-            }
-            if pool.open < MAXIMUM_READERS {
-                pool.open += 1;
-                drop(pool);
-                // From here on the guard gives the place back if opening fails.
-                let mut reader = Reader { readers: self, connection: None };
-                reader.connection = Some(self.open()?);
-                return Ok(reader);
-            }
-            pool = self.returned.wait(pool).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn open(&self) -> rusqlite::Result<Connection> {
-        // Reading in write-ahead mode writes to the shared-memory file, hence not read-only.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
-        connection.busy_timeout(Duration::from_secs(10))?;
-        connection.pragma_update(None, "query_only", true)?;
-        connection.pragma_update(None, "cache_size", -8_192)?;
-        connection.set_prepared_statement_cache_capacity(64);
-        Ok(connection)
-    }
-}
-
-struct Reader<'a> {
-    readers: &'a Readers,
-    connection: Option<Connection>,
-}
-
-impl Reader<'_> {
-    fn connection_mut(&mut self) -> &mut Connection {
-        self.connection.as_mut().expect("a reader has a connection until it is dropped")
-    }
-}
-
-impl Drop for Reader<'_> {
-    fn drop(&mut self) {
-        let mut pool = lock(&self.readers.pool);
-        match self.connection.take() {
-            Some(connection) => pool.idle.push(connection),
-            None => pool.open -= 1,
-        }
-        drop(pool);
-        self.readers.returned.notify_one();
-    }
 }
