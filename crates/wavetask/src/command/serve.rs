@@ -31,7 +31,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<ExitCode, Failure> {
     if let Some(seconds) = arguments.lease_seconds {
         config.lease = Duration::from_secs_f64(seconds);
     }
-    let server = Server::open(config, Arc::new(Solvers)).map_err(|error| cannot_start(&error))?;
+    let server = Server::open(config, Arc::new(Solvers)).map_err(|error| cannot_start(&error, &folder))?;
     let address = server.local_address();
     if !address.ip().is_loopback() {
         warn_about_strangers(address);
@@ -147,14 +147,20 @@ WARNING: network that you trust, or listen on 127.0.0.1 behind a TLS proxy or an
     );
 }
 
-fn cannot_start(error: &ServerError) -> Failure {
-    let failure = Failure::new(Exit::CannotStart, chain(error));
+fn cannot_start(error: &ServerError, folder: &Path) -> Failure {
+    let mut what = chain(error);
+    let folder = folder.display().to_string();
+    let about_folder = matches!(error, ServerError::DataFolder { .. } | ServerError::Store(_));
+    if about_folder && !what.contains(&folder) {
+        what = format!("cannot use the data folder {folder}: {what}");
+    }
+    let failure = Failure::new(Exit::CannotStart, what);
     match error {
-        ServerError::Listen { .. } => failure.hint(
-            "another program listens there: choose a port with --listen 127.0.0.1:PORT (0 takes a free one)",
-        ),
-        ServerError::DataFolder { .. } => {
-            failure.hint("choose another folder with --data, or mend its owner and permissions")
+        ServerError::Listen { .. } => {
+            failure.hint("choose another port with --listen 127.0.0.1:PORT (0 takes a free one)")
+        }
+        ServerError::DataFolder { .. } | ServerError::Store(_) => {
+            failure.hint("choose another folder with --data, or mend its owner, permissions and disk room")
         }
         _ => failure,
     }
