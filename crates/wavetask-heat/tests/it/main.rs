@@ -6,5 +6,6 @@ mod common;
 mod conditions;
 mod demo;
 mod monitors;
+mod python;
 mod refusals;
 mod symmetry;
