@@ -31,6 +31,8 @@ pub(crate) const MAXIMUM_PARTS: u32 = 10_000;
 pub(crate) struct Staging {
     root: PathBuf,
     locks: Mutex<HashMap<TaskId, Weak<tokio::sync::Mutex<()>>>>,
+    /// Held while a part takes the place of an earlier one of its number.
+    placing: Arc<Mutex<()>>,
 }
 
 /// Name of one upload: 32 hexadecimal digits.
@@ -143,7 +145,7 @@ impl Staging {
     /// Opens the folder, making it if needed.
     pub(crate) fn open(root: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&root)?;
-        Ok(Self { root, locks: Mutex::default() })
+        Ok(Self { root, locks: Mutex::default(), placing: Arc::default() })
     }
 
     /// The folder, for temporary files that lie beside the uploads.
@@ -226,6 +228,7 @@ impl Staging {
             etag: format!("{:08x}{:012x}", received.crc32, received.bytes),
             bytes: received.bytes,
         };
+        let placing = Arc::clone(&self.placing);
         blocking(move || {
             if let Some(sha256) = expected.sha256 {
                 let mut file = fs::File::open(received.file.path())?;
@@ -236,14 +239,20 @@ impl Staging {
                 }
             }
             received.file.as_file().sync_data()?;
-            let path = folder.join(part.file_name());
-            match received.file.persist(&path) {
+            let _placing = placing.lock().unwrap_or_else(PoisonError::into_inner);
+            let earlier = parts_in(&folder)?;
+            match received.file.persist(folder.join(part.file_name())) {
                 Ok(_) => {}
                 // The upload was aborted meanwhile.
                 Err(error) if error.error.kind() == io::ErrorKind::NotFound => {
                     return Err(StagingError::NoSuchUpload);
                 }
                 Err(error) => return Err(error.error.into()),
+            }
+            for earlier in earlier {
+                if earlier.number == part.number && earlier.etag != part.etag {
+                    fs::remove_file(folder.join(earlier.file_name()))?;
+                }
             }
             sync_folder(&folder)?;
             Ok(part)
@@ -253,19 +262,7 @@ impl Staging {
 
     /// The parts that are there, in order.
     pub(crate) fn parts(&self, task: &TaskId, upload: &UploadId) -> Result<Vec<Part>, StagingError> {
-        let entries = match fs::read_dir(self.upload_folder(task, upload)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StagingError::NoSuchUpload),
-            Err(error) => return Err(error.into()),
-        };
-        let mut parts = Vec::new();
-        for entry in entries {
-            if let Some(part) = entry?.file_name().to_str().and_then(Part::parse) {
-                parts.push(part);
-            }
-        }
-        parts.sort_by_key(|part| part.number);
-        Ok(parts)
+        parts_in(&self.upload_folder(task, upload))
     }
 
     /// Makes these parts the task's file. May be repeated. Call it with the task's lock held and the
@@ -384,6 +381,23 @@ impl Staging {
         }
         Ok(tasks)
     }
+}
+
+/// The parts in an upload's folder, in order.
+fn parts_in(folder: &Path) -> Result<Vec<Part>, StagingError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StagingError::NoSuchUpload),
+        Err(error) => return Err(error.into()),
+    };
+    let mut parts = Vec::new();
+    for entry in entries {
+        if let Some(part) = entry?.file_name().to_str().and_then(Part::parse) {
+            parts.push(part);
+        }
+    }
+    parts.sort_by_key(|part| part.number);
+    Ok(parts)
 }
 
 /// Reads the parts of a staged file one after the other.
