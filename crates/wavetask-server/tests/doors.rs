@@ -1,5 +1,7 @@
 //! The rest of both doors: folders, lists, account, diagnosis, keys, events, logs, callbacks.
 
+#![expect(clippy::unwrap_used, reason = "helper functions of a test")]
+
 mod common;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Bad input at the doors: a clear answer or a closed connection, and the server goes on.
 
+#![expect(clippy::unwrap_used, reason = "helper functions of a test")]
+
 mod common;
 
 use std::time::{Duration, Instant};

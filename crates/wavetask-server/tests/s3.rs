@@ -1,5 +1,7 @@
 //! Uploads and downloads: what is allowed, what is refused, and that bytes come through unharmed.
 
+#![expect(clippy::unwrap_used, reason = "helper functions of a test")]
+
 mod common;
 
 use std::time::Duration;
