@@ -7,7 +7,7 @@ use std::process::Command;
 
 fn run(variable: &str, script: &str) {
     let Ok(python) = std::env::var(variable) else {
-        println!("skipped: {variable} is not set");
+        eprintln!("skipped: {variable} is not set");
         return;
     };
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/python");
@@ -22,7 +22,7 @@ fn run(variable: &str, script: &str) {
         .env("TIDY3D_LOCAL_CACHE__ENABLED", "false")
         .output()
         .expect("Python starts");
-    println!("{}", String::from_utf8_lossy(&output.stdout));
+    eprintln!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 

@@ -61,7 +61,7 @@ def voxels(sim, counts, samples):
         for dy in offsets[1]:
             for dz in offsets[2]:
                 shift = [d * sim.size[axis] / counts[axis] for axis, d in enumerate((dx, dy, dz))]
-                grids = np.meshgrid(*[line + s for line, s in zip(lines, shift)], indexing="ij")
+                grids = np.meshgrid(*[line + s for line, s in zip(lines, shift, strict=True)], indexing="ij")
                 k = np.full(counts, sim.medium.heat_spec.conductivity)
                 q = np.zeros(counts)
                 for structure in sim.structures:

@@ -11,7 +11,6 @@ import tempfile
 
 import h5py
 import numpy as np
-import tidy3d as td
 
 logging.getLogger("tidy3d").setLevel(logging.ERROR)
 PROGRAM = sys.argv[1]
@@ -61,7 +60,11 @@ def at(data, points) -> np.ndarray:
     data = data.squeeze(drop=True)
     return np.array(
         [
-            float(data.interp({axis: value for axis, value in zip("xyz", point) if axis in data.dims}).values)
+            float(
+                data.interp(
+                    {axis: value for axis, value in zip("xyz", point, strict=True) if axis in data.dims}
+                ).values
+            )
             for point in points
         ]
     )
