@@ -14,7 +14,9 @@ BASE = 300.0  # K
 def slab(rate: float = RATE, mesh_size: float = 0.1, **changes):
     """A slab heated throughout, its two faces at 300 K: the middle rises by rate * L^2 / (8 k)."""
     solid = td.MultiPhysicsMedium(
-        optical=td.Medium(), heat=td.SolidSpec(conductivity=CONDUCTIVITY, capacity=1.0), name="solid"
+        optical=td.Medium(),
+        heat=td.SolidSpec(conductivity=CONDUCTIVITY, capacity=1.0, density=1.0),
+        name="solid",
     )
     air = td.MultiPhysicsMedium(optical=td.Medium(), heat=td.FluidSpec(), name="air")
     settings = dict(
@@ -52,10 +54,18 @@ def centre_rise(data) -> float:
     return float(np.squeeze(field.interp(x=0, y=0, z=0, fill_value=np.nan).values)) - BASE
 
 
+def solve_task(job) -> str:
+    """The id of the task that solves: the newer client runs heat as two tasks, the older as one."""
+    ids = list(getattr(job, "task_ids", {}).values())
+    return ids[-1] if ids else job.task_id
+
+
 def slow(cells: int = 2_000_000, rate: float = RATE):
     """A cube that takes many seconds to solve."""
     solid = td.MultiPhysicsMedium(
-        optical=td.Medium(), heat=td.SolidSpec(conductivity=CONDUCTIVITY, capacity=1.0), name="solid"
+        optical=td.Medium(),
+        heat=td.SolidSpec(conductivity=CONDUCTIVITY, capacity=1.0, density=1.0),
+        name="solid",
     )
     mesh_size = (6.0 / cells) ** (1 / 3) * 1.7
     return td.HeatChargeSimulation(
@@ -76,8 +86,34 @@ def slow(cells: int = 2_000_000, rate: float = RATE):
 
 
 def unsolvable():
-    """All boundaries insulated while heat flows in: no steady state exists, refused at validation."""
-    return slab(boundary_spec=[])
+    """Heat flows in and nothing takes it away, which only the mesh can tell: the solver's error."""
+    solid = td.MultiPhysicsMedium(
+        optical=td.Medium(),
+        heat=td.SolidSpec(conductivity=CONDUCTIVITY, capacity=1.0, density=1.0),
+        name="elsewhere",
+    )
+    far = td.Structure(geometry=td.Box(center=(50, 0, 0), size=(1, td.inf, 1)), medium=solid, name="far")
+    return slab(
+        structures=[*slab().structures, far],
+        boundary_spec=[
+            td.HeatChargeBoundarySpec(
+                placement=td.MediumMediumInterface(mediums=["elsewhere", "air"]),
+                condition=td.TemperatureBC(temperature=BASE),
+            )
+        ],
+    )
+
+
+def unsteady():
+    """Time-dependent heat, fully valid for the client: refused at validation."""
+    return slab(
+        analysis_spec=td.UnsteadyHeatAnalysis(
+            initial_temperature=BASE, unsteady_spec=td.UnsteadySpec(time_step=0.1, total_time_steps=3)
+        ),
+        monitors=[
+            td.TemperatureMonitor(size=(td.inf, 0, td.inf), name="plane", unstructured=True, interval=1)
+        ],
+    )
 
 
 def unsupported():

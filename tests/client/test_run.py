@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import tidy3d as td
 import tidy3d.web as web
-from scenes import BASE, centre_rise, expected_rise, slab
+from scenes import BASE, centre_rise, expected_rise, slab, solve_task
 
 NEW_CLIENT = tuple(int(part) for part in td.__version__.split(".")[:2]) >= (2, 12)
 new_client_only = pytest.mark.skipif(not NEW_CLIENT, reason="the older client runs heat as one task")
@@ -167,25 +170,48 @@ def test_download_log_and_simulation(tmp_path):
     job = web.Job(simulation=simulation, task_name="artefacts", verbose=False)
     job.run(path=str(tmp_path / "data.hdf5"))
     log = tmp_path / "tidy3d.log"
-    web.download_log(job.task_id, path=str(log))
+    web.download_log(solve_task(job), path=str(log))
     assert "unknowns" in log.read_text()
-    loaded = web.load_simulation(job.task_id, path=str(tmp_path / "simulation.hdf5"), verbose=False)
+    loaded = web.load_simulation(solve_task(job), path=str(tmp_path / "simulation.hdf5"), verbose=False)
     assert loaded == simulation
 
 
-def test_local_cache_of_the_client(tmp_path, monkeypatch, server):
-    def tasks() -> int:
-        return sum(
-            len(server.request("GET", f"/tidy3d/projects/{folder['projectId']}/tasks")[1]["data"])
-            for folder in server.request("GET", "/tidy3d/projects")[1]["data"]
-        )
+CACHED = """
+import sys
+sys.path.insert(0, {tests!r})
+import tidy3d.web as web
+from scenes import centre_rise, slab
+for number in range(2):
+    data = web.run(slab(rate=1.2345e-5), task_name="cached", folder_name="cached", path=sys.argv[1], verbose=False)
+print(centre_rise(data))
+"""
 
-    cache = td.config.local_cache
-    monkeypatch.setattr(cache, "enabled", True)
-    monkeypatch.setattr(cache, "directory", pathlib.Path(tmp_path / "cache"), raising=False)
-    simulation = slab(rate=1.2345e-5)
-    first = web.run(simulation, task_name="cached", path=str(tmp_path / "1.hdf5"), verbose=False)
-    before = tasks()
-    second = web.run(simulation, task_name="cached again", path=str(tmp_path / "2.hdf5"), verbose=False)
-    assert centre_rise(first) == centre_rise(second)
-    assert tasks() == before, "the client answered from its own cache"
+
+@pytest.mark.parametrize(("enabled", "solved"), [("true", 1), ("false", 2)])
+def test_local_cache_of_the_client(tmp_path, server, enabled, solved):
+    """With its cache the client asks for one solve (and, each time, for the mesh, which it does not keep)."""
+    script = tmp_path / "script.py"
+    script.write_text(CACHED.format(tests=str(pathlib.Path(__file__).parents[1])))
+    environment = {
+        **os.environ,
+        "TIDY3D_BASE_DIR": str(tmp_path / "client"),
+        "TIDY3D_LOCAL_CACHE__ENABLED": enabled,
+    }
+    before = tasks_of_kind(server, "HEAT_CHARGE")
+    answer = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "data.hdf5")],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    assert float(answer.stdout.split()[-1]) == pytest.approx(expected_rise(1.2345e-5), rel=5e-3)
+    assert tasks_of_kind(server, "HEAT_CHARGE") - before == solved
+
+
+def tasks_of_kind(server, kind: str) -> int:
+    listed = [
+        server.request("GET", f"/tidy3d/projects/{folder['projectId']}/tasks")[1]["data"]
+        for folder in server.request("GET", "/tidy3d/projects")[1]["data"]
+    ]
+    return sum(task["taskType"] == kind for tasks in listed for task in tasks)

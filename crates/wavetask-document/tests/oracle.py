@@ -23,7 +23,7 @@ VERSION = tuple(int(part) for part in td.__version__.split(".")[:2])
 def spatial(*shape):
     values = np.random.default_rng(1).random(shape)
     axes = [np.linspace(0, 1, n) for n in shape]
-    return td.SpatialDataArray(values, coords=dict(zip("xyz", axes)))
+    return td.SpatialDataArray(values, coords=dict(zip("xyz", axes, strict=True)))
 
 
 def heat():
@@ -76,7 +76,9 @@ def simulation():
         run_time=1e-12,
         grid_spec=td.GridSpec.uniform(dl=0.1),
         structures=[
-            td.Structure(geometry=td.Box(size=(1, 1, 1)), medium=td.CustomMedium(permittivity=2 + spatial(3, 4, 5))),
+            td.Structure(
+                geometry=td.Box(size=(1, 1, 1)), medium=td.CustomMedium(permittivity=2 + spatial(3, 4, 5))
+            ),
         ],
         sources=[td.PointDipole(source_time=pulse, polarization="Ex")],
         monitors=[
@@ -112,7 +114,9 @@ def simulation_data(sim):
         ),
         td.FluxTimeData(
             monitor=sim.monitors[3],
-            flux=td.FluxTimeDataArray(random.random(7).astype(np.float32), coords=dict(t=np.arange(7) * 1e-15)),
+            flux=td.FluxTimeDataArray(
+                random.random(7).astype(np.float32), coords=dict(t=np.arange(7) * 1e-15)
+            ),
         ),
     ]
     return td.SimulationData(simulation=sim, data=data, log="done", diverged=False)
@@ -150,7 +154,23 @@ def zoo(path):
     random = np.random.default_rng(4)
     with h5py.File(path, "w") as file:
         file["JSON_STRING"] = '{"type":"Zoo"}'
-        for kind in ["f4", "f8", ">f4", ">f8", "i1", "i2", "i4", "i8", ">i2", ">i8", "u1", "u2", "u4", "u8", ">u4"]:
+        for kind in [
+            "f4",
+            "f8",
+            ">f4",
+            ">f8",
+            "i1",
+            "i2",
+            "i4",
+            "i8",
+            ">i2",
+            ">i8",
+            "u1",
+            "u2",
+            "u4",
+            "u8",
+            ">u4",
+        ]:
             low = 0 if "u" in kind else -100
             values = random.random((3, 5)) if "f" in kind else random.integers(low, 100, (3, 5))
             file[f"types/{kind}"] = values.astype(kind)
@@ -176,12 +196,16 @@ def zoo(path):
         file.create_dataset("never/zero", (5, 7), "f8")
         file.create_dataset("never/filled", (5, 7), "f4", fillvalue=2.5)
         file.create_dataset("never/chunked", (5, 7), ">i4", fillvalue=-3, chunks=(2, 3))
-        partly = file.create_dataset("never/partly", (50, 7, 3), "f8", fillvalue=1.25, chunks=(8, 3, 2), compression=1)
+        partly = file.create_dataset(
+            "never/partly", (50, 7, 3), "f8", fillvalue=1.25, chunks=(8, 3, 2), compression=1
+        )
         partly[20:30, 2:5] = random.random((10, 3, 3))
         ragged = random.random((37, 11, 5))
         chunks = file.create_group("chunks")
         chunks.create_dataset("plain", data=ragged, chunks=(8, 4, 3))
-        chunks.create_dataset("all", data=ragged, chunks=(5, 5, 5), compression=9, shuffle=True, fletcher32=True)
+        chunks.create_dataset(
+            "all", data=ragged, chunks=(5, 5, 5), compression=9, shuffle=True, fletcher32=True
+        )
         chunks.create_dataset("sum", data=ragged.astype("i2"), chunks=(7, 3, 5), fletcher32=True)
         chunks.create_dataset("large", data=ragged, chunks=(64, 64, 64), compression=1, maxshape=(None,) * 3)
         chunks.create_dataset("one", data=np.arange(3000), chunks=(1,))
@@ -232,7 +256,13 @@ def make(folder):
     (inputs / "same_members.hdf5.gz").write_bytes(whole)
     (inputs / "same_plain.hdf5").write_bytes(plain)
     copy(inputs / "same_plain.hdf5", inputs / "same_chunked.hdf5", chunks=True)
-    copy(inputs / "same_plain.hdf5", inputs / "same_filtered.hdf5", compression=9, shuffle=True, fletcher32=True)
+    copy(
+        inputs / "same_plain.hdf5",
+        inputs / "same_filtered.hdf5",
+        compression=9,
+        shuffle=True,
+        fletcher32=True,
+    )
     with h5py.File(inputs / "same_filtered.hdf5", "a") as file:
         respell(file)
     limit = base.MAX_STRING_LENGTH

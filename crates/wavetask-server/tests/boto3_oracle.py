@@ -3,7 +3,6 @@
 import gzip
 import io
 import json
-import os
 import sys
 import urllib.request
 
@@ -41,7 +40,9 @@ def client(task, name, endpoint=ADDRESS, **changes):
 
 def create():
     folder = call("POST", "/tidy3d/projects", {"projectName": "boto3"})["projectId"]
-    return call("POST", f"/tidy3d/projects/{folder}/tasks", {"taskName": "t", "taskType": "HEAT_CHARGE"})["taskId"]
+    return call("POST", f"/tidy3d/projects/{folder}/tasks", {"taskName": "t", "taskType": "HEAT_CHARGE"})[
+        "taskId"
+    ]
 
 
 def status_of(action):
@@ -62,7 +63,11 @@ for endpoint in (ADDRESS, ADDRESS + "/s3"):
         task = create()
         s3, bucket, key = client(task, "simulation.hdf5.gz", endpoint)
         s3.upload_fileobj(
-            io.BytesIO(content), Bucket=bucket, Key=key, Config=TRANSFER, ExtraArgs={"ContentEncoding": "gzip"}
+            io.BytesIO(content),
+            Bucket=bucket,
+            Key=key,
+            Config=TRANSFER,
+            ExtraArgs={"ContentEncoding": "gzip"},
         )
         call("POST", f"/tidy3d/tasks/{task}/metadata", {})
         detail = call("GET", f"/tidy3d/tasks/{task}/detail")
@@ -93,7 +98,9 @@ assert status_of(lambda: wrong.put_object(Bucket=bucket, Key=key, Body=b"x")) ==
 without, _, _ = client(task, "simulation.hdf5.gz", aws_session_token=None)
 assert status_of(lambda: without.put_object(Bucket=bucket, Key=key, Body=b"x")) == 400
 for name in ("../key", "simulation.hdf5.gz/../../key", "output/../simulation.hdf5.gz", "simulation.hdf5"):
-    assert status_of(lambda name=name: s3.put_object(Bucket=bucket, Key=f"{task}/{name}", Body=b"x")) == 403, name
+    assert (
+        status_of(lambda name=name: s3.put_object(Bucket=bucket, Key=f"{task}/{name}", Body=b"x")) == 403
+    ), name
 assert status_of(lambda: s3.list_buckets()) in (403, 404)
 assert status_of(lambda: s3.list_objects_v2(Bucket=bucket)) in (403, 404)
 assert status_of(lambda: s3.delete_object(Bucket=bucket, Key=key)) == 403

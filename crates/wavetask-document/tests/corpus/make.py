@@ -30,7 +30,9 @@ def layouts(path):
         file["text/variable"] = ["+", "-", "", "µm"]
         file["text/fixed"] = np.array([b"abc", b"", b"abcdefgh"], "S8")
         values = random.random((7, 5))
-        file.create_dataset("chunks/all", data=values, chunks=(3, 2), compression=9, shuffle=True, fletcher32=True)
+        file.create_dataset(
+            "chunks/all", data=values, chunks=(3, 2), compression=9, shuffle=True, fletcher32=True
+        )
         file.create_dataset("chunks/none", (9, 4), "f4", fillvalue=2.5, chunks=(2, 2))
         file.create_dataset("never", (5, 7), "f4", fillvalue=2.5)
         for index in range(40):
