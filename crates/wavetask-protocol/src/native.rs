@@ -174,6 +174,8 @@ pub struct TaskEvent {
     pub sequence: u64,
     /// When: milliseconds since 1970 (UTC).
     pub at_milliseconds: i64,
+    /// Where the task stood right after it.
+    pub state: TaskState,
     /// The task as it was right after, or as it is now: whichever the server has at hand. Never older.
     pub task: TaskSummary,
 }

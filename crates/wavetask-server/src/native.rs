@@ -285,6 +285,7 @@ async fn events(
                     events.push(TaskEvent {
                         sequence: event.sequence,
                         at_milliseconds: event.at.as_milliseconds(),
+                        state: event.state,
                         task: summarize(app, &record)?,
                     });
                 }
@@ -307,6 +308,7 @@ fn deleted(event: &wavetask_store::LoggedEvent) -> TaskEvent {
     TaskEvent {
         sequence: event.sequence,
         at_milliseconds: event.at.as_milliseconds(),
+        state: event.state,
         task: TaskSummary {
             task: event.task.clone(),
             name: String::new(),

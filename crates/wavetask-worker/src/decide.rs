@@ -186,11 +186,14 @@ pub fn pause(answer: Answer, tries: u32, fraction: f64) -> Duration {
 }
 
 /// How long a supervisor waits before it starts a program again that has just ended: `quick_ends` times
-/// in a row it ended soon after its start. Seldom enough to cost nothing, often enough that a worker is
-/// there again before anyone wonders.
-pub fn restart_delay(quick_ends: u32) -> Duration {
+/// in a row it ended soon after its start.
+///
+/// One that was killed may be there again at once: tasks wait. One that ended by itself cannot do its work
+/// as things are, so the pauses grow.
+pub fn restart_delay(quick_ends: u32, killed: bool) -> Duration {
+    let cap = if killed { 1.0 } else { 10.0 };
     let exponent = i32::try_from(quick_ends.min(16)).unwrap_or(16);
-    Duration::from_secs_f64((0.2 * f64::powi(1.5, exponent)).min(3.0))
+    Duration::from_secs_f64((0.2 * f64::powi(1.5, exponent)).min(cap))
 }
 
 /// Times in a row that a worker may die with the same task at hand before the task is suspected.
@@ -341,8 +344,9 @@ mod tests {
         assert_eq!(pause(Answer::Unavailable, 1, 0.0), Duration::from_millis(50));
         assert_eq!(pause(Answer::Unavailable, u32::MAX, 1.0), Duration::from_secs(5));
         assert_eq!(pause(Answer::NoRoom, 40, 1.0), Duration::from_secs(20));
-        assert_eq!(restart_delay(0), Duration::from_millis(200));
-        assert_eq!(restart_delay(99), Duration::from_secs(3));
+        assert_eq!(restart_delay(0, false), Duration::from_millis(200));
+        assert_eq!(restart_delay(99, false), Duration::from_secs(10));
+        assert_eq!(restart_delay(99, true), Duration::from_secs(1));
     }
 
     #[test]

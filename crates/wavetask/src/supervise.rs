@@ -1,5 +1,6 @@
 //! Keeps a worker running beside the server: starts it, starts it again when it dies, stops it in order.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -65,13 +66,17 @@ fn look_after(worker: &Program, stop: &(Mutex<bool>, Condvar)) {
     let mut quick_ends: u32 = 0;
     loop {
         let started = Instant::now();
+        let mut killed = false;
         match one_life(worker, stop) {
             Ok(None) => return,
-            Ok(Some(status)) => tracing::error!("the worker ended ({status}); it is started again"),
+            Ok(Some(status)) => {
+                killed = status.signal().is_some();
+                tracing::error!("the worker ended ({status}); it is started again");
+            }
             Err(error) => tracing::error!("the worker cannot be started: {error}"),
         }
         quick_ends = if started.elapsed() > RAN_WELL { 0 } else { quick_ends + 1 };
-        if wait(stop, restart_delay(quick_ends.saturating_sub(1))) {
+        if wait(stop, restart_delay(quick_ends.saturating_sub(1), killed)) {
             return;
         }
     }
