@@ -8,7 +8,7 @@
 use wavetask_grid::mesh;
 
 use crate::model::Problem;
-use crate::region::Regions;
+use crate::region::{Regions, longest_axis};
 use crate::sizing::{Interfaces, Sizing};
 
 /// An estimate made before anything is meshed, for scheduling and for the client's cost query.
@@ -66,9 +66,7 @@ fn points(problem: &Problem, regions: &Regions<'_>, sizing: &Sizing) -> f64 {
         }
         let smallest = sizing.in_box(&part, 0.0);
         let center = part.map(|[low, high]| (low + high) / 2.0);
-        let longest = (0..3).fold(0, |longest, axis| {
-            if high[axis] - low[axis] > high[longest] - low[longest] { axis } else { longest }
-        });
+        let longest = longest_axis(low, high);
         let length = high[longest] - low[longest];
         let varies = sizing.in_box(&center.map(|coordinate| [coordinate; 2]), 0.0) > 1.25 * smallest
             || owner.is_none();

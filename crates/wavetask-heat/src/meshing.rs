@@ -22,7 +22,7 @@ pub(crate) fn generate(
     memory_limit: Option<u64>,
     keep_going: &(dyn Fn() -> ControlFlow<()> + Sync),
 ) -> Result<SimplexMesh, SolveError> {
-    let interfaces = Interfaces::find(problem, regions);
+    let interfaces = Interfaces::find(problem, regions, &|| keep_going().is_continue());
     let sizing = Sizing::new(problem, regions, &interfaces);
     let mut feature_planes = interfaces.planes(problem);
     for monitor in problem.monitors.iter().filter(|monitor| monitor.conformal) {

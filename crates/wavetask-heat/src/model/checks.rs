@@ -20,6 +20,32 @@ pub(crate) fn refuse_other_physics(reader: &mut Reader, simulation: &Value) {
     }
 }
 
+/// Largest coordinate of a domain in µm: a kilometre.
+const FARTHEST: f64 = 1e9;
+
+/// Most monitors, sources and boundary conditions, each.
+const MAXIMUM_ENTRIES: usize = 10_000;
+
+/// Refuses lists that are longer than any real simulation's.
+pub(crate) fn lengths(reader: &mut Reader, simulation: &Value) {
+    for key in ["monitors", "sources", "boundary_spec"] {
+        if simulation.get(key).and_then(Value::as_array).is_some_and(|list| list.len() > MAXIMUM_ENTRIES) {
+            reader.refuse(key, "too many entries", format!("at most {MAXIMUM_ENTRIES} entries are accepted"));
+        }
+    }
+}
+
+/// Refuses domains that reach too far.
+pub(crate) fn domain_place(reader: &mut Reader, center: [f64; 3], size: [f64; 3]) {
+    if (0..3).any(|axis| center[axis].abs() + size[axis] > FARTHEST) {
+        reader.refuse(
+            "size",
+            "domain too large",
+            format!("no coordinate of the domain may exceed {FARTHEST:e} µm"),
+        );
+    }
+}
+
 /// Refuses domains that are empty or have fewer than two extents.
 pub(crate) fn domain_size(reader: &mut Reader, size: [f64; 3]) {
     if size.iter().any(|&extent| extent < 0.0) {

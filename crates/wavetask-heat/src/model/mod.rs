@@ -170,7 +170,11 @@ fn read_problem(reader: &mut Reader, simulation: &Value, arrays: &dyn ArraySourc
     let size = reader.finite_triple(simulation, "size", "");
     if let Some(size) = size {
         checks::domain_size(reader, size);
+        if let Some(center) = center {
+            checks::domain_place(reader, center, size);
+        }
     }
+    checks::lengths(reader, simulation);
     let symmetry = read_symmetry(reader, simulation);
     let background = match simulation.get("medium").filter(|medium| !medium.is_null()) {
         Some(medium) => medium::read_medium(reader, medium, "medium"),

@@ -32,11 +32,19 @@ const MAXIMUM_CUTS: usize = 512;
 /// Finds the visible interfaces between owners inside `bounds`.
 ///
 /// `finest` is the size in µm of the pieces that stand for curved interfaces.
-pub(crate) fn find(problem: &Problem, regions: &Regions<'_>, bounds: &Bounds, finest: f64) -> Vec<Patch> {
-    let mut search = Search { problem, regions, finest, patches: Vec::new() };
+/// `keep_going` is asked now and then; once it answers `false`, what has been found so far is returned.
+pub(crate) fn find(
+    problem: &Problem,
+    regions: &Regions<'_>,
+    bounds: &Bounds,
+    finest: f64,
+    keep_going: &dyn Fn() -> bool,
+) -> Vec<Patch> {
+    let mut search =
+        Search { problem, regions, finest, keep_going, visits: 0, stopped: false, patches: Vec::new() };
     let low = bounds.map(|range| range[0]);
     let high = bounds.map(|range| range[1]);
-    let candidates = regions.candidates(low, high, None);
+    let candidates = regions.candidates_in(low, high);
     search.visit(low, high, &candidates);
     search.patches
 }
@@ -45,12 +53,22 @@ struct Search<'a> {
     problem: &'a Problem,
     regions: &'a Regions<'a>,
     finest: f64,
+    keep_going: &'a dyn Fn() -> bool,
+    visits: usize,
+    stopped: bool,
     patches: Vec<Patch>,
 }
 
 impl Search<'_> {
     fn visit(&mut self, low: [f64; 3], high: [f64; 3], among: &[usize]) {
-        let candidates = self.regions.candidates(low, high, Some(among));
+        self.visits += 1;
+        if self.visits.is_multiple_of(1024) && !(self.keep_going)() {
+            self.stopped = true;
+        }
+        if self.stopped {
+            return;
+        }
+        let candidates = self.regions.candidates(low, high, among);
         if candidates.is_empty() {
             return;
         }
@@ -83,9 +101,7 @@ impl Search<'_> {
             list.dedup();
         }
         let pieces: usize = cuts.iter().map(|list| list.len().saturating_sub(1).max(1)).product();
-        let longest = (0..3).fold(0, |longest, axis| {
-            if high[axis] - low[axis] > high[longest] - low[longest] { axis } else { longest }
-        });
+        let longest = crate::region::longest_axis(low, high);
         let splittable = high[longest] - low[longest] > self.finest && self.patches.len() < MAXIMUM_PATCHES;
         if aligned && (pieces <= MAXIMUM_CUTS || !splittable) {
             self.cut(&cuts, &candidates);
@@ -144,7 +160,7 @@ impl Search<'_> {
 
     /// Records a small box if samples in it have several owners.
     fn sample(&mut self, low: [f64; 3], high: [f64; 3], cuts: &[Vec<f64>; 3], candidates: &[usize]) {
-        const PER_AXIS: usize = 4;
+        const PER_AXIS: usize = 3;
         let coordinates: [Vec<f64>; 3] = std::array::from_fn(|axis| {
             if low[axis] == high[axis] {
                 return vec![low[axis]];

@@ -12,6 +12,8 @@
 
 mod boxes;
 mod interfaces;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 
@@ -19,7 +21,7 @@ use wavetask_grid::geometry::{Bounds, FeatureLength};
 use wavetask_grid::mesh;
 
 use crate::model::{DistanceGrid, Grid, Problem, Refinement, UniformGrid};
-use crate::region::Regions;
+use crate::region::{Regions, longest_axis};
 use boxes::BoxTree;
 pub(crate) use interfaces::Patch;
 
@@ -84,23 +86,21 @@ pub(crate) struct Interfaces {
 }
 
 impl Interfaces {
-    /// Finds the visible interfaces in the part of the domain that is solved.
-    pub(crate) fn find(problem: &Problem, regions: &Regions<'_>) -> Self {
-        let bounds = problem.solved_bounds();
-        let largest = bounds.iter().map(|[low, high]| high - low).fold(0.0, f64::max);
+    /// Finds the visible interfaces in the part of the domain that is solved; fewer if `keep_going` says no.
+    pub(crate) fn find(problem: &Problem, regions: &Regions<'_>, keep_going: &dyn Fn() -> bool) -> Self {
         let wanted = match &problem.grid {
             Grid::Distance(grid) => grid.dl_interface,
             Grid::Uniform(grid) => grid.dl,
         };
-        let finest = wanted.max(problem.smallest_cell()).max(largest / 2048.0);
-        Self { patches: interfaces::find(problem, regions, &bounds, finest) }
+        let pieces = if problem.flat_axis().is_some() { 4096.0 } else { 400.0 };
+        let finest = wanted.max(problem.smallest_cell()).max(largest_extent(problem) / pieces);
+        Self { patches: interfaces::find(problem, regions, &problem.solved_bounds(), finest, keep_going) }
     }
 
     /// Finds them roughly, in milliseconds: pieces of curved interfaces are larger.
     pub(crate) fn find_roughly(problem: &Problem, regions: &Regions<'_>) -> Self {
-        let bounds = problem.solved_bounds();
-        let largest = bounds.iter().map(|[low, high]| high - low).fold(0.0, f64::max);
-        Self { patches: interfaces::find(problem, regions, &bounds, largest / 64.0) }
+        let finest = largest_extent(problem) / 64.0;
+        Self { patches: interfaces::find(problem, regions, &problem.solved_bounds(), finest, &|| true) }
     }
 
     /// Planes that hold a visible planar interface, by axis.
@@ -136,6 +136,10 @@ impl Interfaces {
         }
         planes
     }
+}
+
+fn largest_extent(problem: &Problem) -> f64 {
+    problem.solved_bounds().iter().map(|[low, high]| high - low).fold(0.0, f64::max)
 }
 
 impl Sizing {
@@ -232,15 +236,12 @@ impl Sizing {
                     .is_some_and(|name| grid.uniform_grid_mediums.contains(name))
         };
         let bounds = problem.solved_bounds();
-        let largest = bounds.iter().map(|[low, high]| high - low).fold(0.0, f64::max);
-        let finest = (grid.dl_interface * 2.0).max(largest / 256.0);
+        let finest = (grid.dl_interface * 2.0).max(largest_extent(problem) / 256.0);
         let mut found = Vec::new();
         let mut open = vec![(bounds.map(|range| range[0]), bounds.map(|range| range[1]))];
         while let Some((low, high)) = open.pop() {
             let center: [f64; 3] = std::array::from_fn(|axis| (low[axis] + high[axis]) / 2.0);
-            let longest = (0..3).fold(0, |longest, axis| {
-                if high[axis] - low[axis] > high[longest] - low[longest] { axis } else { longest }
-            });
+            let longest = longest_axis(low, high);
             match mesh::Scene::uniform(regions, low, high) {
                 Some(region) => {
                     if wanted(Regions::structure(region)) {
@@ -256,7 +257,7 @@ impl Sizing {
                     open.push((upper_low, high));
                 }
                 None => {
-                    let candidates = regions.candidates(low, high, None);
+                    let candidates = regions.candidates_in(low, high);
                     let owners = (0..8_usize).map(|corner| {
                         let point = std::array::from_fn(|axis| {
                             let share = if corner >> axis & 1 == 1 { 0.75 } else { 0.25 };

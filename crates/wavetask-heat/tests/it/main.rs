@@ -5,6 +5,7 @@ mod closed_forms;
 mod common;
 mod conditions;
 mod demo;
+mod hostile;
 mod monitors;
 mod python;
 mod refusals;
