@@ -179,7 +179,10 @@ pub(crate) fn assemble(
         2 => assemble_in::<3, 2, 4>(problem, mesh, conditions, unknowns),
         _ => assemble_in::<4, 3, 6>(problem, mesh, conditions, unknowns),
     }
-    .map_err(|error| SolveError::Internal(error.to_string()))
+    .map_err(|error| match error {
+        LinearError::NotFinite { .. } => SolveError::IllConditioned { reason: error.to_string() },
+        other => SolveError::Internal(other.to_string()),
+    })
 }
 
 /// `CELL`, `FACET` and `CONTACT` are the numbers of unknowns of a cell, a facet and a pair of facets.

@@ -103,6 +103,12 @@ pub enum SolveError {
         /// Why it stopped.
         reason: String,
     },
+    /// The quantities of the simulation lie so far apart that the equations lose all precision.
+    #[error("the equations lose all precision: {reason}")]
+    IllConditioned {
+        /// What was seen.
+        reason: String,
+    },
     /// The geometry could not be meshed.
     #[error("the geometry could not be meshed")]
     Mesh(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -122,6 +128,7 @@ impl SolveError {
             Self::Cancelled { .. } => "heat/cancelled",
             Self::TooLarge { .. } => "heat/too-large",
             Self::NotConverged { .. } => "heat/not-converged",
+            Self::IllConditioned { .. } => "heat/ill-conditioned",
             Self::Mesh(_) => "heat/mesh",
             Self::Array(_) => "heat/array",
             Self::Internal(_) => "heat/internal",
@@ -136,7 +143,7 @@ impl SolveError {
             Self::TooLarge { .. } => {
                 "Use a larger cell size in `grid_spec`, a smaller domain or symmetry, or give the worker more memory."
             }
-            Self::NotConverged { .. } => {
+            Self::NotConverged { .. } | Self::IllConditioned { .. } => {
                 "Look for materials whose conductivities differ by more than ten orders of magnitude, and for cells much thinner than wide."
             }
             Self::Mesh(_) => {

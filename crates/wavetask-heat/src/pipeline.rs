@@ -341,6 +341,10 @@ fn linear_error(
             residual: relative_residual,
             reason: "the residual no longer falls".into(),
         },
+        LinearError::NotPositiveDefinite { .. }
+        | LinearError::PreconditionerNotPositive { .. }
+        | LinearError::NonPositiveDiagonal { .. }
+        | LinearError::NotFinite { .. } => SolveError::IllConditioned { reason: error.to_string() },
         other => SolveError::Internal(other.to_string()),
     }
 }

@@ -4,6 +4,9 @@ use serde_json::{Map, Value};
 
 use crate::error::Refusal;
 
+/// Beyond this magnitude no quantity in µm, K or W makes sense, and squares and quotients would overflow.
+pub(crate) const LARGEST: f64 = 1e40;
+
 /// Collects refusals while fields are read; a missing or wrong field gives `None` and one refusal.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
@@ -62,8 +65,13 @@ impl Reader {
             _ => None,
         }
         .filter(|number| !number.is_nan());
-        if number.is_none() {
-            self.refuse(path, "not a number", "a number is expected here");
+        match number {
+            None => self.refuse(path, "not a number", "a number is expected here"),
+            Some(number) if number.is_finite() && number.abs() > LARGEST => {
+                self.refuse(path, "number out of range", format!("no quantity may exceed {LARGEST:e}"));
+                return None;
+            }
+            Some(_) => {}
         }
         number
     }
@@ -87,7 +95,7 @@ impl Reader {
     /// A finite number above zero in a field that must be there.
     pub(crate) fn positive_field(&mut self, value: &Value, key: &str, path: &str) -> Option<f64> {
         let number = self.finite_field(value, key, path)?;
-        if number > 0.0 {
+        if number >= 1.0 / LARGEST {
             return Some(number);
         }
         self.refuse(

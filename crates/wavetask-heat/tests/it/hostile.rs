@@ -129,7 +129,7 @@ fn try_it(simulation: &Value) -> Result<(), String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1500, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn strange_values_anywhere_give_a_result_or_a_clear_error(
