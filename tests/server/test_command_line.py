@@ -155,3 +155,27 @@ def test_work_folders_are_clean_afterwards(own_server, small):
         server.command("watch", task)
     work = server.data / "work"
     wait_until(lambda: not any(path.is_dir() for path in work.iterdir()), 5, "the folders are removed")
+
+
+def solve(tmp_path, simulation, kilobytes: int, memory: int = 8 << 30):
+    """Runs a solver process by itself, in so much address space."""
+    source, target = tmp_path / "input.hdf5", tmp_path / "result.hdf5"
+    simulation.to_hdf5(str(source))
+    words = f"'{BINARY}' solve --kind HEAT_CHARGE --input '{source}' --output '{target}' --threads 1"
+    script = f"ulimit -c 0; ulimit -v {kilobytes}; exec {words} --memory {memory}"
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True), target
+
+
+def test_want_of_memory_ends_a_solver_with_the_words_that_the_worker_knows(tmp_path):
+    # The worker takes an abort with these words on standard error for want of memory.
+    ended, target = solve(tmp_path, scenes.slow(), kilobytes=200_000)
+    assert ended.returncode == -signal.SIGABRT
+    assert "memory allocation of" in ended.stderr
+    assert not target.exists()
+
+
+def test_a_solver_reports_what_it_cannot_do_and_leaves_no_result(tmp_path):
+    ended, target = solve(tmp_path, scenes.slow(), kilobytes=8 << 20, memory=50 << 20)
+    last = json.loads(ended.stdout.splitlines()[-1])
+    assert (ended.returncode, last["is"], last["error"]["kind"]) == (3, "failed", "resources")
+    assert not target.exists()
