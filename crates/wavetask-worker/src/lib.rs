@@ -10,7 +10,7 @@
 //! nothing with it but itself. A thread cannot be killed, and an allocation that fails ends the process
 //! it happens in.
 //!
-//! What to do is decided by functions over plain data ([`decide`], [`room`], [`line`]); the rest carries
+//! What to do is decided by functions over plain data ([`decide`], [`room`], [`mod@line`]); the rest carries
 //! it out: `process` starts and kills children, `client` speaks HTTP, `journey` takes one task from its
 //! lease to its end, `worker` runs as many journeys as there is room for.
 
