@@ -157,11 +157,11 @@ fn load(
         reader.refuse(path, "malformed input", format!("the array `{dataset}` must hold real numbers"));
         return None;
     };
-    if values.iter().any(|value| !value.is_finite()) {
+    if values.iter().any(|value| value.is_nan() || value.abs() > LARGEST) {
         reader.refuse(
             path,
             "not a number",
-            format!("the array `{dataset}` holds values that are not finite"),
+            format!("the array `{dataset}` holds values that are not finite, or beyond {LARGEST:e}"),
         );
         return None;
     }

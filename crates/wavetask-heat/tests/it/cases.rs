@@ -160,7 +160,7 @@ pub(crate) fn all() -> Vec<Case> {
             build: sphere,
             rise: sphere_rise,
             scale: SPHERE_SOURCE * (0.25 / (6.0 * 3.0) + 0.125 / 3.0 * (2.0 - 1.0)),
-            sizes: [0.12, 0.06, 0.03],
+            sizes: [0.1, 0.05, 0.025],
             exact: false,
         },
         Case {
