@@ -64,7 +64,8 @@ pub(super) async fn download_url(
         "{origin}/tidy3d/diagnostics/download?key={}&expires={expires}&signature={signature}",
         caller.id()
     );
-    Json(json!({ "data": { "download_url": url } }))
+    // Not in an envelope: the client's diagnosis reads this itself.
+    Json(json!({ "download_url": url }))
 }
 
 /// What the address of [`download_url`] says.
