@@ -67,7 +67,7 @@ pub struct Limits {
     /// Memory that reading uploads and results may use at once, in bytes; more waits.
     pub memory_bytes: u64,
     /// Free bytes that must stay on the data folder's file system; below, uploads are told to come
-    /// again later.
+    /// again later. At most a sixteenth of the file system is kept back.
     pub reserve_bytes: u64,
     /// Log text kept per task, in bytes.
     pub log_bytes: usize,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use futures::StreamExt;
 use serde::de::DeserializeOwned;
 use wavetask_protocol::KeyId;
 use wavetask_store::{Key, KeyRole};
@@ -12,6 +13,9 @@ use wavetask_store::{Key, KeyRole};
 use crate::answer::Refused;
 use crate::app::App;
 use crate::connection::ConnectionId;
+
+/// Bytes beyond the limit that are read and thrown away before a body is refused.
+const SWALLOWED: usize = 64 << 20;
 
 /// Header in which the tidy3d client shows its key.
 const TIDY3D_KEY: &str = "simcloud-api-key";
@@ -87,9 +91,26 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
     type Rejection = Refused;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Refused> {
-        let bytes = axum::body::to_bytes(request.into_body(), app.config.limits.json_bytes)
-            .await
-            .map_err(|error| body_error(error, app.config.limits.json_bytes))?;
+        let limit = app.config.limits.json_bytes;
+        let mut body = request.into_body().into_data_stream();
+        let mut bytes = Vec::new();
+        let mut length = 0_usize;
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(|error| body_error(&error))?;
+            length += piece.len();
+            if length > limit.saturating_add(SWALLOWED) {
+                break;
+            }
+            // What is too much is read on for a while and thrown away: many clients look for an answer
+            // only once they have sent everything.
+            if length <= limit {
+                bytes.extend_from_slice(&piece);
+            }
+        }
+        if length > limit {
+            let message = format!("the body is larger than {limit} bytes");
+            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "request.too_large", message));
+        }
         let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
         serde_json::from_slice(bytes)
             .map(Self)
@@ -97,13 +118,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
     }
 }
 
-fn body_error(error: axum::Error, limit: usize) -> Refused {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+fn body_error(error: &axum::Error) -> Refused {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<http_body_util::LengthLimitError>() {
-            let message = format!("the body is larger than {limit} bytes");
-            return Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "request.too_large", message);
-        }
         if let Some(slow) = error.downcast_ref::<crate::body::TooSlow>() {
             return Refused::new(StatusCode::REQUEST_TIMEOUT, "request.too_slow", slow.to_string());
         }

@@ -18,7 +18,7 @@ use wavetask_store::{
 use crate::answer::Refused;
 use crate::app::{App, Parts, now};
 use crate::secret::{self, ServerSecret};
-use crate::staging::Staging;
+use crate::staging::{self, Staging};
 use crate::watch::Watch;
 use crate::{
     ADDRESS_FILE, KEY_FILE, ServerConfig, ServerError, Validator, WORKER_KEY_FILE, callback, care,
@@ -27,6 +27,9 @@ use crate::{
 
 /// Folder of uploads within the data folder.
 const UPLOADS: &str = "uploads";
+
+/// The free space that is kept back is at most this part of the file system.
+const RESERVED_SHARE: u64 = 16;
 
 /// A server that listens; it answers once [`Server::run`] is polled.
 pub struct Server {
@@ -50,8 +53,14 @@ impl Server {
     /// # Errors
     /// [`ServerError::Store`] if the data folder is in use, too new or unusable, [`ServerError::DataFolder`]
     /// if a file in it is, [`ServerError::Listen`] if the address is.
-    pub fn open(config: ServerConfig, validator: Arc<dyn Validator>) -> Result<Self, ServerError> {
+    pub fn open(mut config: ServerConfig, validator: Arc<dyn Validator>) -> Result<Self, ServerError> {
         // The folder first: it keeps two servers apart before either has touched anything.
+        create_folder(&config.data_folder)?;
+        // What is plenty on a small disk would be all of it.
+        let share = staging::total_bytes(&config.data_folder)
+            .map_err(|source| ServerError::DataFolder { path: config.data_folder.clone(), source })?
+            / RESERVED_SHARE;
+        config.limits.reserve_bytes = config.limits.reserve_bytes.min(share);
         let options = LocalOptions {
             policy: Policy { lease_length: config.lease, ..Policy::default() },
             reserve: config.limits.reserve_bytes,
@@ -149,6 +158,16 @@ impl Server {
         }
         Ok(())
     }
+}
+
+/// Makes a folder that only its owner may enter.
+fn create_folder(path: &Path) -> Result<(), ServerError> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| ServerError::DataFolder { path: path.to_owned(), source })
 }
 
 /// Where a client on this machine reaches a server that listens on this address.

@@ -506,18 +506,28 @@ pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Free bytes on a path's file system, for a user without privileges.
 pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let statistics = statvfs(path)?;
+    Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
+}
+
+/// All bytes of a path's file system, used or not.
+pub(crate) fn total_bytes(path: &Path) -> io::Result<u64> {
+    let statistics = statvfs(path)?;
+    Ok(statistics.f_blocks.saturating_mul(statistics.f_frsize))
+}
+
+fn statvfs(path: &Path) -> io::Result<libc::statvfs> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     let mut statistics = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: the path ends with a zero byte and the structure is large enough; it is read only after
     // the call has said that it filled it.
-    let statistics = unsafe {
+    unsafe {
         if libc::statvfs(path.as_ptr(), statistics.as_mut_ptr()) != 0 {
             return Err(io::Error::last_os_error());
         }
-        statistics.assume_init()
-    };
-    Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
+        Ok(statistics.assume_init())
+    }
 }
 
 #[cfg(test)]

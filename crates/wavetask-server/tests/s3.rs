@@ -10,6 +10,7 @@ use base64::Engine as _;
 use common::{TestServer, Token, file_of, simulation_file, time_at, time_now};
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// The code in an S3 error.
 fn code(xml: &str) -> &str {
@@ -291,13 +292,20 @@ async fn too_much_is_refused_before_and_while_it_is_sent() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_nearly_full_is_told_as_come_again() {
-    let server = TestServer::start();
+    let server = TestServer::start_with(|config| config.limits.upload_bytes = u64::MAX / 4);
     let task = server.create("HEAT_CHARGE").await;
-    drop(server);
-    let server = TestServer::start_with(|config| config.limits.reserve_bytes = u64::MAX / 4);
-    let other = server.create("HEAT_CHARGE").await;
-    assert_ne!(task, other);
-    let token = server.token(&other, "simulation.hdf5.gz").await;
-    let answer = server.s3(Method::PUT, &token, "", simulation_file(1.0)).await;
-    assert_eq!(refused(answer).await, (503, "SlowDown".to_owned()));
+    let token = server.token(&task, "simulation.hdf5.gz").await;
+    let host = server.url.strip_prefix("http://").unwrap();
+    let mut head =
+        format!("PUT {} HTTP/1.1\r\nhost: {host}\r\ncontent-length: {}\r\n", token.path, 1_u64 << 55);
+    for (name, value) in token.sign("PUT", host, "", b"", &time_now()) {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("expect: 100-continue\r\n\r\n");
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let reading = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(10), reading).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503") && code(&answer) == "SlowDown", "{answer}");
 }
