@@ -55,3 +55,9 @@ def own_server(tmp_path):
     for server in made:
         if server.process.poll() is None:
             server.stop()
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """The client writes some files into the current folder."""
+    monkeypatch.chdir(tmp_path)

@@ -21,7 +21,7 @@ OPTIONS = ("--lease-seconds", "2")
 
 
 def scene(number: int):
-    return slab(rate=(number + 1) * 1e-6, mesh_size=0.012)
+    return slab(rate=(number + 1) * 1e-6, mesh_size=0.006)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def disturbed_run(server: Server, contents, kill, seed: int) -> tuple[Driver, li
     worker.start()
     struck = 0
     while struck < KILLS and worker.is_alive():
-        time.sleep(dice.uniform(0.15, 1.2))
+        time.sleep(dice.uniform(0.2, 1.5))
         if not worker.is_alive():
             break
         struck += bool(kill(dice))

@@ -135,7 +135,9 @@ pub struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { maximum_attempts: 3, lease_length: Duration::from_secs(15) }
+        // Ten, because none of these attempts is the task's fault: a crash of the solver itself, or want of
+        // memory, is final at once, so only an operator or a failing machine can use them up.
+        Self { maximum_attempts: 10, lease_length: Duration::from_secs(15) }
     }
 }
 

@@ -43,7 +43,7 @@
 //! runs still uses memory that the scheduler must not hand out twice.
 //!
 //! # Attempts
-//! Faults of the infrastructure (a lost worker, a solver killed from outside) are tried again, three
+//! Faults of the infrastructure (a lost worker, a solver killed from outside) are tried again, ten
 //! attempts in all by default; faults of the simulation, of the solver or of its size are final at once,
 //! because they would happen again. [`SolverExit`] holds the rule for solver processes. A task that a
 //! worker gives back when it is shut down has lost nothing, and the attempt does not count.
