@@ -44,8 +44,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         wavetask_heat::solve(&simulation, &arrays, &controls)
     };
     let mut standard_output = std::io::stdout();
+    let begin = std::time::Instant::now();
     if !mesher && let Ok(estimate) = wavetask_heat::validate(&simulation, &arrays) {
-        writeln!(std::io::stderr(), "{estimate:?}")?;
+        writeln!(std::io::stderr(), "validated in {:?}: {estimate:?}", begin.elapsed())?;
     }
     let solution = match solved {
         Ok(solution) => solution,
