@@ -82,7 +82,7 @@ def check(driver: Driver, tasks: list[str], undisturbed) -> None:
     )
 
 
-def disturbed_run(server: Server, contents, kill, seed: int) -> tuple[Driver, list[str]]:
+def disturbed_run(server: Server, contents, kill, seed: int, pause: float) -> tuple[Driver, list[str]]:
     """Runs the batch while `kill` strikes `KILLS` times at random moments."""
     driver = Driver(server)
     dice = random.Random(seed)
@@ -100,7 +100,7 @@ def disturbed_run(server: Server, contents, kill, seed: int) -> tuple[Driver, li
     worker.start()
     struck = 0
     while struck < KILLS and worker.is_alive():
-        time.sleep(dice.uniform(0.2, 1.5))
+        time.sleep(dice.uniform(0.1, pause))
         if not worker.is_alive():
             break
         struck += bool(kill(dice))
@@ -118,7 +118,7 @@ def test_kill_the_server(own_server, contents, undisturbed):
         server.restart()
         return True
 
-    check(*disturbed_run(server, contents, kill, seed=1), undisturbed)
+    check(*disturbed_run(server, contents, kill, seed=1, pause=1.4), undisturbed)
 
 
 def kill_one_of(pick):
@@ -135,9 +135,9 @@ def kill_one_of(pick):
 
 def test_kill_workers(own_server, contents, undisturbed):
     server = own_server(*OPTIONS)
-    check(*disturbed_run(server, contents, kill_one_of(server.workers), seed=2), undisturbed)
+    check(*disturbed_run(server, contents, kill_one_of(server.workers), seed=2, pause=1.2), undisturbed)
 
 
 def test_kill_solvers(own_server, contents, undisturbed):
     server = own_server(*OPTIONS)
-    check(*disturbed_run(server, contents, kill_one_of(server.solvers), seed=3), undisturbed)
+    check(*disturbed_run(server, contents, kill_one_of(server.solvers), seed=3, pause=0.6), undisturbed)
