@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -29,8 +30,9 @@ def small_disk(tmp_path):
 def fill(folder: pathlib.Path, leave: int) -> pathlib.Path:
     state = os.statvfs(folder)
     ballast = folder / "ballast"
-    with ballast.open("wb") as file:
-        file.write(b"\1" * max(0, state.f_bavail * state.f_frsize - leave))
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        for _ in range(max(0, state.f_bavail * state.f_frsize - leave) // 4096):
+            file.write(b"\1" * 4096)
     return ballast
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import gzip
 import http.client
@@ -74,7 +75,9 @@ def test_unsigned_wrongly_signed_and_stale_requests(driver, tmp_path, monkeypatc
     assert send(driver, "PUT", path, bare, body)[0] == 403
     assert send(driver, "PUT", *signed(driver, "PUT", task, name, body, secret="wrong"))[0] == 403
     assert send(driver, "PUT", *signed(driver, "PUT", task, name, body, token="wrong"))[0] in (400, 403)
-    assert send(driver, "PUT", path, headers, body + b"more")[0] in (400, 403), "another body than was signed"
+    assert send(driver, "PUT", path, headers, body[:-1] + bytes([body[-1] ^ 1]))[0] in (400, 403), (
+        "another body than was signed"
+    )
 
     real = botocore.auth.get_current_datetime
     for shift in (-7200, 7200):
@@ -179,7 +182,7 @@ RAW = [
     b"\r\n\r\n",
     b"GET\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
-    b"GET /tidy3d/project?projectName=%ff%fe HTTP/1.1\r\nhost: x\r\nsimcloud-api-key: KEY\r\nconnection: close\r\n\r\n",
+    b"GET /tidy3d/project?projectName=%ff%fe HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
     b"POST /tidy3d/projects HTTP/1.1\r\nhost: x\r\nsimcloud-api-key: KEY\r\ncontent-length: -5\r\n\r\n",
     b"POST /tidy3d/projects HTTP/1.1\r\nhost: x\r\nsimcloud-api-key: KEY\r\ncontent-length: 99999999999\r\n\r\n{}",
     b'POST /tidy3d/projects HTTP/1.1\r\nhost: x\r\nsimcloud-api-key: KEY\r\ncontent-type: application/json\r\ncontent-length: 5\r\nconnection: close\r\n\r\n{"a":',
@@ -195,14 +198,13 @@ RAW = [
 def test_broken_http(driver, number):
     raw = RAW[number].replace(b"KEY", driver.key.encode())
     with socket.create_connection(("127.0.0.1", driver.server.port), timeout=40) as connection:
-        connection.sendall(raw)
-        connection.shutdown(socket.SHUT_WR)
         answer = b""
-        try:
+        with contextlib.suppress(OSError):  # the server may hang up before all is sent
+            connection.sendall(raw)
+            connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
             while chunk := connection.recv(65536):
                 answer += chunk
-        except ConnectionResetError:
-            pass
     assert not answer or answer.startswith(b"HTTP/1.1 4"), answer[:200]
     alive(driver)
 

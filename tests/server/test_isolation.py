@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import uuid
 
 import botocore.exceptions
 import pytest
@@ -15,7 +16,7 @@ from scenes import slab
 @pytest.fixture
 def two_keys(server, tmp_path):
     mine = Driver(server)
-    created = json.loads(server.command("key", "add", "a colleague", "--json"))
+    created = json.loads(server.command("key", "add", f"a colleague {uuid.uuid4()}", "--json"))
     theirs = Driver(server, key=created["secret"])
     task = mine.start(mine.folder("mine"), "mine", packed(slab(), tmp_path))
     wait_until(lambda: mine.detail(task)["status"] == "success", 60, "the task succeeds")
