@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+use tracing::Instrument;
 
 use crate::Limits;
 use crate::body::TimedBody;
@@ -35,11 +36,6 @@ impl ConnectionId {
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
-
-/// The other end's address, as an extension of each request.
-#[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "shown in traces through Debug")]
-pub(crate) struct Peer(pub(crate) SocketAddr);
 
 /// How long requests in flight may take to finish once the server has been told to stop.
 pub(crate) const GRACE: Duration = Duration::from_secs(10);
@@ -117,9 +113,24 @@ async fn serve_connection(
         async move {
             let mut request = request.map(|body| Body::new(TimedBody::new(body, body_idle_timeout)));
             request.extensions_mut().insert(id);
-            request.extensions_mut().insert(Peer(peer));
-            let answer: Result<_, Infallible> = router.oneshot(request).await;
-            answer
+            // Without the query: it may hold a signature.
+            let span = tracing::debug_span!(
+                "request",
+                method = %request.method(),
+                path = request.uri().path(),
+                %peer,
+            );
+            async move {
+                let started = std::time::Instant::now();
+                let answer: Result<axum::response::Response, Infallible> = router.oneshot(request).await;
+                if let Ok(response) = &answer {
+                    let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
+                    tracing::debug!(status, seconds, "answered");
+                }
+                answer
+            }
+            .instrument(span)
+            .await
         }
     });
     let connection = hyper::server::conn::http1::Builder::new()

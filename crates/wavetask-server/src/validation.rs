@@ -22,11 +22,8 @@ use crate::app::{App, now};
 use crate::files::upload_name;
 use crate::{Refusal, ServerConfig};
 
-/// Memory that reading any upload may need beside its size, in bytes.
+/// Memory that reading any upload may need, in bytes.
 const BASE_MEMORY: u64 = 64 << 20;
-
-/// Memory that one array may have in a validator's hands.
-const ARRAY_BYTES: u64 = 1 << 30;
 
 /// Refusals that are told; more do not help anybody.
 const TOLD: usize = 20;
@@ -85,12 +82,22 @@ async fn validate_now(app: &Arc<App>, task: &TaskId) -> Result<(), Refused> {
         })
         .await?;
     let Some((record, manifest)) = begun else { return Ok(()) };
-    let _work = app.heavy_work(BASE_MEMORY.saturating_add(manifest.bytes.saturating_mul(2))).await?;
     let started = std::time::Instant::now();
     let kind = record.task.kind;
-    let outcome = {
+    let taken_apart = {
+        let _work = app.heavy_work(BASE_MEMORY).await?;
         let (app, id) = (Arc::clone(app), task.clone());
-        tokio::task::spawn_blocking(move || examine(&app, &id, kind, &manifest)).await
+        tokio::task::spawn_blocking(move || take_apart(&app, &id, kind, &manifest)).await
+    };
+    let outcome = match taken_apart {
+        Ok(Ok((document, session))) => {
+            // The validator may hold each array, and a copy of it, in memory.
+            let _work = app.heavy_work(BASE_MEMORY.saturating_add(2 * document.array_bytes())).await?;
+            let app = Arc::clone(app);
+            tokio::task::spawn_blocking(move || check(&app, kind, document, session)).await
+        }
+        Ok(Err(outcome)) => Ok(outcome),
+        Err(error) => Err(error),
     };
     let outcome = outcome.unwrap_or_else(|error| {
         tracing::error!(%task, %error, "checking a simulation crashed");
@@ -148,20 +155,29 @@ fn interrupted(app: &App, task: &TaskId, refused: Refused) -> Result<(), Refused
     Err(refused)
 }
 
-/// Reads the upload and asks the validator. Blocks.
-fn examine(app: &App, task: &TaskId, kind: TaskKind, manifest: &crate::staging::Manifest) -> Outcome {
+/// Reads the upload. Memory is bounded whatever its size: arrays go to blocks as they are read. Blocks.
+fn take_apart(
+    app: &App,
+    task: &TaskId,
+    kind: TaskKind,
+    manifest: &crate::staging::Manifest,
+) -> Result<(Document, Box<dyn BlockSession>), Outcome> {
     let mut session = app.blocks.session();
     let document = match read(app, task, manifest, &mut *session) {
         Ok(document) => document,
         Err(DocumentError::Io { doing, source }) => {
-            return Outcome::Interrupted(StoreError::from_io(doing, source).into());
+            return Err(Outcome::Interrupted(StoreError::from_io(doing, source).into()));
         }
-        Err(error) => return Outcome::Refused(document_refused(&error)),
+        Err(error) => return Err(Outcome::Refused(document_refused(&error))),
     };
-    if let Err(error) = check_class(kind, &document) {
-        return Outcome::Refused(error);
-    }
-    let arrays = DocumentArrays { document: &document, blocks: &*app.blocks, array_bytes: ARRAY_BYTES };
+    check_class(kind, &document).map_err(Outcome::Refused)?;
+    Ok((document, session))
+}
+
+/// Asks the validator. Blocks.
+fn check(app: &App, kind: TaskKind, document: Document, session: Box<dyn BlockSession>) -> Outcome {
+    let array_bytes = app.config.limits.memory_bytes / 2;
+    let arrays = DocumentArrays { document: &document, blocks: &*app.blocks, array_bytes };
     match app.validator.validate(kind, &document.json, &arrays) {
         Ok(estimate) => Outcome::Accepted(Box::new(Accepted { document, estimate, session })),
         Err(refusals) => Outcome::Refused(refusals_error(&refusals)),

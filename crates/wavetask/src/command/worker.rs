@@ -10,10 +10,11 @@ use wavetask_worker::{WorkerConfig, WorkerError, machine};
 use crate::arguments::WorkerArguments;
 use crate::failure::{Exit, Failure, chain};
 
-/// Log lines of `serve` and `worker` go to standard error; `WAVETASK_LOG` says how much.
+/// Log lines of `serve` and `worker` go to standard error; `WAVETASK_LOG` says how much. The S3 library calls
+/// every answer other than 200 an error, also those to clients that only look whether a file is there.
 pub(crate) fn start_log() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("WAVETASK_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,s3s=off"));
     let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
         && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
         && std::io::IsTerminal::is_terminal(&std::io::stderr());
