@@ -39,7 +39,7 @@ $(BINARY): $(SOURCES) | tools
 setup: .venv/.ready .venv-old/.ready $(BINARY) ## both clients and the release build
 
 demo: .venv/.ready $(BINARY) ## runs the thermo-optic heat sweep through the unmodified client
-	@.venv/bin/python scripts/with_server.py --binary $(BINARY) -- \
+	@.venv/bin/python scripts/with_server.py --binary $(BINARY) --log demo-output/server.log -- \
 		.venv/bin/python examples/thermo_optic_heat_sweep.py --output demo-output
 
 test: test-rust test-python ## all tests

@@ -108,7 +108,7 @@ def draw(simulation_data, current: float, path: pathlib.Path) -> None:
     import matplotlib.pyplot as plt
 
     field = simulation_data["temperature"].temperature
-    figure, axes = plt.subplots(figsize=(9, 4.6), constrained_layout=True)
+    figure, axes = plt.subplots(figsize=(9, 3.6), constrained_layout=True)
     points = np.asarray(field.points.values)
     triangles = np.asarray(field.cells.values)
     values = np.asarray(field.values.values)

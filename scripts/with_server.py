@@ -35,16 +35,17 @@ def ready_line(process: subprocess.Popen) -> str:
     reader.join(READY_WITHIN)
     if not line or not line[0]:
         process.kill()
-        raise SystemExit(f"the server was not ready within {READY_WITHIN:.0f} s; its messages are above")
+        raise SystemExit(f"the server was not ready within {READY_WITHIN:.0f} s; look at its messages")
     return line[0].strip()
 
 
 @contextlib.contextmanager
-def server(binary: pathlib.Path, data: pathlib.Path, *options: str):
-    """A running server; yields the environment for its clients."""
+def server(binary: pathlib.Path, data: pathlib.Path, messages=None):
+    """A running server; yields the environment for its clients. `messages` is a file for its log."""
     process = subprocess.Popen(
-        [str(binary), "serve", "--listen", "127.0.0.1:0", "--data", str(data), *options],
+        [str(binary), "serve", "--listen", "127.0.0.1:0", "--data", str(data)],
         stdout=subprocess.PIPE,
+        stderr=messages,
         text=True,
     )
     try:
@@ -73,6 +74,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", type=pathlib.Path, required=True)
     parser.add_argument("--data", type=pathlib.Path, help="keep the data folder here")
+    parser.add_argument(
+        "--log", type=pathlib.Path, help="write the server's messages here, not to the terminal"
+    )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="after --")
     options = parser.parse_args()
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
@@ -80,7 +84,12 @@ def main() -> int:
         parser.error("give a command after --")
     data = options.data or pathlib.Path(tempfile.mkdtemp(prefix="wavetask-"))
     try:
-        with server(options.binary, data) as environment:
+        with contextlib.ExitStack() as open_things:
+            messages = None
+            if options.log:
+                options.log.parent.mkdir(parents=True, exist_ok=True)
+                messages = open_things.enter_context(options.log.open("wb"))
+            environment = open_things.enter_context(server(options.binary, data, messages))
             return subprocess.run(command, env=environment, check=False).returncode
     finally:
         if options.data is None:
