@@ -1,7 +1,7 @@
-"""What one task costs the server under the unmodified client: 100 tiny heat tasks as one `web.Batch`.
+"""What one task costs the server under the unmodified client: a `web.Batch` of tiny heat tasks.
 
 Run by `bench/run.py` in a process of its own, with the client pointed at the server by environment
-variables. Every request of `requests` and `boto3` is timed from the client's side. Prints one JSON object.
+variables; arguments: the server's process id and the number of simulations. Every request of `requests` and `boto3` is timed from the client's side. Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 
 import botocore.httpsession
 import requests.adapters
+import tidy3d as td
 import tidy3d.web as web
 from machine import percentiles, processor_seconds
 from scenes import slab
 
-TASKS = 100
 KINDS = {
     "detail": re.compile(r"GET .*/detail$"),
     "token": re.compile(r"GET .*/py/tasks/[^/]+/file"),
@@ -31,7 +31,7 @@ KINDS = {
 
 
 def main() -> None:
-    server_pid = int(sys.argv[1])
+    server_pid, count = int(sys.argv[1]), int(sys.argv[2])
     calls: list[tuple[str, float]] = []
     lock = threading.Lock()
 
@@ -55,13 +55,13 @@ def main() -> None:
     )
     timed(botocore.httpsession.URLLib3Session, "send", lambda request: f"S3 {request.method}")
 
-    simulations = {f"tiny {n}": slab(rate=(n + 1) * 1e-6, mesh_size=0.25) for n in range(TASKS)}
+    simulations = {f"tiny {n}": slab(rate=(n + 1) * 1e-6, mesh_size=0.25) for n in range(count)}
     server_before, client_before = processor_seconds(server_pid), resource.getrusage(resource.RUSAGE_SELF)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         batch = web.Batch(simulations=simulations, verbose=False, folder_name="bench")
         results = batch.run(path_dir=folder)
-        assert len(dict(results.items())) == TASKS
+        assert len(dict(results.items())) == count
     wall = time.perf_counter() - started
     client = resource.getrusage(resource.RUSAGE_SELF)
     answer = {
@@ -73,6 +73,7 @@ def main() -> None:
     }
     for kind, pattern in KINDS.items():
         answer[kind] = percentiles([seconds for what, seconds in calls if pattern.match(what)])
+    answer["client"] = td.__version__
     print(json.dumps(answer))
 
 

@@ -26,33 +26,45 @@ ROOT = pathlib.Path(__file__).parents[1]
 os.environ.setdefault("TIDY3D_LOCAL_CACHE__ENABLED", "false")
 
 
+# The newest client writes its batch file anew after every step of every heat task, which makes 100 of them
+# minutes of its own work; the older one, with one step per task, loads the server more.
+BATCHES = (
+    (".venv-old", "WAVETASK_TEST_PYTHON_OLD", 100, 10),
+    (".venv-old", "WAVETASK_TEST_PYTHON_OLD", 100, 10_000),
+    (".venv", "WAVETASK_TEST_PYTHON", 10, 10_000),
+)
+
+
 def tasks_table(folder: pathlib.Path) -> str:
-    """100 tiny tasks through the unmodified client, with few and with many tasks stored before."""
+    """Tiny tasks through the unmodified clients, with few and with many tasks stored before."""
     server = Server(folder / "tasks").start()
     rows = []
     try:
         driver = Driver(server)
-        for stored in (10, 10_000):
+        for environment, variable, count, stored in BATCHES:
             fill(driver, stored)
+            python = os.environ.get(variable, str(ROOT / environment / "bin/python"))
             answer = subprocess.run(
-                [sys.executable, str(ROOT / "bench/client_batch.py"), str(server.process.pid)],
-                env={**os.environ, **server.variables()}, check=True, capture_output=True, text=True,
+                [python, str(ROOT / "bench/client_batch.py"), str(server.process.pid), str(count)],
+                env={**os.environ, **server.variables()}, check=True, stdout=subprocess.PIPE, text=True,
             )  # fmt: skip
             figures = json.loads(answer.stdout.splitlines()[-1])
             rows.append([
-                f"{stored}", f"{figures['wall']:.1f} s", f"{figures['requests'] / 100:.1f}",
-                f"{10 * figures['server_cpu']:.1f} ms", f"{10 * figures['client_cpu']:.0f} ms",
-                f"{100 * figures['server_cpu'] / figures['wall']:.0f} %",
+                figures["client"], f"{count}", f"{stored:,}", f"{figures['wall']:.1f} s",
+                f"{figures['requests'] / count:.1f}", f"{1e3 * figures['server_cpu'] / count:.1f} ms",
+                f"{1e3 * figures['client_cpu'] / count:.0f} ms",
+                f"{100 * figures['server_cpu'] / figures['wall']:.1f} %",
                 "{:.1f} / {:.1f} ms".format(*figures["detail"]), "{:.1f} / {:.1f} ms".format(*figures["token"]),
             ])  # fmt: skip
     finally:
         server.stop()
-    head = ["tasks stored before", "wall", "requests per task", "server CPU per task", "client CPU per task",
-            "server's share of one core", "detail median / 99 %", "token median / 99 %"]  # fmt: skip
+    head = ["client", "simulations", "tasks stored before", "wall", "requests per simulation",
+            "server CPU per simulation", "client CPU per simulation", "server's share of one core",
+            "detail median / 99 %", "token median / 99 %"]  # fmt: skip
     method = (
-        "Unmodified tidy3d client, one `web.Batch` of 100 tiny heat simulations (each two tasks: mesh and solve), "
-        "solved for real on the same two cores; calls timed from the client, whose Python lock is part of the figures; "
-        "a detail call is held by the server while nothing changes, so its figure contains waiting.\n"
+        "Unmodified tidy3d client, one `web.Batch` of tiny heat simulations, solved for real on the same cores (the "
+        "server's CPU is that of the server process alone); calls are timed from the client, whose Python lock is part "
+        "of the figures; a detail call is held by the server while nothing changes, so its figure contains waiting.\n"
     )
     return table("Cost of a task under the unmodified client", head, rows) + "\n" + method
 
