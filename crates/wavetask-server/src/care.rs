@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wavetask_protocol::TaskState;
-use wavetask_store::{StagingArea, collect_released};
+use wavetask_store::collect_released;
 
 use crate::answer::{Refused, chain};
 use crate::app::{App, now};
@@ -43,12 +43,11 @@ pub(crate) async fn expire_leases(app: Arc<App>) {
 }
 
 /// Removes blocks that no document needs any more, for as long as it is polled.
-pub(crate) async fn collect_garbage(app: Arc<App>, released: StagingArea) {
+pub(crate) async fn collect_garbage(app: Arc<App>) {
     loop {
-        let staging = released.clone();
         let collected = app
-            .blocking(move |app| {
-                let collected = collect_released(&*app.tasks, &*app.blocks, &staging)?;
+            .blocking(|app| {
+                let collected = collect_released(&*app.tasks, &*app.blocks)?;
                 if collected.examined > 0 {
                     tracing::debug!(?collected, "garbage was collected");
                 }

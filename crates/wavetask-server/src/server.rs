@@ -11,9 +11,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use wavetask_core::Policy;
 use wavetask_protocol::KeyId;
-use wavetask_store::{
-    BlockStore, EventListener, KeyRole, LocalOptions, LocalStore, SecretHash, StagingArea, TaskStore,
-};
+use wavetask_store::{BlockStore, EventListener, KeyRole, LocalOptions, LocalStore, SecretHash, TaskStore};
 
 use crate::answer::Refused;
 use crate::app::{App, Parts, now};
@@ -36,7 +34,6 @@ pub struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
     app: Arc<App>,
-    released: StagingArea,
 }
 
 impl std::fmt::Debug for Server {
@@ -66,8 +63,7 @@ impl Server {
             reserve: config.limits.reserve_bytes,
             ..LocalOptions::default()
         };
-        let LocalStore { tasks, blocks, staging: released, .. } =
-            LocalStore::open(&config.data_folder, &options)?;
+        let LocalStore { tasks, blocks, .. } = LocalStore::open(&config.data_folder, &options)?;
         let (tasks, blocks): (Arc<dyn TaskStore>, Arc<dyn BlockStore>) = (tasks, blocks);
         let uploads = config.data_folder.join(UPLOADS);
         let staging = Staging::open(uploads.clone())
@@ -107,7 +103,7 @@ impl Server {
         let address_file = app.config.data_folder.join(ADDRESS_FILE);
         secret::write_private(&address_file, &format!("{}\n", reachable(address)))
             .map_err(|source| ServerError::DataFolder { path: address_file, source })?;
-        Ok(Self { listener, address, app: Arc::new(app), released })
+        Ok(Self { listener, address, app: Arc::new(app) })
     }
 
     /// The address that it listens on, with the port that was really taken.
@@ -120,12 +116,12 @@ impl Server {
     /// # Errors
     /// If the listening socket fails for good.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
-        let Self { listener, address, app, released } = self;
+        let Self { listener, address, app } = self;
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|source| ServerError::Listen { address, source })?;
         let care = [
             tokio::spawn(care::expire_leases(Arc::clone(&app))),
-            tokio::spawn(care::collect_garbage(Arc::clone(&app), released)),
+            tokio::spawn(care::collect_garbage(Arc::clone(&app))),
             tokio::spawn(care::clear_uploads(Arc::clone(&app))),
             tokio::spawn(callback::run(Arc::clone(&app))),
         ];

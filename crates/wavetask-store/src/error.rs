@@ -104,12 +104,6 @@ pub enum Conflict {
         /// The digest of the document.
         given: Digest,
     },
-    /// A part of a multipart upload that the completion names is not there.
-    #[error("the multipart upload has no part {part} with this tag")]
-    Part {
-        /// The part's number.
-        part: u32,
-    },
 }
 
 impl StoreError {

@@ -7,10 +7,10 @@
 //!   blocks/0 … f/<digest>      blocks, by the first digit of their digest
 //!   blocks/small.db            small blocks
 //!   blocks/incoming/           blocks that are being written; emptied at every start
-//!   staging/<token>            uploaded files that have not been validated
 //! ```
 //!
-//! The server keeps its first key and its address here too; the store does not touch them.
+//! The server keeps its keys, its address and the uploads that wait for validation here too; the store does not
+//! touch them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
@@ -73,11 +73,6 @@ impl DataFolder {
     /// Where the blocks are.
     pub fn blocks_path(&self) -> PathBuf {
         self.path.join("blocks")
-    }
-
-    /// Where uploaded files are.
-    pub fn staging_path(&self) -> PathBuf {
-        self.path.join("staging")
     }
 }
 

@@ -3,10 +3,9 @@
 //! ```text
 //!   server ──► TaskStore ─ tasks, events, accounts, documents, logs ─► SqliteTaskStore ─► DATA/wavetask.db
 //!          ──► BlockStore ─ blocks by their digest ─────────────────► DiskBlockStore ──► DATA/blocks/
-//!          ──► StagingArea ─ uploaded files until validation ────────────────────────► DATA/staging/
 //! ```
 //!
-//! [`LocalStore::open`] opens all three in one [data folder](DataFolder), which one process at a time may use.
+//! [`LocalStore::open`] opens both in one [data folder](DataFolder), which one process at a time may use.
 //!
 //! # What holds
 //! - **One transaction per transition.** [`TaskStore::apply`] reads the task, asks
@@ -34,7 +33,6 @@ mod folder;
 mod local;
 mod model;
 mod sqlite;
-mod staging;
 mod task_store;
 
 pub use block_store::{BlockReferences, BlockSession, BlockStore, Candidates, Collected, Usage};
@@ -46,12 +44,10 @@ pub use folder::{DEFAULT_RESERVE, DataFolder, free_space};
 pub use local::{LocalOptions, LocalStore, collect_everything, collect_released};
 pub use model::{
     Applied, Callback, CreatedTask, Cursor, DocumentBody, DocumentRole, EventListener, Folder,
-    HeartbeatReport, Key, KeyRole, LeaseOutcome, LeasedTask, LogLine, LogPage, LoggedEvent, MultipartUpload,
-    Recovery, SecretHash, StagedFile, Statistics, StoredDocument, TaskFilter, TaskPage, TaskRequest,
-    UploadPart,
+    HeartbeatReport, Key, KeyRole, LeaseOutcome, LeasedTask, LogLine, LogPage, LoggedEvent, Recovery,
+    SecretHash, Statistics, StoredDocument, TaskFilter, TaskPage, TaskRequest,
 };
 pub use sqlite::SqliteTaskStore;
-pub use staging::{StagingArea, StagingFile};
 pub use task_store::TaskStore;
 
 /// Most lines that are kept of one task's log; what comes after is dropped.

@@ -11,7 +11,6 @@ use crate::error::Result;
 use crate::faults::Faults;
 use crate::folder::{DEFAULT_RESERVE, DataFolder};
 use crate::sqlite::SqliteTaskStore;
-use crate::staging::StagingArea;
 use crate::task_store::TaskStore;
 
 /// How a data folder is used.
@@ -19,7 +18,7 @@ use crate::task_store::TaskStore;
 pub struct LocalOptions {
     /// The rules that tasks follow.
     pub policy: Policy,
-    /// Free bytes that uploads and blocks leave to the database.
+    /// Free bytes that blocks leave to the database.
     pub reserve: u64,
     /// Failures made on purpose, for tests.
     pub faults: Faults,
@@ -31,7 +30,7 @@ impl Default for LocalOptions {
     }
 }
 
-/// Tasks, blocks and uploaded files in one data folder, which stays locked as long as any of them lives.
+/// Tasks and blocks in one data folder, which stays locked as long as either of them lives.
 #[derive(Clone, Debug)]
 pub struct LocalStore {
     /// The folder.
@@ -40,13 +39,10 @@ pub struct LocalStore {
     pub tasks: Arc<SqliteTaskStore>,
     /// Blocks, as files.
     pub blocks: Arc<DiskBlockStore>,
-    /// Uploaded files.
-    pub staging: StagingArea,
 }
 
 impl LocalStore {
-    /// Opens a data folder, made if need be, and removes the uploaded files that a crash left without a
-    /// note. [`TaskStore::recover`] is the caller's to call, for it has a clock.
+    /// Opens a data folder, made if need be. [`TaskStore::recover`] is the caller's to call, for it has a clock.
     ///
     /// # Errors
     /// `FolderInUse`, `TooNew`, and what the disk says.
@@ -54,24 +50,17 @@ impl LocalStore {
         let folder = DataFolder::open(path)?;
         let tasks = Arc::new(SqliteTaskStore::open(&folder, options.policy.clone())?);
         let blocks = Arc::new(DiskBlockStore::open(&folder, options.reserve, options.faults.clone())?);
-        let staging = StagingArea::open(&folder, options.reserve, options.faults.clone())?;
-        staging.remove_leftovers(&*tasks)?;
-        Ok(Self { folder, tasks, blocks, staging })
+        Ok(Self { folder, tasks, blocks })
     }
 }
 
-/// Removes the blocks and uploaded files of documents and tasks that were released, and the blocks of uploads
-/// that came to nothing ([`Candidates::Abandoned`]). Cheap when there are none, but for the first time after
-/// opening: to be called after deletions and now and then.
+/// Removes the blocks of documents that were released, and those of uploads that came to nothing
+/// ([`Candidates::Abandoned`]). Cheap when there are none, but for the first time after opening: to be called
+/// after deletions and now and then.
 ///
 /// # Errors
 /// What the stores say.
-pub fn collect_released(
-    tasks: &dyn TaskStore,
-    blocks: &dyn BlockStore,
-    staging: &StagingArea,
-) -> Result<Collected> {
-    staging.remove_released(tasks)?;
+pub fn collect_released(tasks: &dyn TaskStore, blocks: &dyn BlockStore) -> Result<Collected> {
     let mut total = Collected::default();
     loop {
         let released = tasks.released_blocks(1000)?;

@@ -259,49 +259,6 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// An uploaded file of a task that lies in the staging folder until it has been validated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StagedFile {
-    /// Its name within the task, such as `simulation.hdf5.gz`.
-    pub name: String,
-    /// Its name in the staging folder.
-    pub token: String,
-    /// Its length in bytes.
-    pub byte_length: u64,
-    /// Its entity tag, opaque.
-    pub tag: String,
-    /// When it arrived.
-    pub received_at: Timestamp,
-}
-
-/// A multipart upload that has been begun.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MultipartUpload {
-    /// Its id.
-    pub id: String,
-    /// The task that the file belongs to.
-    pub task: TaskId,
-    /// The name of the file within the task.
-    pub name: String,
-    /// When it was begun.
-    pub created_at: Timestamp,
-    /// When it is dropped unless another part arrives.
-    pub expires_at: Timestamp,
-}
-
-/// One part of a multipart upload.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UploadPart {
-    /// Its number, from 1.
-    pub number: u32,
-    /// Its name in the staging folder.
-    pub token: String,
-    /// Its length in bytes.
-    pub byte_length: u64,
-    /// Its entity tag.
-    pub tag: String,
-}
-
 /// A callback that is to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callback {
@@ -332,10 +289,6 @@ pub struct Statistics {
     pub document_bytes: u64,
     /// Number of different blocks that documents need.
     pub blocks: u64,
-    /// Number of uploaded files that wait for validation, and their length in bytes.
-    pub staged_files: u64,
-    /// Length of those in bytes.
-    pub staged_bytes: u64,
     /// Number of callbacks not yet sent.
     pub callbacks: u64,
     /// Length of the database in bytes, its write-ahead log included.

@@ -12,11 +12,11 @@ use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, WorkerId};
 use crate::error::{ApplyError, Result};
 use crate::model::{
     Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport, Key,
-    KeyRole, LeaseOutcome, LogPage, LoggedEvent, MultipartUpload, Recovery, SecretHash, StagedFile,
-    Statistics, StoredDocument, TaskFilter, TaskPage, TaskRequest, UploadPart,
+    KeyRole, LeaseOutcome, LogPage, LoggedEvent, Recovery, SecretHash, Statistics, StoredDocument,
+    TaskFilter, TaskPage, TaskRequest,
 };
 
-/// Tasks, their events, documents, logs and uploads; accounts and folders.
+/// Tasks, their events, documents and logs; accounts and folders.
 ///
 /// All methods block: call them from a thread that may (`spawn_blocking`). A method that changes something
 /// returns when the change is durable, with one exception: [`heartbeat`](Self::heartbeat) may lose what it
@@ -196,75 +196,6 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
     /// Lines of a task's log in the order of attempts and numbers, after the given attempt and number, at
     /// most `limit`.
     fn read_log(&self, task: &TaskId, after: Option<(u32, u64)>, limit: usize) -> Result<LogPage>;
-
-    // Uploads
-
-    /// Notes a complete uploaded file, and that what was validated before no longer counts
-    /// ([`Command::ReceiveUpload`]). Answers with the token of the file that it replaces, to be removed.
-    ///
-    /// # Errors
-    /// As [`apply`](Self::apply): a task that has been submitted takes no more files.
-    fn stage_file(
-        &self,
-        task: &TaskId,
-        file: &StagedFile,
-        now: Timestamp,
-    ) -> Result<Option<String>, ApplyError>;
-
-    /// An uploaded file by its name.
-    fn staged_file(&self, task: &TaskId, name: &str) -> Result<Option<StagedFile>>;
-
-    /// All uploaded files of a task, by name.
-    fn staged_files(&self, task: &TaskId) -> Result<Vec<StagedFile>>;
-
-    /// Forgets an uploaded file. Answers with its token, to be removed.
-    fn unstage_file(&self, task: &TaskId, name: &str) -> Result<Option<String>>;
-
-    /// Begins a multipart upload.
-    fn multipart_create(&self, upload: &MultipartUpload) -> Result<()>;
-
-    /// A multipart upload by its id.
-    fn multipart(&self, id: &str) -> Result<Option<MultipartUpload>>;
-
-    /// Notes a part that has arrived, and keeps the upload alive until `expires_at`. Answers with the token
-    /// of the part of the same number that it replaces, to be removed.
-    ///
-    /// # Errors
-    /// `NotFound` if there is no such upload (any more).
-    fn multipart_put_part(
-        &self,
-        id: &str,
-        part: &UploadPart,
-        expires_at: Timestamp,
-    ) -> Result<Option<String>>;
-
-    /// The parts of a multipart upload by number.
-    fn multipart_parts(&self, id: &str) -> Result<Vec<UploadPart>>;
-
-    /// Ends a multipart upload: the file that was put together from its parts counts from now on, as with
-    /// [`stage_file`](Self::stage_file). Answers with the tokens to be removed: the parts' and that of the
-    /// file that it replaces.
-    fn multipart_complete(
-        &self,
-        id: &str,
-        file: &StagedFile,
-        now: Timestamp,
-    ) -> Result<Vec<String>, ApplyError>;
-
-    /// Drops a multipart upload. Answers with its parts' tokens, to be removed.
-    fn multipart_abort(&self, id: &str) -> Result<Vec<String>>;
-
-    /// Multipart uploads whose time is over.
-    fn expired_multiparts(&self, now: Timestamp) -> Result<Vec<MultipartUpload>>;
-
-    /// Of these tokens, those that no staged file and no part uses: leftovers to be removed.
-    fn unused_tokens(&self, tokens: &[String]) -> Result<Vec<String>>;
-
-    /// Files in the staging folder that belonged to deleted tasks, at most `limit`: to be removed.
-    fn released_tokens(&self, limit: usize) -> Result<Vec<String>>;
-
-    /// The files of these tokens have been removed.
-    fn forget_released_tokens(&self, tokens: &[String]) -> Result<()>;
 
     // Callbacks
 

@@ -40,7 +40,7 @@ fn hammer() {
         scope.spawn(|| {
             loop {
                 collect_everything(&*store.tasks, &*store.blocks).unwrap();
-                collect_released(&*store.tasks, &*store.blocks, &store.staging).unwrap();
+                collect_released(&*store.tasks, &*store.blocks).unwrap();
             }
         });
     });

@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use wavetask_store::{BlockStore, LocalStore, StoreError, Usage};
@@ -31,7 +30,7 @@ fn others_cannot_look_into_it() {
     std::fs::create_dir(&path).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let store = LocalStore::open(&path, &common::options()).unwrap();
-    for directory in [path.clone(), path.join("staging"), path.join("blocks").join("incoming")] {
+    for directory in [path.clone(), path.join("blocks").join("incoming")] {
         let mode = std::fs::metadata(&directory).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700, "{}", directory.display());
     }
@@ -42,27 +41,6 @@ fn others_cannot_look_into_it() {
 fn leftovers_of_a_crash_are_removed() {
     let folder = common::folder();
     let store = LocalStore::open(folder.path(), &common::options()).unwrap();
-    let account = common::Account::new(&store).unwrap();
-    let task = account.create(&store, "task-one").unwrap();
-    let stage = |bytes: &[u8]| {
-        let mut file = store.staging.create().unwrap();
-        file.write_all(bytes).unwrap();
-        file.finish().unwrap()
-    };
-    let (noted, byte_length) = stage(b"noted");
-    let (forgotten, _) = stage(b"never noted");
-    let note = wavetask_store::StagedFile {
-        name: "simulation.hdf5.gz".to_owned(),
-        token: noted.clone(),
-        byte_length,
-        tag: "tag".to_owned(),
-        received_at: common::now(),
-    };
-    wavetask_store::TaskStore::stage_file(&*store.tasks, &task, &note, common::now()).unwrap();
-    let mut unfinished = store.staging.create().unwrap();
-    unfinished.write_all(b"cut off").unwrap();
-    let cut_off = unfinished.token().to_owned();
-    std::mem::forget(unfinished);
     let mut session = store.blocks.session();
     session.put(&[1; 100_000]).unwrap();
     std::mem::forget(session);
@@ -73,31 +51,8 @@ fn leftovers_of_a_crash_are_removed() {
     drop(store);
 
     let store = LocalStore::open(folder.path(), &common::options()).unwrap();
-    assert!(store.staging.open_file(&noted).is_ok());
-    assert!(matches!(store.staging.open_file(&forgotten), Err(StoreError::NotFound(_))));
-    assert!(matches!(store.staging.open_file(&cut_off), Err(StoreError::NotFound(_))));
     assert_eq!(std::fs::read_dir(&incoming).unwrap().count(), 0);
     assert_eq!(store.blocks.usage().unwrap(), Usage::default());
-}
-
-#[test]
-fn uploaded_files_are_put_together_in_order() {
-    let folder = common::folder();
-    let store = LocalStore::open(folder.path(), &common::options()).unwrap();
-    let parts: Vec<String> = [&b"first "[..], b"second ", b"third"]
-        .into_iter()
-        .map(|bytes| {
-            let mut file = store.staging.create().unwrap();
-            file.write_all(bytes).unwrap();
-            file.finish().unwrap().0
-        })
-        .collect();
-    let (token, length) = store.staging.concatenate(&parts).unwrap().finish().unwrap();
-    assert_eq!(length, 18);
-    assert_eq!(std::fs::read(store.staging.path(&token).unwrap()).unwrap(), b"first second third");
-    for token in ["", "..", "../lock", "a/b", &"x".repeat(32)] {
-        assert!(store.staging.path(token).is_err(), "{token} is no token");
-    }
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn uploads_and_the_collector_race() {
                     let collected = if everything {
                         collect_everything(&*store.tasks, &*store.blocks)
                     } else {
-                        collect_released(&*store.tasks, &*store.blocks, &store.staging)
+                        collect_released(&*store.tasks, &*store.blocks)
                     };
                     removed.fetch_add(collected.unwrap().removed.blocks, Ordering::Relaxed);
                 }
@@ -87,7 +87,7 @@ fn long_documents_are_kept_in_blocks() {
     let document = wavetask_store::get_document(&*store.blocks, &again).unwrap();
     assert_eq!(&*document.json, text.as_str());
     store.tasks.apply(&task, &Command::Delete, common::now()).unwrap();
-    let collected = collect_released(&*store.tasks, &*store.blocks, &store.staging).unwrap();
+    let collected = collect_released(&*store.tasks, &*store.blocks).unwrap();
     assert_eq!(collected.removed.blocks, stored.blocks.len() as u64);
     assert_eq!(store.blocks.usage().unwrap(), Usage::default());
 }

@@ -112,21 +112,22 @@ fn heartbeats_keep_a_lease(store: &Arc<dyn TaskStore>) {
 fn lost_leases(store: &Arc<dyn TaskStore>) {
     let fixture = Fixture::new(store);
     let task = fixture.queued("one");
-    for attempt in 1..=3 {
+    let most = wavetask_core::Policy::default().maximum_attempts;
+    for attempt in 1..=most {
         let (leased, _) = fixture.lease_any().expect("it can be leased");
         assert_eq!(leased, task);
         assert_eq!(fixture.record(&task).attempt, attempt);
         fixture.pass(3_600_000);
         let ended = store.expire_leases(fixture.now()).expect("no error");
         assert_eq!(ended.len(), 1);
-        let expected = if attempt < 3 { TaskState::Queued } else { TaskState::Error };
+        let expected = if attempt < most { TaskState::Queued } else { TaskState::Error };
         assert_eq!(ended[0].record.state, expected);
     }
     let failed = fixture.record(&task).error.expect("it says why");
     assert_eq!(failed.kind, ErrorKind::Infrastructure);
     fixture.apply(&task, &Command::Retry);
     let (_, lease) = fixture.lease_any().expect("it can be leased again");
-    assert_eq!(fixture.record(&task).attempt, 4, "attempts are numbered through");
+    assert_eq!(fixture.record(&task).attempt, most + 1, "attempts are numbered through");
     fixture.apply(&task, &Command::Fail { lease, error: error(ErrorKind::Solver) });
     assert_eq!(fixture.state(&task), TaskState::Error, "an error of the solver is final at once");
 }

@@ -4,11 +4,11 @@
 //! empty store each time. The checks know nothing of SQLite or of files.
 
 mod blocks;
+mod callbacks;
 mod fixture;
 mod leases;
 mod lifecycle;
 mod listing;
-mod uploads;
 
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ use crate::task_store::TaskStore;
 
 type TaskCheck = (&'static str, fn(&Arc<dyn TaskStore>));
 
-const TASK_CHECKS: [&[TaskCheck]; 4] = [lifecycle::CHECKS, leases::CHECKS, listing::CHECKS, uploads::CHECKS];
+const TASK_CHECKS: [&[TaskCheck]; 4] =
+    [lifecycle::CHECKS, leases::CHECKS, listing::CHECKS, callbacks::CHECKS];
 
 /// Runs all checks of a task store, each on a fresh one, and lets the store check itself afterwards.
 ///

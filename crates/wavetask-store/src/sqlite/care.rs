@@ -29,8 +29,6 @@ impl SqliteTaskStore {
                 documents: number("SELECT count(*) FROM documents")?,
                 document_bytes: number("SELECT coalesce(sum(body_length + array_length), 0) FROM documents")?,
                 blocks: number("SELECT count(*) FROM (SELECT DISTINCT block FROM document_blocks)")?,
-                staged_files: number("SELECT count(*) FROM staged_files")?,
-                staged_bytes: number("SELECT coalesce(sum(byte_length), 0) FROM staged_files")?,
                 callbacks: number("SELECT count(*) FROM callbacks")?,
                 ..Statistics::default()
             };

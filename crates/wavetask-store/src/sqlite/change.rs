@@ -6,9 +6,9 @@ use wavetask_core::{
 };
 use wavetask_protocol::{TaskId, TaskState};
 
+use super::documents;
 use super::fault::{Fault, Outcome};
 use super::values::{integer, record, state, to_json};
-use super::{documents, uploads};
 use crate::error::{Conflict, StoreError};
 use crate::model::{Applied, DocumentRole, LoggedEvent, StoredDocument};
 
@@ -178,7 +178,6 @@ impl<'a> Change<'a> {
             Effect::ReleaseEverything => {
                 documents::release(self.transaction, id, DocumentRole::Input)?;
                 documents::release(self.transaction, id, DocumentRole::Result)?;
-                uploads::release(self.transaction, id)?;
                 self.transaction
                     .prepare_cached("DELETE FROM logs WHERE task = ?1")?
                     .execute([id.as_str()])?;

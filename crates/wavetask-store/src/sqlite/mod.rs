@@ -16,6 +16,7 @@
 //! memory meanwhile, so that running tasks are not taken from workers that are well.
 
 mod accounts;
+mod callbacks;
 mod care;
 mod change;
 mod documents;
@@ -24,7 +25,6 @@ pub(crate) mod fault;
 mod schema;
 mod store;
 mod tasks;
-mod uploads;
 mod values;
 mod workers;
 

@@ -118,36 +118,6 @@ CREATE TABLE logs (
     PRIMARY KEY (task, attempt, number)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE staged_files (
-    task        TEXT NOT NULL,
-    name        TEXT NOT NULL,
-    token       TEXT NOT NULL UNIQUE,
-    byte_length INTEGER NOT NULL,
-    tag         TEXT NOT NULL,
-    received_at INTEGER NOT NULL,
-    PRIMARY KEY (task, name)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE multiparts (
-    id          TEXT PRIMARY KEY,
-    task        TEXT NOT NULL,
-    name        TEXT NOT NULL,
-    created_at  INTEGER NOT NULL,
-    expires_at  INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX multiparts_by_task   ON multiparts (task);
-CREATE INDEX multiparts_by_expiry ON multiparts (expires_at);
-CREATE TABLE parts (
-    upload      TEXT NOT NULL,
-    number      INTEGER NOT NULL,
-    token       TEXT NOT NULL UNIQUE,
-    byte_length INTEGER NOT NULL,
-    tag         TEXT NOT NULL,
-    PRIMARY KEY (upload, number)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE released_tokens (              -- files in the staging folder to be removed
-    token       TEXT PRIMARY KEY
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE callbacks (                    -- not yet sent
     id          INTEGER PRIMARY KEY,
     task        TEXT NOT NULL,

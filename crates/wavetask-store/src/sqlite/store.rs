@@ -12,8 +12,8 @@ use super::SqliteTaskStore;
 use crate::error::{ApplyError, Result};
 use crate::model::{
     Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport, Key,
-    KeyRole, LeaseOutcome, LogPage, LoggedEvent, MultipartUpload, Recovery, SecretHash, StagedFile,
-    Statistics, StoredDocument, TaskFilter, TaskPage, TaskRequest, UploadPart,
+    KeyRole, LeaseOutcome, LogPage, LoggedEvent, Recovery, SecretHash, Statistics, StoredDocument,
+    TaskFilter, TaskPage, TaskRequest,
 };
 use crate::task_store::TaskStore;
 
@@ -185,77 +185,6 @@ impl TaskStore for SqliteTaskStore {
 
     fn read_log(&self, task: &TaskId, after: Option<(u32, u64)>, limit: usize) -> Result<LogPage> {
         self.find_log(task, after, limit)
-    }
-
-    fn stage_file(
-        &self,
-        task: &TaskId,
-        file: &StagedFile,
-        now: Timestamp,
-    ) -> Result<Option<String>, ApplyError> {
-        self.add_file(task, file, now)
-    }
-
-    fn staged_file(&self, task: &TaskId, name: &str) -> Result<Option<StagedFile>> {
-        self.find_file(task, name)
-    }
-
-    fn staged_files(&self, task: &TaskId) -> Result<Vec<StagedFile>> {
-        self.list_files(task)
-    }
-
-    fn unstage_file(&self, task: &TaskId, name: &str) -> Result<Option<String>> {
-        self.drop_file(task, name)
-    }
-
-    fn multipart_create(&self, upload: &MultipartUpload) -> Result<()> {
-        self.add_multipart(upload)
-    }
-
-    fn multipart(&self, id: &str) -> Result<Option<MultipartUpload>> {
-        self.find_multipart(id)
-    }
-
-    fn multipart_put_part(
-        &self,
-        id: &str,
-        part: &UploadPart,
-        expires_at: Timestamp,
-    ) -> Result<Option<String>> {
-        self.add_part(id, part, expires_at)
-    }
-
-    fn multipart_parts(&self, id: &str) -> Result<Vec<UploadPart>> {
-        self.list_parts(id)
-    }
-
-    fn multipart_complete(
-        &self,
-        id: &str,
-        file: &StagedFile,
-        now: Timestamp,
-    ) -> Result<Vec<String>, ApplyError> {
-        self.end_multipart(id, file, now)
-    }
-
-    fn multipart_abort(&self, id: &str) -> Result<Vec<String>> {
-        self.cancel_multipart(id)
-    }
-
-    fn expired_multiparts(&self, now: Timestamp) -> Result<Vec<MultipartUpload>> {
-        self.find_expired_multiparts(now)
-    }
-
-    fn unused_tokens(&self, tokens: &[String]) -> Result<Vec<String>> {
-        self.find_unused_tokens(tokens)
-    }
-
-    fn released_tokens(&self, limit: usize) -> Result<Vec<String>> {
-        self.list_released_tokens(limit)
-    }
-
-    fn forget_released_tokens(&self, tokens: &[String]) -> Result<()> {
-        self.forget_tokens(tokens)
     }
 
     fn callbacks_due(&self, now: Timestamp, limit: usize) -> Result<Vec<Callback>> {
