@@ -208,3 +208,22 @@ fn facets_know_what_was_cut_out() {
     assert!((area(0, None) - (1.0 + 4.0 * 0.52)).abs() < 1e-9, "outside {}", area(0, None));
     assert!((area(0, Some(1)) / (2.0 * circle) - 1.0).abs() < 0.01, "bowl");
 }
+
+/// No vertex that could not move onto the interface ends up as part of it.
+#[test]
+fn vertices_of_the_interface_lie_on_it() {
+    let in_symmetry = [0.0; 3];
+    let near_a_face = [0.01, 0.5, 0.2];
+    for (centre, radius) in [(IN_SPACE, 0.31), (in_symmetry, 0.5), (near_a_face, 0.41)] {
+        for size in [0.05, 0.025] {
+            let mut case = ball(3, centre, radius, size);
+            case.size = Box::new(move |p| size + 0.5 * (distance(p, centre) - radius).abs());
+            let mesh = case.generate().expect("a small mesh");
+            conforming(&mesh);
+            let facets = mesh.interfaces.iter().filter(|facet| matches!(facet.beyond, Beyond::Cell(_)));
+            let off = |&point: &u32| (distance(mesh.points[point as usize], centre) - radius).abs();
+            let farthest = facets.flat_map(|facet| facet.corners()).map(off).fold(0.0, f64::max);
+            assert!(farthest < size * size, "{farthest} at size {size}, centre {centre:?}");
+        }
+    }
+}

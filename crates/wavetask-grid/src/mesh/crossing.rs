@@ -8,6 +8,8 @@ use super::interface::{between, centroid, corners};
 
 /// A crossing nearer than this share of the edge to a settled end is ignored.
 pub(super) const MARGIN: f64 = 0.2;
+/// As [`MARGIN`], of an end that could not move onto the interface and never will.
+pub(super) const STUCK_MARGIN: f64 = 0.03;
 /// Share of the way from a corner that may be on a plane to the centre of the cell, for asking its region.
 const OFF_PLANE: f64 = 1e-3;
 /// Share of the way from an edge to the centre of the cell, for searching it.
@@ -29,11 +31,11 @@ type Sight = ([u32; 2], [u32; 2], u32);
 
 /// Crossings of the mixed cells, in the order of their edges. An edge can have several.
 ///
-/// Crossings within [`MARGIN`] of an end for which `settled` holds do not count.
+/// Crossings do not count that are nearer to an end than `margin` of it, as share of the edge.
 pub(super) fn crossings(
     request: &MeshRequest<'_>,
     draft: &Draft,
-    settled: &(dyn Fn(u32) -> bool + Sync),
+    margin: &(dyn Fn(u32) -> f64 + Sync),
 ) -> Vec<Crossing> {
     let parts: Vec<Vec<Sight>> = draft
         .cells
@@ -44,7 +46,7 @@ pub(super) fn crossings(
             for (place, cell) in cells.iter().enumerate() {
                 let number = part * 8192 + place;
                 if draft.mixed[number] {
-                    look(request, draft, settled, number, cell, &mut sights);
+                    look(request, draft, margin, number, cell, &mut sights);
                 }
             }
             sights
@@ -56,7 +58,7 @@ pub(super) fn crossings(
     sights
         .par_iter()
         .filter_map(|sight| {
-            search(request, draft, settled, sight).map(|share| Crossing { edge: sight.0, share })
+            search(request, draft, margin, sight).map(|share| Crossing { edge: sight.0, share })
         })
         .collect()
 }
@@ -65,7 +67,7 @@ pub(super) fn crossings(
 fn look(
     request: &MeshRequest<'_>,
     draft: &Draft,
-    settled: &(dyn Fn(u32) -> bool + Sync),
+    margin: &(dyn Fn(u32) -> f64 + Sync),
     number: usize,
     cell: &[u32; 4],
     sights: &mut Vec<Sight>,
@@ -74,13 +76,8 @@ fn look(
     let corners = corners(cell);
     let mut regions = [0; 4];
     for (region, &point) in regions.iter_mut().zip(corners) {
-        let inward = if settled(point) {
-            MARGIN
-        } else if draft.fixed[point as usize] != 0 {
-            OFF_PLANE
-        } else {
-            OFF_EDGE
-        };
+        let least = if draft.fixed[point as usize] != 0 { OFF_PLANE } else { OFF_EDGE };
+        let inward = margin(point).max(least);
         *region = request.scene.region(between(draft.points[point as usize], centre, inward));
     }
     for a in 0..corners.len() {
@@ -97,7 +94,7 @@ fn look(
 fn search(
     request: &MeshRequest<'_>,
     draft: &Draft,
-    settled: &(dyn Fn(u32) -> bool + Sync),
+    margin: &(dyn Fn(u32) -> f64 + Sync),
     &(edge, regions, cell): &Sight,
 ) -> Option<f64> {
     let centre = centroid(&draft.points, &draft.cells[cell as usize]);
@@ -106,18 +103,9 @@ fn search(
         let point = between(between(start, end, share), centre, OFF_EDGE);
         request.scene.region(point) == regions[0]
     };
-    let (mut low, mut high) = (0.0, 1.0);
-    if settled(edge[0]) {
-        low = MARGIN;
-        if !inside(low) {
-            return None;
-        }
-    }
-    if settled(edge[1]) {
-        high = 1.0 - MARGIN;
-        if inside(high) {
-            return None;
-        }
+    let (mut low, mut high) = (margin(edge[0]), 1.0 - margin(edge[1]));
+    if (low > 0.0 && !inside(low)) || (high < 1.0 && inside(high)) {
+        return None;
     }
     for _ in 0..HALVINGS {
         let middle = 0.5 * (low + high);

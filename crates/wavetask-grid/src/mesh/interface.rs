@@ -6,8 +6,8 @@
 //! (within their feature planes, without spoiling a cell); the crossings that remain split their edges. Each cell
 //! then lies in one region, up to the curvature of the interface over one cell: an error of second order.
 //!
-//! A crossing very near a vertex that cannot move is ignored; the interface then passes through that vertex,
-//! which costs second-order area as well, because it happens only where the interface meets a plane at an angle.
+//! Vertices that could not move are split off the interface, however near. Only a crossing so near one that the cells
+//! between would be needles is ignored; the interface then passes through that vertex.
 
 use rayon::prelude::*;
 

@@ -3,7 +3,7 @@
 use rustc_hash::FxHashMap;
 
 use super::MeshRequest;
-use super::crossing::crossings;
+use super::crossing::{MARGIN, crossings};
 use super::fill::Draft;
 use super::interface::{between, corners};
 use super::simplex::shape_of;
@@ -26,7 +26,7 @@ struct Move {
 
 /// Moves what can be moved; returns how many vertices did. Moved vertices become settled.
 pub(super) fn round(request: &MeshRequest<'_>, draft: &mut Draft, settled: &mut [bool]) -> usize {
-    let found = crossings(request, draft, &|point| settled[point as usize]);
+    let found = crossings(request, draft, &|point| if settled[point as usize] { MARGIN } else { 0.0 });
     let mut moves = Vec::new();
     for crossing in &found {
         let [a, b] = crossing.edge;

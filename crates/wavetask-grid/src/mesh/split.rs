@@ -3,7 +3,7 @@
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::MeshRequest;
-use super::crossing::{Crossing, crossings};
+use super::crossing::{Crossing, MARGIN, STUCK_MARGIN, crossings};
 use super::fill::Draft;
 use super::interface::{between, corners};
 use super::simplex::{dot, shape_of, subtract};
@@ -29,8 +29,11 @@ pub(super) fn round(
     settled: &mut Vec<bool>,
     flattest: f64,
 ) -> usize {
-    // No vertex moves from here on, so a crossing next to any end is left alone.
-    let found = crossings(request, draft, &|_| true);
+    // No vertex moves from here on. One that is not on the interface, because moving it would have flattened a cell or
+    // left a plane, may be split off close by: ignoring the crossing would put the vertex on the interface as it is, an
+    // error of first order.
+    let found =
+        crossings(request, draft, &|point| if settled[point as usize] { MARGIN } else { STUCK_MARGIN });
     let middle = |share: f64| (share - 0.5).abs();
     let mut chosen: Vec<Crossing> = found
         .chunk_by(|a, b| a.edge == b.edge)
