@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use wavetask_grid::geometry::Geometry;
 use wavetask_grid::mesh;
 
 use crate::model::Problem;
@@ -133,7 +134,7 @@ impl<'a> Regions<'a> {
             if (0..3).any(|axis| bounds[axis][1] < low[axis] || bounds[axis][0] > high[axis]) {
                 continue;
             }
-            let clear = geometry.distance_to_surface(center) > half_diagonal;
+            let clear = !surface_near(geometry, center, half_diagonal);
             let inside = geometry.contains(center);
             if inside || !clear {
                 found.push(index);
@@ -178,7 +179,7 @@ impl mesh::Scene for Regions<'_> {
                 }
                 return None;
             }
-            if geometry.distance_to_surface(center) <= half_diagonal {
+            if surface_near(geometry, center, half_diagonal) {
                 return None;
             }
             if geometry.contains(center) {
@@ -189,6 +190,14 @@ impl mesh::Scene for Regions<'_> {
     }
 }
 
+/// Whether a surface may come as near to a point as this; far from the surface that costs next to nothing.
+pub(crate) fn surface_near(geometry: &Geometry, point: [f64; 3], radius: f64) -> bool {
+    // Rounding may not hide a surface that touches the ball.
+    let limit = radius * (1.0 + 1e-9);
+    geometry.distance_within(point, limit) < limit
+}
+
+/// Half the diagonal of a box.
 pub(crate) fn half_diagonal(low: [f64; 3], high: [f64; 3]) -> f64 {
     (0..3).map(|axis| (high[axis] - low[axis]).powi(2)).sum::<f64>().sqrt() / 2.0
 }

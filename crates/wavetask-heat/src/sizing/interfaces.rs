@@ -80,7 +80,7 @@ impl Search<'_> {
         let mut cuts = [vec![low[0], high[0]], vec![low[1], high[1]], vec![low[2], high[2]]];
         for &index in &candidates {
             let geometry = &structures[index].geometry;
-            if geometry.distance_to_surface(center) > half_diagonal {
+            if !crate::region::surface_near(geometry, center, half_diagonal) {
                 continue;
             }
             surfaces = true;
