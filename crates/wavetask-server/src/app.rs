@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wavetask_core::{Command, Effect, Refusal as NotDone, TaskRecord, Timestamp};
@@ -13,6 +12,7 @@ use wavetask_protocol::{FolderId, KeyId, TaskId};
 use wavetask_store::{Applied, ApplyError, BlockStore, DocumentRole, Key, SecretHash, StoreError, TaskStore};
 
 use crate::answer::{Refused, chain};
+use crate::budget::Budget;
 use crate::downloads::Downloads;
 use crate::secret::ServerSecret;
 use crate::staging::Staging;
@@ -48,11 +48,8 @@ pub(crate) struct App {
     folder_names: Mutex<HashMap<FolderId, String>>,
     /// The digest of the simulation within a mesher, by the digest of the mesher.
     mesh_simulations: Mutex<HashMap<Digest, Digest>>,
-    /// Megabytes that reading uploads and results may use at once.
-    memory: Arc<Semaphore>,
-    memory_permits: u32,
-    /// Uploads and results that are read, and files that are assembled, at the same time.
-    heavy: Arc<Semaphore>,
+    /// What reading uploads and results may use.
+    pub(crate) budget: Budget,
 }
 
 impl std::fmt::Debug for App {
@@ -73,21 +70,10 @@ pub(crate) struct Parts {
     pub(crate) watch: Arc<Watch>,
 }
 
-/// The right to use some of the memory budget and a core, given back when dropped.
-#[derive(Debug)]
-pub(crate) struct HeavyWork {
-    _memory: tokio::sync::OwnedSemaphorePermit,
-    _core: tokio::sync::OwnedSemaphorePermit,
-}
-
 impl App {
     pub(crate) fn new(parts: Parts) -> Self {
-        let megabytes = parts.config.limits.memory_bytes >> 20;
-        let memory_permits = u32::try_from(megabytes).unwrap_or(u32::MAX).clamp(1, 1 << 20);
         Self {
-            memory: Arc::new(Semaphore::new(memory_permits as usize)),
-            memory_permits,
-            heavy: Arc::new(Semaphore::new(parts.config.cores.max(1))),
+            budget: Budget::new(parts.config.limits.memory_bytes, parts.config.cores),
             keys: Mutex::default(),
             folder_names: Mutex::default(),
             mesh_simulations: Mutex::default(),
@@ -117,15 +103,6 @@ impl App {
             Ok(result) => result,
             Err(error) => Err(Refused::internal(&error)),
         }
-    }
-
-    /// Waits for a core and for this much of the memory budget (all of it at most).
-    pub(crate) async fn heavy_work(&self, bytes: u64) -> Result<HeavyWork, Refused> {
-        let wanted = u32::try_from((bytes >> 20) + 1).unwrap_or(u32::MAX).min(self.memory_permits);
-        let closed = |error: tokio::sync::AcquireError| Refused::internal(&error);
-        let core = Arc::clone(&self.heavy).acquire_owned().await.map_err(closed)?;
-        let memory = Arc::clone(&self.memory).acquire_many_owned(wanted).await.map_err(closed)?;
-        Ok(HeavyWork { _memory: memory, _core: core })
     }
 
     /// The key with this secret.
@@ -274,6 +251,6 @@ impl From<NotDone> for Refused {
 
 impl From<std::io::Error> for Refused {
     fn from(error: std::io::Error) -> Self {
-        if crate::staging::is_disk_full(&error) { Self::no_room() } else { Self::internal(&error) }
+        if crate::disk::is_disk_full(&error) { Self::no_room() } else { Self::internal(&error) }
     }
 }

@@ -84,7 +84,7 @@ impl Default for Limits {
             json_bytes: 1 << 20,
             upload_bytes: 64 * GIB,
             uncompressed_bytes: 256 * GIB,
-            document_bytes: 512 * MIB,
+            document_bytes: 256 * MIB,
             result_bytes: 64 * GIB,
             memory_bytes: 2 * GIB,
             reserve_bytes: 256 * MIB,

@@ -13,10 +13,12 @@
 mod answer;
 mod app;
 mod body;
+mod budget;
 mod callback;
 mod care;
 mod config;
 mod connection;
+mod disk;
 mod documents;
 mod downloads;
 mod error;

@@ -208,7 +208,7 @@ pub(crate) fn write_private(path: &Path, text: &str) -> io::Result<()> {
     io::Write::write_all(&mut file, text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
-    crate::staging::sync_folder(path.parent().unwrap_or(Path::new("/")))
+    crate::disk::sync_folder(path.parent().unwrap_or(Path::new("/")))
 }
 
 #[cfg(test)]

@@ -16,11 +16,11 @@ use wavetask_store::{BlockStore, EventListener, KeyRole, LocalOptions, LocalStor
 use crate::answer::Refused;
 use crate::app::{App, Parts, now};
 use crate::secret::{self, ServerSecret};
-use crate::staging::{self, Staging};
+use crate::staging::Staging;
 use crate::watch::Watch;
 use crate::{
     ADDRESS_FILE, KEY_FILE, ServerConfig, ServerError, Validator, WORKER_KEY_FILE, callback, care,
-    connection, native, s3, tidy3d, workers,
+    connection, disk, native, s3, tidy3d, workers,
 };
 
 /// Folder of uploads within the data folder.
@@ -54,7 +54,7 @@ impl Server {
         // The folder first: it keeps two servers apart before either has touched anything.
         create_folder(&config.data_folder)?;
         // What is plenty on a small disk would be all of it.
-        let share = staging::total_bytes(&config.data_folder)
+        let share = disk::total_bytes(&config.data_folder)
             .map_err(|source| ServerError::DataFolder { path: config.data_folder.clone(), source })?
             / RESERVED_SHARE;
         config.limits.reserve_bytes = config.limits.reserve_bytes.min(share);
@@ -66,7 +66,7 @@ impl Server {
         let LocalStore { tasks, blocks, .. } = LocalStore::open(&config.data_folder, &options)?;
         let (tasks, blocks): (Arc<dyn TaskStore>, Arc<dyn BlockStore>) = (tasks, blocks);
         let uploads = config.data_folder.join(UPLOADS);
-        let staging = Staging::open(uploads.clone())
+        let staging = Staging::open(uploads.clone(), config.limits.reserve_bytes)
             .map_err(|source| ServerError::DataFolder { path: uploads, source })?;
 
         ensure_key(&*tasks, &config.data_folder.join(KEY_FILE), "administrator", KeyRole::Administrator)?;

@@ -20,6 +20,8 @@ use futures::{Stream, StreamExt};
 use sha2::Digest as _;
 use wavetask_protocol::TaskId;
 
+use crate::disk::{check_reserve, free_bytes, is_disk_full, sync_folder, write_durably};
+
 /// Bytes that are gathered before they are written, so that a transfer costs few switches of thread.
 const GATHER: usize = 1 << 20;
 
@@ -30,8 +32,10 @@ pub(crate) const MAXIMUM_PARTS: u32 = 10_000;
 #[derive(Debug)]
 pub(crate) struct Staging {
     root: PathBuf,
+    /// Bytes that uploads leave free on the disk.
+    reserve: u64,
     locks: Mutex<HashMap<TaskId, Weak<tokio::sync::Mutex<()>>>>,
-    /// Held while a part takes the place of an earlier one of its number.
+    /// Held while parts come, go, or become a file: a part that a file is made of neither changes nor goes.
     placing: Arc<Mutex<()>>,
 }
 
@@ -136,16 +140,11 @@ impl From<io::Error> for StagingError {
     }
 }
 
-/// Whether an error says that there is no room, on the disk or in a quota.
-pub(crate) fn is_disk_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 impl Staging {
-    /// Opens the folder, making it if needed.
-    pub(crate) fn open(root: PathBuf) -> io::Result<Self> {
+    /// Opens the folder, making it if needed. Uploads leave `reserve` bytes free on its disk.
+    pub(crate) fn open(root: PathBuf, reserve: u64) -> io::Result<Self> {
         fs::create_dir_all(&root)?;
-        Ok(Self { root, locks: Mutex::default(), placing: Arc::default() })
+        Ok(Self { root, reserve, locks: Mutex::default(), placing: Arc::default() })
     }
 
     /// The folder, for temporary files that lie beside the uploads.
@@ -214,7 +213,7 @@ impl Staging {
         if !folder.is_dir() {
             return Err(StagingError::NoSuchUpload);
         }
-        let received = receive_file(&folder, body, limit).await?;
+        let received = receive_file(&folder, body, limit, self.reserve).await?;
         // A checksum in a trailer is known only now.
         let expected = expected();
         if expected.bytes.is_some_and(|bytes| bytes != received.bytes) {
@@ -228,7 +227,8 @@ impl Staging {
             etag: format!("{:08x}{:012x}", received.crc32, received.bytes),
             bytes: received.bytes,
         };
-        let placing = Arc::clone(&self.placing);
+        let (placing, task_folder, upload) =
+            (Arc::clone(&self.placing), self.task_folder(task), upload.clone());
         blocking(move || {
             if let Some(sha256) = expected.sha256 {
                 let mut file = fs::File::open(received.file.path())?;
@@ -240,6 +240,10 @@ impl Staging {
             }
             received.file.as_file().sync_data()?;
             let _placing = placing.lock().unwrap_or_else(PoisonError::into_inner);
+            // A part that comes late must not take the place of one that the file is made of.
+            if is_completed(&task_folder, &upload)? {
+                return Err(StagingError::NoSuchUpload);
+            }
             let earlier = parts_in(&folder)?;
             match received.file.persist(folder.join(part.file_name())) {
                 Ok(_) => {}
@@ -275,6 +279,8 @@ impl Staging {
         chosen: &[(u32, String)],
         limit: u64,
     ) -> Result<Manifest, StagingError> {
+        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        let earlier = self.staged(task, file)?;
         let present = self.parts(task, upload)?;
         let mut parts = Vec::with_capacity(chosen.len());
         let mut last = 0;
@@ -304,11 +310,20 @@ impl Staging {
         let manifest = Manifest { upload: upload.0.clone(), parts, bytes, etag };
         let text = serde_json::to_vec(&manifest).map_err(io::Error::other)?;
         write_durably(&self.manifest_path(task, file), &text)?;
+        // What was uploaded under this name before is nobody's any more.
+        if let Some(earlier) = earlier
+            && earlier.upload != upload.0
+            && let Err(error) = fs::remove_dir_all(self.task_folder(task).join(&earlier.upload))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%task, %error, "an upload that was replaced could not be removed");
+        }
         Ok(manifest)
     }
 
     /// Gives an upload up. The parts of a completed one stay.
     pub(crate) fn abort(&self, task: &TaskId, file: &str, upload: &UploadId) -> Result<(), StagingError> {
+        let _placing = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.staged(task, file)?.is_some_and(|manifest| manifest.upload == upload.0) {
             return Ok(());
         }
@@ -400,6 +415,24 @@ fn parts_in(folder: &Path) -> Result<Vec<Part>, StagingError> {
     Ok(parts)
 }
 
+/// Whether a file is made of this upload.
+fn is_completed(task_folder: &Path, upload: &UploadId) -> Result<bool, StagingError> {
+    let entries = match fs::read_dir(task_folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "manifest")
+            && serde_json::from_slice::<Manifest>(&fs::read(&path)?).map_err(io::Error::other)?.upload
+                == upload.0
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Reads the parts of a staged file one after the other.
 #[derive(Debug)]
 pub(crate) struct StagedReader {
@@ -431,19 +464,22 @@ pub(crate) struct Received {
     pub(crate) crc32: u32,
 }
 
-/// Writes a body into a temporary file in `folder`.
+/// Writes a body into a temporary file in `folder`, as long as more than `reserve` bytes are free there: several
+/// bodies that come at once may each have found room when they began.
 pub(crate) async fn receive_file<S, E>(
     folder: &Path,
     mut body: S,
     limit: u64,
+    reserve: u64,
 ) -> Result<Received, StagingError>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let folder = folder.to_owned();
+    let place = folder.clone();
     let mut file = blocking(move || {
-        tempfile::Builder::new().prefix(".receiving-").tempfile_in(folder).map_err(StagingError::from)
+        tempfile::Builder::new().prefix(".receiving-").tempfile_in(place).map_err(StagingError::from)
     })
     .await?;
     let mut hasher = crc32fast::Hasher::new();
@@ -465,9 +501,10 @@ where
             gathered.push(chunk);
         }
         if gathered_bytes >= GATHER || (ended && gathered_bytes > 0) {
-            let chunks = std::mem::take(&mut gathered);
-            gathered_bytes = 0;
+            let (chunks, place) = (std::mem::take(&mut gathered), folder.clone());
+            let length = std::mem::take(&mut gathered_bytes) as u64;
             (file, hasher) = blocking(move || {
+                check_reserve(&place, length, reserve)?;
                 for chunk in &chunks {
                     hasher.update(chunk);
                     file.write_all(chunk)?;
@@ -489,47 +526,6 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-/// Replaces a file so that after a crash either the old or the new content is there, never half.
-pub(crate) fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    let mut file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
-    file.write_all(content)?;
-    file.as_file().sync_data()?;
-    file.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
-}
-
-/// Makes the names in a folder durable.
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    fs::File::open(folder)?.sync_all()
-}
-
-/// Free bytes on a path's file system, for a user without privileges.
-pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
-    let statistics = statvfs(path)?;
-    Ok(statistics.f_bavail.saturating_mul(statistics.f_frsize))
-}
-
-/// All bytes of a path's file system, used or not.
-pub(crate) fn total_bytes(path: &Path) -> io::Result<u64> {
-    let statistics = statvfs(path)?;
-    Ok(statistics.f_blocks.saturating_mul(statistics.f_frsize))
-}
-
-fn statvfs(path: &Path) -> io::Result<libc::statvfs> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    let mut statistics = std::mem::MaybeUninit::<libc::statvfs>::uninit();
-    // SAFETY: the path ends with a zero byte and the structure is large enough; it is read only after
-    // the call has said that it filled it.
-    unsafe {
-        if libc::statvfs(path.as_ptr(), statistics.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(statistics.assume_init())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -541,7 +537,7 @@ mod tests {
     #[tokio::test]
     async fn parts_in_any_order_make_one_file() {
         let folder = tempfile::tempdir().unwrap();
-        let staging = Staging::open(folder.path().join("staging")).unwrap();
+        let staging = Staging::open(folder.path().join("staging"), 0).unwrap();
         let task: TaskId = "task-1".parse().unwrap();
         let upload = staging.begin(&task).unwrap();
         let second =
@@ -578,7 +574,7 @@ mod tests {
     #[tokio::test]
     async fn a_wrong_checksum_or_length_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let staging = Staging::open(folder.path().join("staging")).unwrap();
+        let staging = Staging::open(folder.path().join("staging"), 0).unwrap();
         let task: TaskId = "task-1".parse().unwrap();
         let upload = staging.begin(&task).unwrap();
         for (expected, what) in [
@@ -608,5 +604,55 @@ mod tests {
             staging.receive(&task, &upload, 1, body(&[b"x"]), Expected::default, 2).await,
             Err(StagingError::NoSuchUpload)
         ));
+    }
+
+    async fn put(staging: &Staging, task: &TaskId, content: &'static [u8]) -> (UploadId, Manifest) {
+        let upload = staging.begin(task).unwrap();
+        let part = staging.receive(task, &upload, 1, body(&[content]), Expected::default, 100).await.unwrap();
+        let manifest = staging.complete(task, "file", &upload, &[(1, part.etag)], 100).unwrap();
+        (upload, manifest)
+    }
+
+    fn text(staging: &Staging, task: &TaskId) -> String {
+        let manifest = staging.staged(task, "file").unwrap().unwrap();
+        io::read_to_string(staging.reader(task, &manifest)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_part_that_comes_after_the_completion_does_not_harm_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::open(folder.path().join("staging"), 0).unwrap();
+        let task: TaskId = "task-1".parse().unwrap();
+        let (upload, _) = put(&staging, &task, b"what was acknowledged").await;
+        let late = staging.receive(&task, &upload, 1, body(&[b"late"]), Expected::default, 100).await;
+        assert!(matches!(late, Err(StagingError::NoSuchUpload)), "{late:?}");
+        assert_eq!(text(&staging, &task), "what was acknowledged");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_replaced_takes_no_more_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::open(folder.path().join("staging"), 0).unwrap();
+        let task: TaskId = "task-1".parse().unwrap();
+        let (first, _) = put(&staging, &task, b"first").await;
+        let (second, _) = put(&staging, &task, b"second").await;
+        assert_eq!(text(&staging, &task), "second");
+        assert!(!staging.upload_folder(&task, &first).exists());
+        assert!(staging.upload_folder(&task, &second).exists());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_would_eat_into_the_reserve_is_cut_off_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::open(folder.path().join("staging"), u64::MAX / 2).unwrap();
+        let task: TaskId = "task-1".parse().unwrap();
+        let upload = staging.begin(&task).unwrap();
+        let received = staging.receive(&task, &upload, 1, body(&[b"x"]), Expected::default, 100).await;
+        assert!(matches!(received, Err(StagingError::NoRoom)), "{received:?}");
+        assert_eq!(fs::read_dir(staging.upload_folder(&task, &upload)).unwrap().count(), 0);
+        let file = tempfile::tempfile().unwrap();
+        let mut output = crate::disk::RoomyWriter::new(&file, folder.path(), u64::MAX / 2);
+        assert!(is_disk_full(&output.write_all(b"x").unwrap_err()));
+        crate::disk::RoomyWriter::new(&file, folder.path(), 0).write_all(&[0; 100]).unwrap();
     }
 }

@@ -19,6 +19,8 @@ use wavetask_store::{BlockSession, StoreError, put_document};
 
 use crate::answer::{Refused, chain};
 use crate::app::{App, now};
+use crate::budget::HeavyWork;
+use crate::disk::RoomyWriter;
 use crate::files::upload_name;
 use crate::{Refusal, ServerConfig};
 
@@ -84,21 +86,7 @@ async fn validate_now(app: &Arc<App>, task: &TaskId) -> Result<(), Refused> {
     let Some((record, manifest)) = begun else { return Ok(()) };
     let started = std::time::Instant::now();
     let kind = record.task.kind;
-    let taken_apart = {
-        let _work = app.heavy_work(BASE_MEMORY).await?;
-        let (app, id) = (Arc::clone(app), task.clone());
-        tokio::task::spawn_blocking(move || take_apart(&app, &id, kind, &manifest)).await
-    };
-    let outcome = match taken_apart {
-        Ok(Ok((document, session))) => {
-            // The validator may hold each array, and a copy of it, in memory.
-            let _work = app.heavy_work(BASE_MEMORY.saturating_add(2 * document.array_bytes())).await?;
-            let app = Arc::clone(app);
-            tokio::task::spawn_blocking(move || check(&app, kind, document, session)).await
-        }
-        Ok(Err(outcome)) => Ok(outcome),
-        Err(error) => Err(error),
-    };
+    let (outcome, _work) = examine(app, task, kind, manifest).await?;
     let outcome = outcome.unwrap_or_else(|error| {
         tracing::error!(%task, %error, "checking a simulation crashed");
         Outcome::Refused(TaskError {
@@ -111,6 +99,46 @@ async fn validate_now(app: &Arc<App>, task: &TaskId) -> Result<(), Refused> {
     tracing::debug!(%task, seconds = started.elapsed().as_secs_f64(), "a simulation was checked");
     let id = task.clone();
     app.blocking(move |app| conclude(app, &id, outcome)).await
+}
+
+/// Reads an upload and has it checked, in steps that each wait for the memory that they may need: what the
+/// next one needs is known only after the one before. The right to use it is handed back with the outcome.
+async fn examine(
+    app: &Arc<App>,
+    task: &TaskId,
+    kind: TaskKind,
+    manifest: crate::staging::Manifest,
+) -> Result<(Result<Outcome, tokio::task::JoinError>, HeavyWork), Refused> {
+    let limits = &app.config.limits;
+    let work = app.budget.work(BASE_MEMORY).await?;
+    let own = Arc::clone(app);
+    let id = task.clone();
+    let unpacked = tokio::task::spawn_blocking(move || unpacked(&own, &id, &manifest)).await;
+    let (file, length) = match unpacked {
+        Ok(Ok(unpacked)) => unpacked,
+        Ok(Err(outcome)) => return Ok((Ok(outcome), work)),
+        Err(error) => return Ok((Err(error), work)),
+    };
+    // The JSON text is held about twice while it is read; arrays go to blocks as they come.
+    let text = length.min(limits.document_bytes);
+    let work = app.budget.exchange(work, BASE_MEMORY.saturating_add(2 * text)).await?;
+    let own = Arc::clone(app);
+    let taken_apart = tokio::task::spawn_blocking(move || take_apart(&own, kind, &file)).await;
+    let (document, session, parsed) = match taken_apart {
+        Ok(Ok(taken_apart)) => taken_apart,
+        Ok(Err(outcome)) => return Ok((Ok(outcome), work)),
+        Err(error) => return Ok((Err(error), work)),
+    };
+    if parsed > limits.memory_bytes {
+        let error = too_large_to_parse(parsed, limits.memory_bytes);
+        return Ok((Ok(Outcome::Refused(error)), work));
+    }
+    // The validator may hold each array, and a copy of it, in memory.
+    let arrays = document.array_bytes().saturating_mul(2);
+    let work = app.budget.exchange(work, BASE_MEMORY.saturating_add(parsed).saturating_add(arrays)).await?;
+    let own = Arc::clone(app);
+    let checked = tokio::task::spawn_blocking(move || check(&own, kind, document, session)).await;
+    Ok((checked, work))
 }
 
 /// Writes down what came of it.
@@ -155,23 +183,55 @@ fn interrupted(app: &App, task: &TaskId, refused: Refused) -> Result<(), Refused
     Err(refused)
 }
 
-/// Reads the upload. Memory is bounded whatever its size: arrays go to blocks as they are read. Blocks.
+/// What a document's end before its time means: the disk's fault, or the sender's.
+fn unreadable(error: DocumentError) -> Outcome {
+    match error {
+        DocumentError::Io { doing, source } => {
+            Outcome::Interrupted(StoreError::from_io(doing, source).into())
+        }
+        error => Outcome::Refused(document_refused(&error)),
+    }
+}
+
+/// Reads the unpacked upload, and says how much memory its JSON takes once it is parsed. Memory is bounded
+/// whatever the upload's size: arrays go to blocks as they are read. Blocks.
 fn take_apart(
     app: &App,
-    task: &TaskId,
     kind: TaskKind,
-    manifest: &crate::staging::Manifest,
-) -> Result<(Document, Box<dyn BlockSession>), Outcome> {
+    file: &File,
+) -> Result<(Document, Box<dyn BlockSession>, u64), Outcome> {
     let mut session = app.blocks.session();
-    let document = match read(app, task, manifest, &mut *session) {
-        Ok(document) => document,
-        Err(DocumentError::Io { doing, source }) => {
-            return Err(Outcome::Interrupted(StoreError::from_io(doing, source).into()));
-        }
-        Err(error) => return Err(Outcome::Refused(document_refused(&error))),
-    };
+    let document = hdf5::read_file(file, &document_limits(&app.config), &mut *session).map_err(unreadable)?;
     check_class(kind, &document).map_err(Outcome::Refused)?;
-    Ok((document, session))
+    let parsed = parsed_bytes(&document.json);
+    Ok((document, session, parsed))
+}
+
+/// Memory that a JSON text and the tree parsed from it take at most, in bytes.
+///
+/// A validator parses the text into `serde_json` values, which can be a hundred times as large as the text
+/// (`{"a":0}` is seven bytes and becomes a node with room for eleven members), while a text of repetitions
+/// is compressed a thousandfold: neither the upload's length nor the text's bounds it. What each bracket,
+/// colon and comma costs was counted from the sizes of `Value`, `String`, `Vec` and the nodes of `BTreeMap`.
+fn parsed_bytes(json: &str) -> u64 {
+    let cost = |byte| match byte {
+        b'{' => 704,
+        b'[' => 176,
+        b':' => 96,
+        b',' => 64,
+        _ => 1,
+    };
+    json.bytes().map(cost).sum::<u64>().saturating_add(json.len() as u64)
+}
+
+fn too_large_to_parse(needed: u64, allowed: u64) -> TaskError {
+    let message = format!(
+        "The simulation is too large to be checked here: its JSON text would take about {} MiB of memory, and \
+         this server may use {} MiB. Use fewer structures, or put large tables into arrays.",
+        needed >> 20,
+        allowed >> 20
+    );
+    TaskError { kind: ErrorKind::Validation, code: "document.too_large".to_owned(), message }
 }
 
 /// Asks the validator. Blocks.
@@ -184,23 +244,22 @@ fn check(app: &App, kind: TaskKind, document: Document, session: Box<dyn BlockSe
     }
 }
 
-fn read(
-    app: &App,
-    task: &TaskId,
-    manifest: &crate::staging::Manifest,
-    session: &mut dyn BlockSession,
-) -> Result<Document, DocumentError> {
-    let io = |doing| move |source| DocumentError::Io { doing, source };
+/// Unpacks the upload into a file without a name, and answers with its length. Blocks.
+fn unpacked(app: &App, task: &TaskId, manifest: &crate::staging::Manifest) -> Result<(File, u64), Outcome> {
+    let io = |doing| move |source| unreadable(DocumentError::Io { doing, source });
     let limits = document_limits(&app.config);
-    let mut plain: File =
-        tempfile::tempfile_in(app.staging.root()).map_err(io("creating a file for unpacking"))?;
-    {
-        let mut output = io::BufWriter::with_capacity(1 << 20, &plain);
-        unpack::unpack(&mut app.staging.reader(task, manifest), &mut output, &limits)?;
+    let folder = app.staging.root();
+    let mut plain: File = tempfile::tempfile_in(folder).map_err(io("creating a file for unpacking"))?;
+    let length = {
+        let output = RoomyWriter::new(&plain, folder, app.config.limits.reserve_bytes);
+        let mut output = io::BufWriter::with_capacity(1 << 20, output);
+        let unpacked = unpack::unpack(&mut app.staging.reader(task, manifest), &mut output, &limits);
+        let unpacked = unpacked.map_err(unreadable)?;
         io::Write::flush(&mut output).map_err(io("writing the unpacked upload"))?;
-    }
+        unpacked.bytes
+    };
     plain.rewind().map_err(io("reading the unpacked upload"))?;
-    hdf5::read_file(&plain, &limits, session)
+    Ok((plain, length))
 }
 
 /// Refuses an upload whose class is not what its task computes.
@@ -289,6 +348,20 @@ mod tests {
         );
         let many = refusals_error(&vec![refusal("medium"); 30]).message;
         assert!(many.contains("for 30 reasons") && many.ends_with("- and 10 more"), "{many}");
+    }
+
+    #[test]
+    fn what_a_text_grows_to_is_not_underestimated() {
+        // Sizes of `serde_json`'s values on a 64-bit machine: a value 32 bytes, a member's key 24 and its text.
+        for (unit, at_least) in
+            [("0,", 32), ("[0],", 32 + 4 * 32), (r#"{"a":0},"#, 32 + 11 * 56), (r#""a","#, 56)]
+        {
+            let text = unit.repeat(1000);
+            assert!(parsed_bytes(&text) >= 1000 * at_least, "{unit}");
+        }
+        let ordinary = r#"{"type":"Box","center":[0.1234567890123,4.5678,0.0],"size":[1.0,2.25,3.5]},"#;
+        let grown = parsed_bytes(ordinary) / ordinary.len() as u64;
+        assert!(grown < 40, "an ordinary simulation of many megabytes is not refused: {grown}");
     }
 
     #[test]

@@ -205,8 +205,9 @@ async fn result(
         return Err(Refused::no_room());
     }
     let stream = body.into_data_stream().map_err(std::io::Error::other);
-    let received =
-        receive_file(app.staging.root(), stream, limits.result_bytes).await.map_err(|error| match error {
+    let received = receive_file(app.staging.root(), stream, limits.result_bytes, limits.reserve_bytes)
+        .await
+        .map_err(|error| match error {
             StagingError::TooLarge { limit } => Refused::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "result.too_large",
@@ -216,7 +217,7 @@ async fn result(
             StagingError::Body(cause) => Refused::bad_request(format!("the result broke off: {cause}")),
             error => Refused::internal(&error),
         })?;
-    let _work = app.heavy_work(BASE_MEMORY.saturating_add(received.bytes)).await?;
+    let _work = app.budget.work(BASE_MEMORY.saturating_add(received.bytes)).await?;
     // A worker that hangs up does not leave a publication half done.
     let publishing = {
         let own = Arc::clone(&app);

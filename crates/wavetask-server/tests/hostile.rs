@@ -231,3 +231,23 @@ async fn an_expected_continue_comes_before_the_body() {
     let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await.unwrap().unwrap();
     assert!(answer[..read].starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer[..read]));
 }
+
+/// A few kilobytes that unpack to a text of a few megabytes, which a parser makes a hundred times as large.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_that_would_grow_beyond_the_memory_budget_is_refused() {
+    let server = TestServer::start_with(|config| config.limits.memory_bytes = 64 << 20);
+    let json = format!(r#"{{"type":"HeatChargeSimulation","x":[{}0]}}"#, r#"{"a":0},"#.repeat(500_000));
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut gzip, &common::file_of(&json, &[])).unwrap();
+    let upload = gzip.finish().unwrap();
+    assert!(upload.len() < 100_000, "{}", upload.len());
+    let task = server.create("HEAT_CHARGE").await;
+    server.upload(&task, upload).await;
+    server.post(&format!("/tidy3d/tasks/{task}/metadata"), json!({})).await;
+    let detail = server.detail(&task).await;
+    assert_eq!(detail["metadataStatus"], "validate_error");
+    let message = detail["errorMessages"].as_str().unwrap();
+    assert!(message.contains("64 MiB"), "{message}");
+    // What fits is checked as ever.
+    server.validated().await;
+}

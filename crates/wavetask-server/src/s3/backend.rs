@@ -16,10 +16,11 @@ use wavetask_protocol::TaskState;
 
 use crate::answer::Refused;
 use crate::app::App;
+use crate::disk::is_disk_full;
 use crate::downloads::{self, Download};
 use crate::files::{TaskFile, task_file, upload_name};
 use crate::secret::Grant;
-use crate::staging::{Expected, MAXIMUM_PARTS, StagingError, UploadId, is_disk_full};
+use crate::staging::{Expected, MAXIMUM_PARTS, StagingError, UploadId};
 
 pub(super) struct Backend {
     app: Arc<App>,
@@ -59,6 +60,13 @@ impl Backend {
             return Err(failed(StagingError::NoRoom));
         }
         Ok(())
+    }
+
+    /// Begins an upload. Waits for the disk, hence not on a thread that answers requests.
+    async fn begin(&self, grant: &Grant) -> S3Result<UploadId> {
+        let (app, task) = (Arc::clone(&self.app), grant.task.clone());
+        let work = move || app.staging.begin(&task);
+        tokio::task::spawn_blocking(work).await.map_err(S3Error::internal_error)?.map_err(failed)
     }
 
     async fn receive(
@@ -129,7 +137,7 @@ impl S3 for Backend {
             ],
             trailers: request.trailing_headers,
         };
-        let upload = self.app.staging.begin(&grant.task).map_err(failed)?;
+        let upload = self.begin(&grant).await?;
         let part = match self.receive(&grant, &upload, 1, input.body, announced).await {
             Ok(part) => part,
             Err(error) => {
@@ -155,7 +163,7 @@ impl S3 for Backend {
         let grant = granted(&request)?;
         self.draft(&grant).await?;
         self.check_room(None)?;
-        let upload = self.app.staging.begin(&grant.task).map_err(failed)?;
+        let upload = self.begin(&grant).await?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(request.input.bucket),
             key: Some(request.input.key),
