@@ -45,7 +45,7 @@ demo: .venv/.ready $(BINARY) ## runs the thermo-optic heat sweep through the unm
 test: test-rust test-python ## all tests
 
 test-rust: .venv/.ready .venv-old/.ready $(BINARY)
-	$(CARGO) test --locked --workspace
+	WAVETASK_DAMAGE_FILES=100000 $(CARGO) test --locked --workspace
 
 test-python: setup
 	.venv/bin/python -m pytest tests -q -p no:cacheprovider

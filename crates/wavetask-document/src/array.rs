@@ -147,6 +147,15 @@ impl Array {
         (self.shape, self.values)
     }
 
+    /// The shape and the values as floats if the array is of a real number type, without a copy if it
+    /// holds 64-bit floats already; `None` for complex and text.
+    pub fn into_floats(self) -> Option<(Vec<usize>, Vec<f64>)> {
+        match self.values {
+            Values::Float64(values) => Some((self.shape, values)),
+            _ => self.to_floats().map(|values| (self.shape, values)),
+        }
+    }
+
     /// The values as floats if the array is of a real number type; `None` for complex and text.
     pub fn to_floats(&self) -> Option<Vec<f64>> {
         Some(match &self.values {

@@ -153,7 +153,7 @@ fn load(
             return None;
         }
     };
-    let Some(values) = array.to_floats() else {
+    let Some((shape, values)) = array.into_floats() else {
         reader.refuse(path, "malformed input", format!("the array `{dataset}` must hold real numbers"));
         return None;
     };
@@ -165,7 +165,7 @@ fn load(
         );
         return None;
     }
-    Some((array.shape().to_vec(), values))
+    Some((shape, values))
 }
 
 #[cfg(test)]
