@@ -40,6 +40,8 @@ pub(crate) struct App {
     pub(crate) watch: Arc<Watch>,
     pub(crate) workers: Workers,
     pub(crate) started: Timestamp,
+    /// The same on the clock that never jumps.
+    pub(crate) begun: tokio::time::Instant,
     /// Set once the server has been told to stop.
     pub(crate) stopping: CancellationToken,
     /// Work that goes on when the client that asked for it has gone.
@@ -79,6 +81,7 @@ impl App {
             mesh_simulations: Mutex::default(),
             workers: Workers::default(),
             started: now(),
+            begun: tokio::time::Instant::now(),
             stopping: CancellationToken::new(),
             background: TaskTracker::new(),
             config: parts.config,

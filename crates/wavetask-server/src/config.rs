@@ -52,7 +52,7 @@ pub struct Limits {
     pub connections: usize,
     /// A request's head must have come this long after the connection was opened or reused.
     pub head_timeout: Duration,
-    /// A body must not pause longer than this.
+    /// A body must not pause longer than this; an answer that is not read, not longer than twice this.
     pub body_idle_timeout: Duration,
     /// Bytes of a JSON request body.
     pub json_bytes: usize,

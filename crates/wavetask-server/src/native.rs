@@ -260,18 +260,20 @@ async fn events(
     let limit = query.limit.unwrap_or(EVENTS).clamp(1, EVENTS) as usize;
     let wait = Duration::from_millis(query.wait_milliseconds).min(LONGEST_WAIT);
     let deadline = tokio::time::Instant::now() + wait;
+    let mut after = query.after;
     loop {
         // Listen first, look second: what happens in between is not missed.
         let event = app.watch.any_event();
         tokio::pin!(event);
         event.as_mut().enable();
         let key = caller.id().clone();
-        let page = app
+        let (page, full) = app
             .blocking(move |app| {
                 // The newest number first: events that come while the page is made are not passed over.
                 let latest = app.tasks.latest_sequence()?;
-                let found = app.tasks.events_after(query.after, Some(&key), limit)?;
-                let last = if found.len() < limit { latest } else { 0 };
+                let found = app.tasks.events_after(after, Some(&key), limit)?;
+                let full = found.len() == limit;
+                let last = if full { 0 } else { latest };
                 let last = found.last().map_or(last, |event| event.sequence.max(last));
                 let mut events = Vec::with_capacity(found.len());
                 for event in found {
@@ -289,11 +291,16 @@ async fn events(
                         task: summarize(app, &record)?,
                     });
                 }
-                Ok(EventPage { events, last: last.max(query.after) })
+                Ok((EventPage { events, last: last.max(after) }, full))
             })
             .await?;
         if !page.events.is_empty() {
             return Ok(Json(page));
+        }
+        after = page.last;
+        if full {
+            // Nothing but the past of deleted tasks: what can be told may come behind it.
+            continue;
         }
         tokio::select! {
             () = event => {}

@@ -32,6 +32,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// How long after its last word a worker counts as there.
 const THERE: Duration = Duration::from_secs(60);
 
+/// How long a server that has just started waits for all workers to find it before it takes the largest that it
+/// knows for the largest there is: twice the longest pause between a worker's tries.
+const SETTLE: Duration = Duration::from_secs(10);
+
 /// Memory that reading a result may need beside its size, in bytes.
 const BASE_MEMORY: u64 = 64 << 20;
 
@@ -123,13 +127,17 @@ async fn lease(
     let _waiting = Waiting { app: &app, worker: request.worker.clone() };
     let wait = Duration::from_millis(request.wait_milliseconds).min(LONGEST_WAIT);
     let deadline = tokio::time::Instant::now() + wait;
+    let settled = app.begun + SETTLE;
     let mut capacity = Capacity::new(request.free_memory_bytes, request.total_memory_bytes, request.idle);
     loop {
         // Listen first, look second: what becomes ready in between is not missed.
         let ready = app.watch.ready_task();
         tokio::pin!(ready);
         ready.as_mut().enable();
-        capacity.largest_memory_bytes = app.workers.largest_memory().max(request.total_memory_bytes);
+        // Refusing a task for its size is final. A small worker may be the first that finds the server again.
+        let settling = tokio::time::Instant::now() < settled;
+        capacity.largest_memory_bytes =
+            if settling { u64::MAX } else { app.workers.largest_memory().max(request.total_memory_bytes) };
         let (worker, wanted) = (request.worker.clone(), capacity.clone());
         let leased = app
             .blocking(move |app| {
@@ -153,6 +161,7 @@ async fn lease(
         }
         tokio::select! {
             () = ready => {}
+            () = tokio::time::sleep_until(settled), if settling => {}
             () = tokio::time::sleep_until(deadline) => return Ok(Json(LeaseAnswer { assignment: None })),
             () = app.stopping.cancelled() => return Ok(Json(LeaseAnswer { assignment: None })),
         }

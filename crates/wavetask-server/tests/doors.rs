@@ -164,6 +164,19 @@ async fn events_tell_of_every_change_and_of_nobody_else_s_tasks() {
 }
 
 /// Answers one request with a status line and returns what was asked.
+/// Events of a task that was deleted are passed over: a page that held nothing else is no reason to wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_behind_those_of_deleted_tasks_come_at_once() {
+    let server = TestServer::start();
+    let gone = server.started().await;
+    let stays = server.create("HEAT_CHARGE").await;
+    server.call(Method::DELETE, &format!("/api/v1/tasks/{gone}"), None).await;
+    let begun = Instant::now();
+    let page = server.get("/api/v1/events?after=0&limit=2&wait_milliseconds=20000").await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(page["events"][0]["task"]["task"], *stays, "{page}");
+}
+
 async fn answer_once(listener: &tokio::net::TcpListener, status: &str) -> String {
     let (mut stream, _) = listener.accept().await.unwrap();
     let mut text = String::new();

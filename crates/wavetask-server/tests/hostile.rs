@@ -251,3 +251,22 @@ async fn a_text_that_would_grow_beyond_the_memory_budget_is_refused() {
     // What fits is checked as ever.
     server.validated().await;
 }
+
+/// A client that asks and asks and never reads an answer loses its connection, which others wait for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_hung_up_on() {
+    let server = TestServer::start_with(|config| {
+        config.limits.connections = 1;
+        config.limits.body_idle_timeout = Duration::from_millis(500);
+    });
+    let mut deaf = connect(&server).await;
+    let requests = "GET /health HTTP/1.1\r\nhost: x\r\n\r\n".repeat(1000);
+    // Until the server stops reading because it cannot write any more.
+    while let Ok(Ok(())) =
+        tokio::time::timeout(Duration::from_millis(300), deaf.write_all(requests.as_bytes())).await
+    {}
+    let next = raw(&server, b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let answer = tokio::time::timeout(Duration::from_secs(10), next).await.expect("its turn comes");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop(deaf);
+}

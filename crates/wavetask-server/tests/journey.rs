@@ -320,3 +320,17 @@ async fn a_poll_is_answered_when_the_task_ends_and_not_before() {
     let late = Instant::now().duration_since(ended);
     assert!(begun.elapsed() >= Duration::from_millis(500) && late < Duration::from_millis(300), "{late:?}");
 }
+
+/// After a restart a small worker may come back first: that is no reason to refuse what the large one can run.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_task_waits_for_all_workers_to_come_back() {
+    let mut server = TestServer::start();
+    let task = server.started().await;
+    server.stop().await;
+    let server = TestServer::start_in(Arc::clone(&server.folder), |_| {});
+    let (small, large) = (server.worker(), server.worker());
+    assert!(small.lease_with(1 << 10, Duration::from_millis(200)).await.is_none());
+    assert_eq!(server.detail(&task).await["status"], "running");
+    let assignment = large.lease(Duration::from_secs(5)).await.expect("it is still there");
+    assert_eq!(assignment.task.as_str(), task);
+}

@@ -399,11 +399,16 @@ impl TestWorker {
     }
 
     pub async fn lease(&self, wait: Duration) -> Option<Assignment> {
+        self.lease_with(1 << 30, wait).await
+    }
+
+    /// Asks as a worker with this much memory.
+    pub async fn lease_with(&self, memory_bytes: u64, wait: Duration) -> Option<Assignment> {
         let request = LeaseRequest {
             worker: self.id.clone(),
-            free_memory_bytes: 1 << 30,
+            free_memory_bytes: memory_bytes,
             idle: true,
-            total_memory_bytes: 1 << 30,
+            total_memory_bytes: memory_bytes,
             wait_milliseconds: u64::try_from(wait.as_millis()).unwrap(),
         };
         let answer = self.post("lease", &request).await;
