@@ -14,7 +14,7 @@ use crate::client::{Client, RequestError};
 use crate::decide::{Answer, ChildEnd, Disposition, Stop, after_child, after_verdict, pause};
 use crate::line::{self, Message};
 use crate::process::{self, Event, Gone, Hygiene, Program};
-use crate::report::Telling;
+use crate::report::{BYTES_PER_REQUEST, Telling};
 use crate::room::Occupant;
 
 /// A task that this worker holds a lease on. Shared by its journey, the heart and the lease loop.
@@ -59,10 +59,10 @@ impl Held {
         })
     }
 
-    /// The next report to the server.
-    pub(crate) fn report(&self) -> Report {
+    /// The next report to the server, with about this many bytes of log at most.
+    pub(crate) fn report(&self, bytes: usize) -> Report {
         let telling = self.telling();
-        let (first_log_line, log_lines) = telling.unconfirmed();
+        let (first_log_line, log_lines) = telling.unconfirmed(bytes);
         Report {
             lease: self.assignment.lease.clone(),
             progress: telling.progress().clone(),
@@ -449,7 +449,7 @@ async fn send_result(held: &Held, surroundings: &Surroundings, result: &Path) ->
 async fn report(held: &Held, surroundings: &Surroundings, error: Option<TaskError>) {
     let Some(error) = error else { return };
     // The bulk of a long log goes with heartbeats; what fits one report goes with the failure itself.
-    let (first_log_line, log_lines) = held.telling().unconfirmed();
+    let (first_log_line, log_lines) = held.telling().unconfirmed(BYTES_PER_REQUEST);
     deliver(held, surroundings, &Failure::Failed { error, log_lines, first_log_line }).await;
 }
 

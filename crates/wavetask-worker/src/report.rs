@@ -12,6 +12,9 @@ const MAXIMUM_LINES: u64 = 20_000;
 const MAXIMUM_LINE_CHARACTERS: usize = 4000;
 /// Lines in one report.
 const LINES_PER_REPORT: usize = 1000;
+/// Bytes of log in one request, whatever it reports on. In JSON a byte may become two, and the server takes
+/// requests of a megabyte: with more, no heartbeat would ever arrive and all tasks here would be lost.
+pub(crate) const BYTES_PER_REQUEST: usize = 256 << 10;
 
 /// Progress and log of one attempt.
 #[derive(Debug, Default)]
@@ -53,9 +56,19 @@ impl Telling {
         }
     }
 
-    /// Lines that the server has not confirmed yet, and the number of the first of them.
-    pub(crate) fn unconfirmed(&self) -> (u64, Vec<String>) {
-        (self.first, self.lines.iter().take(LINES_PER_REPORT).cloned().collect())
+    /// Lines that the server has not confirmed yet, about as many as fit into `bytes` and at least one, and
+    /// the number of the first of them.
+    pub(crate) fn unconfirmed(&self, bytes: usize) -> (u64, Vec<String>) {
+        let mut left = bytes;
+        let mut fits = |line: &&String| {
+            let fits = left > 0;
+            left = left.saturating_sub(line.len() + 4);
+            fits
+        };
+        (
+            self.first,
+            self.lines.iter().take(LINES_PER_REPORT).take_while(|line| fits(line)).cloned().collect(),
+        )
     }
 
     /// Whether the server has all lines.
@@ -79,15 +92,34 @@ mod tests {
     fn lines_are_kept_until_they_are_confirmed_and_counted_once() {
         let mut telling = Telling::default();
         telling.log("one\ntwo");
-        assert_eq!(telling.unconfirmed(), (0, vec!["one".to_owned(), "two".to_owned()]));
+        assert_eq!(telling.unconfirmed(BYTES_PER_REQUEST), (0, vec!["one".to_owned(), "two".to_owned()]));
         telling.log("three");
         telling.confirm(2);
-        assert_eq!(telling.unconfirmed(), (2, vec!["three".to_owned()]));
+        assert_eq!(telling.unconfirmed(BYTES_PER_REQUEST), (2, vec!["three".to_owned()]));
         telling.confirm(1);
         telling.confirm(99);
         assert!(telling.is_told());
         telling.log("four");
-        assert_eq!(telling.unconfirmed().0, 3);
+        assert_eq!(telling.unconfirmed(BYTES_PER_REQUEST).0, 3);
+    }
+
+    #[test]
+    fn a_report_is_bounded_in_bytes_and_gets_on_nevertheless() {
+        let mut telling = Telling::default();
+        for _ in 0..100 {
+            telling.log(&"x".repeat(MAXIMUM_LINE_CHARACTERS));
+        }
+        let (mut told, mut reports) = (0, 0);
+        while !telling.is_told() {
+            let (first, lines) = telling.unconfirmed(20_000);
+            let bytes: usize = lines.iter().map(String::len).sum();
+            assert!((1..=20_000 + MAXIMUM_LINE_CHARACTERS).contains(&bytes), "{bytes}");
+            told += lines.len();
+            reports += 1;
+            telling.confirm(first + lines.len() as u64);
+        }
+        assert_eq!(told, 100);
+        assert!(reports >= 20, "{reports}");
     }
 
     #[test]
@@ -97,7 +129,7 @@ mod tests {
             telling.log(&format!("line {number}\u{1b}[2J"));
         }
         telling.confirm(MAXIMUM_LINES - 1);
-        let (first, lines) = telling.unconfirmed();
+        let (first, lines) = telling.unconfirmed(BYTES_PER_REQUEST);
         assert_eq!((first, lines.len()), (MAXIMUM_LINES - 1, 2));
         assert!(lines[1].contains("not kept") && !lines[0].contains('\u{1b}'), "{lines:?}");
     }

@@ -16,6 +16,7 @@ use crate::decide::{Answer, after_workers_death, pause};
 use crate::journey::{Held, Surroundings, send_failure, travel};
 use crate::orphans::{self, Orphan};
 use crate::process::Program;
+use crate::report::BYTES_PER_REQUEST;
 use crate::room::{self, Capacity, Occupant};
 
 /// How a worker is set up.
@@ -351,7 +352,10 @@ impl Worker {
             if held.is_empty() {
                 continue;
             }
-            let reports: Vec<Report> = held.iter().map(|held| held.report()).collect();
+            let reports: Vec<Report> = {
+                let bytes = BYTES_PER_REQUEST / held.len();
+                held.iter().map(|held| held.report(bytes)).collect()
+            };
             let heartbeat = Heartbeat { worker: self.id.clone(), reports };
             match self.surroundings.client.heartbeat(&heartbeat).await {
                 Ok(answer) => {
