@@ -223,7 +223,12 @@ async fn result(
                 format!("the result is larger than {limit} bytes"),
             ),
             StagingError::NoRoom => Refused::no_room(),
-            StagingError::Body(cause) => Refused::bad_request(format!("the result broke off: {cause}")),
+            // Not the worker's last word: it has the result still, and a refusal would throw it away.
+            StagingError::Body(cause) => Refused::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "result.broke_off",
+                format!("the result broke off: {cause}"),
+            ),
             error => Refused::internal(&error),
         })?;
     let _work = app.budget.work(BASE_MEMORY.saturating_add(received.bytes)).await?;

@@ -270,3 +270,21 @@ async fn a_client_that_does_not_read_is_hung_up_on() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     drop(deaf);
 }
+
+/// A worker whose line stalls is told to send the result again, not that it will never be taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_stalls_may_be_sent_again() {
+    let server =
+        TestServer::start_with(|config| config.limits.body_idle_timeout = Duration::from_millis(300));
+    server.started().await;
+    let worker = server.worker();
+    let assignment = worker.lease(Duration::from_secs(5)).await.unwrap();
+    let head = format!(
+        "PUT /api/v1/worker/leases/{}/result HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-length: 100\r\nconnection: close\r\n\r\nsome",
+        assignment.lease, server.worker_key
+    );
+    let answer = raw(&server, head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert_eq!(worker.result(&assignment, common::result_file(&[1.0])).await, 200);
+}

@@ -41,7 +41,10 @@ pub(crate) fn collect(work_folder: &Path) -> io::Result<Vec<Orphan>> {
         std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let (orphans, after) = count(&before, found);
     // Counted before the files go: a successor that dies at this point counts the same death again at worst.
-    std::fs::write(&file, serde_json::to_vec(&after)?)?;
+    // It may be just these files that fill the disk, so one that cannot be written must not keep them there.
+    if let Err(error) = std::fs::write(&file, serde_json::to_vec(&after)?) {
+        tracing::warn!("cannot count deaths in {}: {error}", file.display());
+    }
     for orphan in &orphans {
         std::fs::remove_dir_all(work_folder.join(orphan.lease.as_str()))?;
     }
@@ -69,6 +72,17 @@ fn count(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fills_the_disk_is_removed_though_nothing_can_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(DEATHS_FILE)).unwrap();
+        std::fs::create_dir(folder.path().join("lease-1")).unwrap();
+        std::fs::write(folder.path().join("lease-1").join("result.hdf5"), [0; 1000]).unwrap();
+        let orphans = collect(folder.path()).unwrap();
+        assert_eq!(orphans.len(), 1);
+        assert!(!folder.path().join("lease-1").exists());
+    }
 
     #[test]
     fn deaths_in_a_row_are_counted_by_task_and_others_forgotten() {
