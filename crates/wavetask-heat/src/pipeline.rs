@@ -17,7 +17,7 @@ use crate::linear::{self, LinearError, Multigrid, MultigridOptions, conjugate_gr
 use crate::meshing;
 use crate::model::{Monitor, Problem};
 use crate::region::Regions;
-use crate::sampling::{Field, publish};
+use crate::sampling::{Field, publish, spacing};
 use crate::solution::{Solution, Statistics};
 
 /// Time between two reports of progress.
@@ -135,8 +135,8 @@ fn solve_here(problem: &Problem, controls: &Controls<'_>) -> Result<Solution, So
         return Err(cancelled(Stage::Sampling));
     }
     drop(equations);
-    let spacing = mesh_spacing(problem);
-    let field = Field { problem, mesh: &mesh, unknowns: &unknowns, values: &temperature, spacing };
+    let field =
+        Field { problem, mesh: &mesh, unknowns: &unknowns, values: &temperature, spacing: spacing(problem) };
     let locator = OnceLock::new();
     let (data, arrays) = record(&problem.monitors, &reporter, |monitor, data, arrays| {
         let recorded = field.record(monitor, || locator.get_or_init(|| Locator::new(&mesh)))?;
@@ -164,8 +164,8 @@ pub(crate) fn mesh(
         let begin = Instant::now();
         let unknowns = contact::number(&mesh, &Conditions::default());
         let zeros = vec![0.0; mesh.points.len()];
-        let spacing = mesh_spacing(problem);
-        let field = Field { problem, mesh: &mesh, unknowns: &unknowns, values: &zeros, spacing };
+        let field =
+            Field { problem, mesh: &mesh, unknowns: &unknowns, values: &zeros, spacing: spacing(problem) };
         let (data, arrays) = record(monitors, &reporter, |monitor, data, arrays| {
             let recorded = field.record_mesh(monitor)?;
             publish("VolumeMeshData", "mesh", monitor, recorded, data, arrays);
@@ -239,11 +239,6 @@ fn mesh_here(
     Ok(mesh)
 }
 
-/// Spacing of regular monitor grids: the smallest cell size that the grid specification names.
-fn mesh_spacing(problem: &Problem) -> f64 {
-    problem.grid.named_size().max(problem.smallest_cell())
-}
-
 const fn power_unit(problem: &Problem) -> &'static str {
     let mut axis = 0;
     while axis < 3 {
@@ -258,7 +253,7 @@ const fn power_unit(problem: &Problem) -> &'static str {
 fn log_conditions(problem: &Problem, conditions: &Conditions, log: &mut Vec<String>) {
     for (index, count) in conditions.counts.iter().enumerate() {
         if *count == 0 && !conditions.between_solids.contains(&index) {
-            log.push(format!("WARNING: boundary_spec[{index}] touches nothing in the domain"));
+            log.push(format!("WARNING: boundary_spec[{index}] holds nowhere: its place is not in the domain, or other entries come first there"));
         }
     }
     for index in &conditions.between_solids {

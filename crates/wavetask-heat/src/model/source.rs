@@ -110,13 +110,19 @@ pub(crate) fn read_sources(
 
 fn read_sampled(reader: &mut Reader, arrays: &dyn ArraySource, group: &str, path: &str) -> Option<Rate> {
     let mut coordinates = [Vec::new(), Vec::new(), Vec::new()];
+    let mut orders = [Vec::new(), Vec::new(), Vec::new()];
     for (axis, name) in ["x", "y", "z"].iter().enumerate() {
-        coordinates[axis] = load(reader, arrays, &format!("{group}/{name}"), path)?.1;
-        if !coordinates[axis].windows(2).all(|pair| pair[0] < pair[1]) || coordinates[axis].is_empty() {
+        let given = load(reader, arrays, &format!("{group}/{name}"), path)?.1;
+        // The client writes coordinates in the user's order and sorts them itself wherever it interpolates.
+        let mut order: Vec<usize> = (0..given.len()).collect();
+        order.sort_by(|&a, &b| given[a].total_cmp(&given[b]));
+        coordinates[axis] = order.iter().map(|&place| given[place]).collect();
+        orders[axis] = order;
+        if coordinates[axis].windows(2).any(|pair| pair[0] == pair[1]) || given.is_empty() {
             reader.refuse(
                 path,
-                "unordered coordinates",
-                format!("the coordinates `{name}` of the rate must be there and increase strictly"),
+                "repeated coordinates",
+                format!("the coordinates `{name}` of the rate must be there and differ from each other"),
             );
             return None;
         }
@@ -133,7 +139,22 @@ fn read_sampled(reader: &mut Reader, arrays: &dyn ArraySource, group: &str, path
         );
         return None;
     }
-    Some(Rate::Sampled { coordinates, values })
+    Some(Rate::Sampled { values: in_order(&orders, values), coordinates })
+}
+
+/// Values of a grid, the last axis fastest, with the places along each axis taken in these orders.
+fn in_order(orders: &[Vec<usize>; 3], values: Vec<f64>) -> Vec<f64> {
+    if orders.iter().all(|order| order.is_sorted()) {
+        return values;
+    }
+    let [_, ny, nz] = orders.each_ref().map(Vec::len);
+    let mut sorted = Vec::with_capacity(values.len());
+    for &x in &orders[0] {
+        for &y in &orders[1] {
+            sorted.extend(orders[2].iter().map(|&z| values[(x * ny + y) * nz + z]));
+        }
+    }
+    sorted
 }
 
 fn load(

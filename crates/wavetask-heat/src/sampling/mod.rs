@@ -53,9 +53,8 @@ impl Field<'_> {
         monitor: &Monitor,
         locator: impl FnOnce() -> &'l Locator<'l>,
     ) -> Result<Option<Data>, SolveError> {
-        let Some(part) = self.inside(monitor) else { return Ok(None) };
-        let extended = (0..3).filter(|&axis| part[axis][0] < part[axis][1]).count();
-        if monitor.unstructured && extended >= 2 {
+        let Some(part) = inside(self.problem, monitor) else { return Ok(None) };
+        if is_on_cells(monitor, &part) {
             self.cells_in(&part).map(|cells| to_dataset(&cells)).transpose()
         } else {
             self.regular(&part, locator)
@@ -64,34 +63,8 @@ impl Field<'_> {
 
     /// The triangles or tetrahedra inside a monitor, for mesh monitors.
     pub(crate) fn record_mesh(&self, monitor: &Monitor) -> Result<Option<Data>, SolveError> {
-        let Some(part) = self.inside(monitor) else { return Ok(None) };
+        let Some(part) = inside(self.problem, monitor) else { return Ok(None) };
         self.cells_in(&part).map(|cells| to_dataset(&cells)).transpose()
-    }
-
-    /// The part of the monitor that lies in the domain; `None` if there is none.
-    fn inside(&self, monitor: &Monitor) -> Option<Bounds> {
-        let domain = self.problem.bounds();
-        let extent = self.problem.size.iter().fold(0.0_f64, |largest, &size| largest.max(size));
-        let tolerance = 1e-9 * extent;
-        let bounds = monitor.bounds();
-        let mut part = domain;
-        for axis in 0..3 {
-            let [low, high] = domain[axis];
-            if bounds[axis][0] > high + tolerance || bounds[axis][1] < low - tolerance {
-                return None;
-            }
-            let clamp = |value: f64| {
-                if value < low {
-                    low
-                } else if value > high {
-                    high
-                } else {
-                    value
-                }
-            };
-            part[axis] = bounds[axis].map(clamp);
-        }
-        Some(part)
     }
 
     /// Cells cut to a box or rectangle of the whole domain.
@@ -158,7 +131,8 @@ impl Field<'_> {
             });
         }
         let missing = values.iter().filter(|value| value.is_nan()).count();
-        if missing == values.len() {
+        // A point on a curved surface may be just outside of the cells that follow the surface.
+        if missing == values.len() && !(0..values.len()).any(|index| self.is_solid_at(point(index))) {
             return Ok(None);
         }
         if missing > 0 {
@@ -177,6 +151,11 @@ impl Field<'_> {
             arrays.push((name.to_owned(), Array::from_floats(list)));
         }
         Ok(Some((Value::from("SpatialDataArray"), arrays)))
+    }
+
+    /// Whether a solid owns a point, whatever the mesh made of its surface.
+    fn is_solid_at(&self, point: [f64; 3]) -> bool {
+        self.problem.medium(self.problem.scene.owner(point)).is_solid()
     }
 
     /// The point of the solved part of the domain that a point mirrors.
@@ -246,6 +225,47 @@ impl Field<'_> {
         };
         Near { mesh, numbers }
     }
+}
+
+/// The part of the monitor that lies in the domain; `None` if there is none.
+pub(crate) fn inside(problem: &Problem, monitor: &Monitor) -> Option<Bounds> {
+    let domain = problem.bounds();
+    let extent = problem.size.iter().fold(0.0_f64, |largest, &size| largest.max(size));
+    let tolerance = 1e-9 * extent;
+    let bounds = monitor.bounds();
+    let mut part = domain;
+    for axis in 0..3 {
+        let [low, high] = domain[axis];
+        if bounds[axis][0] > high + tolerance || bounds[axis][1] < low - tolerance {
+            return None;
+        }
+        let clamp = |value: f64| {
+            if value < low {
+                low
+            } else if value > high {
+                high
+            } else {
+                value
+            }
+        };
+        part[axis] = bounds[axis].map(clamp);
+    }
+    Some(part)
+}
+
+/// Whether a monitor records cells in this part of the domain, rather than a regular grid.
+pub(crate) fn is_on_cells(monitor: &Monitor, part: &Bounds) -> bool {
+    monitor.unstructured && part.iter().filter(|[low, high]| low < high).count() >= 2
+}
+
+/// Number of values on the regular grid of a part of the domain.
+pub(crate) fn regular_values(problem: &Problem, part: &Bounds) -> f64 {
+    regular_coordinates(part, spacing(problem)).iter().map(|list| list.len() as f64).product()
+}
+
+/// Spacing of regular grids in µm: the smallest cell size that the grid specification names.
+pub(crate) fn spacing(problem: &Problem) -> f64 {
+    problem.grid.named_size().max(problem.smallest_cell())
 }
 
 /// A part of a mesh, and the numbers of its cells in the whole.

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 use wavetask_heat::Solution;
 
 use crate::common::{
-    boundary, cuboid, faces, fluid, monitor, push, samples, simulation, solid, solved, source, structure,
-    surface, temperature, uniform,
+    Arrays, boundary, cuboid, faces, fluid, monitor, push, samples, simulation, solid, solve, solved, source,
+    spatial, structure, surface, temperature, uniform,
 };
 
 const INF: f64 = f64::INFINITY;
@@ -53,7 +53,7 @@ fn a_structures_surface_is_the_part_that_later_structures_leave() {
     push(&mut simulation, "boundary_spec", boundary(surface("a"), temperature(300.0)));
     let solution = solved(&simulation);
     assert!((at(&solution, 2.5) - 300.0).abs() < 1e-6);
-    assert!(solution.log.iter().any(|line| line.contains("boundary_spec[0] touches nothing")));
+    assert!(solution.log.iter().any(|line| line.contains("boundary_spec[0] holds nowhere")));
 }
 
 #[test]
@@ -186,6 +186,29 @@ fn sources_act_only_where_their_structure_owns_the_point() {
     more["type"] = json!("UniformHeatSource");
     push(&mut simulation, "sources", more);
     assert!((solved(&simulation).statistics.source_power - 10.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_rates_coordinates_may_come_in_any_order() {
+    let solve_with = |x: Vec<f64>, z: Vec<f64>| {
+        let mut simulation = columns(&[("a", 0.0, 4.0, solid("m", 1.0))]);
+        push(&mut simulation, "boundary_spec", boundary(faces(&["x-"]), temperature(300.0)));
+        push(&mut simulation, "sources", source(&["a"], 0.0));
+        simulation["sources"][0]["rate"] = json!("SpatialDataArray");
+        let mut arrays = Arrays::new();
+        // Beyond the ends, at 1 and 3, the rate stays what it is there.
+        spatial(&mut arrays, "sources/0/rate", [x, vec![0.3], z], |[x, _, z]| x * x + z);
+        solve(&simulation, &arrays)
+    };
+    let ascending = solve_with(vec![1.0, 2.0, 3.0], vec![0.0, 1.0]).expect("solved");
+    // Over 1, 2, 1 µm: constant 1, from 1 to 4 and on to 9, constant 9; and 0.5 on average for z.
+    let power = 1.0 + 2.5 + 6.5 + 9.0 + 4.0 * 0.5;
+    assert!((ascending.statistics.source_power - power).abs() < 1e-9);
+    for (x, z) in [(vec![3.0, 2.0, 1.0], vec![1.0, 0.0]), (vec![2.0, 3.0, 1.0], vec![0.0, 1.0])] {
+        let other = solve_with(x, z).expect("solved");
+        assert_eq!(samples(&ascending, 0), samples(&other, 0));
+    }
+    assert!(solve_with(vec![1.0, 2.0, 2.0], vec![0.0, 1.0]).is_err());
 }
 
 #[test]

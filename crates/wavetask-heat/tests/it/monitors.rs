@@ -5,7 +5,7 @@ use wavetask_document::Values;
 
 use crate::common::{
     boundary, cells, cuboid, faces, floats, fluid, monitor, push, samples, simulation, solid, solved,
-    structure, temperature, uniform,
+    structure, surface, temperature, uniform,
 };
 
 const INF: f64 = f64::INFINITY;
@@ -133,6 +133,21 @@ fn monitors_beyond_the_domain_and_in_fluids() {
         exact(&samples(&solution, 4));
         exact(&samples(&solution, 5));
     }
+}
+
+#[test]
+fn points_on_curved_surfaces_belong_to_the_solid() {
+    let mut simulation = simulation([0.0; 3], [2.5, 0.0, 2.5], uniform(0.3));
+    let disc = json!({"type": "Cylinder", "center": [0, 0, 0], "radius": 1.0, "length": 2.0, "axis": 1});
+    push(&mut simulation, "structures", structure("disc", disc, solid("m", 1.0)));
+    push(&mut simulation, "boundary_spec", boundary(surface("disc"), temperature(310.0)));
+    let angle = 0.731_f64;
+    let on_it = [0.999_999 * angle.cos(), 0.0, 0.999_999 * angle.sin()];
+    push(&mut simulation, "monitors", monitor("on", on_it, [0.0; 3], false));
+    push(&mut simulation, "monitors", monitor("off", on_it.map(|c| 1.1 * c), [0.0; 3], false));
+    let solution = solved(&simulation);
+    assert!((samples(&solution, 0)[0].1 - 310.0).abs() < 1e-9);
+    assert!(solution.data[1]["temperature"].is_null());
 }
 
 #[test]
