@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ pub(crate) struct Held {
     telling: Mutex<Telling>,
     stop: watch::Sender<Option<Stop>>,
     told: watch::Sender<bool>,
+    /// Whether its journey has begun: nobody else tells how it ended.
+    pub(crate) has_set_out: AtomicBool,
     /// Process id of the solver; 0 while there is none.
     solver: AtomicU32,
     /// Whether it still needs cores and memory here.
@@ -37,6 +39,7 @@ impl Held {
             telling: Mutex::default(),
             stop: watch::Sender::new(None),
             told: watch::Sender::new(true),
+            has_set_out: AtomicBool::new(false),
             solver: AtomicU32::new(0),
             occupies: watch::Sender::new(true),
         }

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
-use wavetask_protocol::worker::{Assignment, Heartbeat, LeaseRequest, Report};
+use wavetask_protocol::worker::{Assignment, Failure, Heartbeat, LeaseRequest, Report};
 use wavetask_protocol::{LeaseId, WorkerId};
 
 use crate::client::{Client, RequestError};
@@ -210,6 +211,13 @@ impl Worker {
         }
         for held in self.leases.all() {
             held.shut_down();
+            // The end came while it waited for others to set out with.
+            if !held.has_set_out.load(Ordering::Relaxed) {
+                let surroundings = Arc::clone(&self.surroundings);
+                journeys.spawn(async move {
+                    send_failure(&surroundings, &held.assignment.lease, &Failure::Returned).await;
+                });
+            }
         }
         let farewell = async { while journeys.join_next().await.is_some() {} };
         tokio::select! {
@@ -330,6 +338,7 @@ impl Worker {
     fn journey(&self, held: Arc<Held>, threads: usize) -> impl Future<Output = ()> + Send + 'static {
         let surroundings = Arc::clone(&self.surroundings);
         let leases = Arc::clone(&self.leases.0);
+        held.has_set_out.store(true, Ordering::Relaxed);
         async move {
             let lease = held.assignment.lease.clone();
             travel(held, Arc::clone(&surroundings), threads).await;

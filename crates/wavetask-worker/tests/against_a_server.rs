@@ -30,6 +30,8 @@ struct Script {
     /// Statuses of the next answers to results; 200 when there is none left.
     result_statuses: VecDeque<u16>,
     input_status: Option<u16>,
+    /// Whether questions that do not want to wait get no answer.
+    silent_when_hurried: bool,
     key: String,
     url: String,
     requests: Vec<LeaseRequest>,
@@ -61,6 +63,9 @@ async fn lease(
     check_key(&shared, &headers)?;
     let wait = Duration::from_millis(request.wait_milliseconds);
     lock(&shared).requests.push(request);
+    if wait.is_zero() && lock(&shared).silent_when_hurried {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
     let deadline = Instant::now() + wait;
     loop {
         if let Some(assignment) = lock(&shared).queue.pop_front() {
@@ -376,6 +381,17 @@ async fn leaving_gives_tasks_back_and_hands_in_what_is_finished() {
     let script = lock(&shared);
     assert_eq!(script.failures["lease-1"], [Failure::Returned]);
     assert_eq!(script.results["lease-2"], b"done\n");
+}
+
+#[tokio::test]
+async fn leaving_gives_back_what_has_not_set_out_yet() {
+    let setting = set("exit 0", 1, |script| script.silent_when_hurried = true).await;
+    let asks_again = |script: &Script| (script.requests.last()?.wait_milliseconds == 0).then_some(());
+    setting.until("the question for a second task", asks_again).await;
+    let shared = Arc::clone(&setting.shared);
+    let took = setting.stop().await;
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(lock(&shared).failures["lease-1"], [Failure::Returned]);
 }
 
 #[tokio::test]
