@@ -1,6 +1,7 @@
 //! What all doors share: the stores, the settings, and how to reach them from a request.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,8 @@ pub(crate) struct App {
     /// Work that goes on when the client that asked for it has gone.
     pub(crate) background: TaskTracker,
     keys: Mutex<HashMap<[u8; 32], (Key, Instant)>>,
+    /// How often keys were revoked.
+    revocations: AtomicU64,
     folder_names: Mutex<HashMap<FolderId, String>>,
     /// The digest of the simulation within a mesher, by the digest of the mesher.
     mesh_simulations: Mutex<HashMap<Digest, Digest>>,
@@ -77,6 +80,7 @@ impl App {
         Self {
             budget: Budget::new(parts.config.limits.memory_bytes, parts.config.cores),
             keys: Mutex::default(),
+            revocations: AtomicU64::new(0),
             folder_names: Mutex::default(),
             mesh_simulations: Mutex::default(),
             workers: Workers::default(),
@@ -116,6 +120,7 @@ impl App {
         {
             return Ok(key.clone());
         }
+        let revocations = self.revocations.load(Ordering::SeqCst);
         let key = self
             .blocking(move |app| {
                 let Some(key) = app.tasks.key_by_secret(&hash)? else { return Err(Refused::no_key()) };
@@ -127,13 +132,18 @@ impl App {
             .await?;
         let mut keys = self.keys();
         keys.retain(|_, (_, at)| at.elapsed() < KEY_MEMORY);
-        keys.insert(*hash.as_bytes(), (key.clone(), Instant::now()));
+        // What the store said before a revocation is not believed after it.
+        if self.revocations.load(Ordering::SeqCst) == revocations {
+            keys.insert(*hash.as_bytes(), (key.clone(), Instant::now()));
+        }
         Ok(key)
     }
 
     /// Forgets which keys are valid: one was revoked.
     pub(crate) fn forget_keys(&self) {
-        self.keys().clear();
+        let mut keys = self.keys();
+        self.revocations.fetch_add(1, Ordering::SeqCst);
+        keys.clear();
     }
 
     fn keys(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], (Key, Instant)>> {

@@ -164,6 +164,22 @@ async fn events_tell_of_every_change_and_of_nobody_else_s_tasks() {
 }
 
 /// Answers one request with a status line and returns what was asked.
+/// A revocation ends what is in flight too: nobody keeps a key by asking all the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_used_all_the_time_ends_with_its_revocation() {
+    let server = TestServer::start();
+    for round in 0..20 {
+        let guest = server.post("/api/v1/keys", json!({ "name": format!("guest {round}") })).await;
+        let secret = guest["secret"].as_str().unwrap();
+        let ask = || server.call_as(secret, Method::GET, "/apikey", None);
+        let path = format!("/api/v1/keys/{}", guest["key"].as_str().unwrap());
+        // The first look at the key and its revocation at the same time.
+        let revoke = server.call(Method::DELETE, &path, None);
+        let _ = tokio::join!(ask(), ask(), ask(), ask(), revoke);
+        assert_eq!(ask().await.0, 401, "round {round}");
+    }
+}
+
 /// Events of a task that was deleted are passed over: a page that held nothing else is no reason to wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_behind_those_of_deleted_tasks_come_at_once() {
