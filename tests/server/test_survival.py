@@ -21,7 +21,7 @@ OPTIONS = ("--lease-seconds", "2")
 
 
 def scene(number: int):
-    return slab(rate=(number + 1) * 1e-6, mesh_size=0.006)
+    return slab(rate=(number + 1) * 1e-6, mesh_size=0.005)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,9 @@ def undisturbed(tmp_path_factory, contents):
         started = time.monotonic()
         tasks = run_batch(driver, contents)
         wait_for_all(driver, tasks)
-        print(f"undisturbed: {TASKS} tasks in {time.monotonic() - started:.1f} s")
-        return [driver.temperatures(task) for task in tasks]
+        seconds = time.monotonic() - started
+        print(f"undisturbed: {TASKS} tasks in {seconds:.1f} s")
+        return [driver.temperatures(task) for task in tasks], seconds
     finally:
         server.stop()
 
@@ -82,8 +83,12 @@ def check(driver: Driver, tasks: list[str], undisturbed) -> None:
     )
 
 
-def disturbed_run(server: Server, contents, kill, seed: int, pause: float) -> tuple[Driver, list[str]]:
-    """Runs the batch while `kill` strikes `KILLS` times at random moments."""
+def disturbed_run(server: Server, contents, kill, seed: int, seconds: float) -> tuple[Driver, list[str]]:
+    """Runs the batch, which undisturbed takes `seconds`, while `kill` strikes `KILLS` times at random moments.
+
+    The kills come at a pace that would fit into two thirds of the undisturbed run; every kill makes it longer.
+    """
+    pause = 2 * seconds * (2 / 3) / KILLS
     driver = Driver(server)
     dice = random.Random(seed)
     tasks: list[str] = []
@@ -100,7 +105,7 @@ def disturbed_run(server: Server, contents, kill, seed: int, pause: float) -> tu
     worker.start()
     struck = 0
     while struck < KILLS and worker.is_alive():
-        time.sleep(dice.uniform(0.1, pause))
+        time.sleep(dice.uniform(0, pause))
         if not worker.is_alive():
             break
         struck += bool(kill(dice))
@@ -118,7 +123,8 @@ def test_kill_the_server(own_server, contents, undisturbed):
         server.restart()
         return True
 
-    check(*disturbed_run(server, contents, kill, seed=1, pause=1.4), undisturbed)
+    results, seconds = undisturbed
+    check(*disturbed_run(server, contents, kill, seed=1, seconds=seconds), results)
 
 
 def kill_one_of(pick):
@@ -135,9 +141,11 @@ def kill_one_of(pick):
 
 def test_kill_workers(own_server, contents, undisturbed):
     server = own_server(*OPTIONS)
-    check(*disturbed_run(server, contents, kill_one_of(server.workers), seed=2, pause=1.2), undisturbed)
+    results, seconds = undisturbed
+    check(*disturbed_run(server, contents, kill_one_of(server.workers), seed=2, seconds=seconds), results)
 
 
 def test_kill_solvers(own_server, contents, undisturbed):
     server = own_server(*OPTIONS)
-    check(*disturbed_run(server, contents, kill_one_of(server.solvers), seed=3, pause=0.6), undisturbed)
+    results, seconds = undisturbed
+    check(*disturbed_run(server, contents, kill_one_of(server.solvers), seed=3, seconds=seconds), results)
