@@ -86,9 +86,9 @@ def check(driver: Driver, tasks: list[str], undisturbed) -> None:
 def disturbed_run(server: Server, contents, kill, seed: int, seconds: float) -> tuple[Driver, list[str]]:
     """Runs the batch, which undisturbed takes `seconds`, while `kill` strikes `KILLS` times at random moments.
 
-    The kills come at a pace that would fit into two thirds of the undisturbed run; every kill makes it longer.
+    The kills come at a pace that would fit into half of the undisturbed run; every kill makes it longer.
     """
-    pause = 2 * seconds * (2 / 3) / KILLS
+    pause = seconds / KILLS
     driver = Driver(server)
     dice = random.Random(seed)
     tasks: list[str] = []
