@@ -52,9 +52,21 @@ def test_members_refused_at_validation_do_not_sink_the_others(tmp_path, server):
     batch = web.Batch(simulations={**good, **bad}, verbose=False)
     with contextlib.suppress(Exception):
         batch.run(path_dir=str(tmp_path))
+    listed = server.request("GET", "/api/v1/tasks?limit=1000")[1]["tasks"]
+    of_batch = [task for task in listed if task["name"].startswith(("valid ", "refused "))]
+    assert of_batch, "the batch reached the server"
+    for task in of_batch:
+        if task["name"].startswith("refused "):
+            assert task["state"] != "success", task
+        elif task["started_milliseconds"] is not None:
+            wait_until(lambda task=task: state_of(server, task["task"]) == "success", 60, task["name"])
     again = web.Batch(simulations=good, verbose=False).run(path_dir=str(tmp_path / "again"))
     for number, name in enumerate(good, start=1):
         assert centre_rise(again[name]) == pytest.approx(expected_rise(number * 1e-5), rel=5e-3)
+
+
+def state_of(server, task: str) -> str:
+    return server.request("GET", f"/api/v1/tasks/{task}")[1]["state"]
 
 
 def test_abort_within_a_second(tmp_path, server):

@@ -209,6 +209,18 @@ def test_broken_http(driver, number):
     alive(driver)
 
 
+def test_a_name_that_is_no_text(driver):
+    """With a valid key, too: no such folder, or a refusal, and never a fault of the server."""
+    head = f"GET /tidy3d/project?projectName=%ff%fe HTTP/1.1\r\nhost: x\r\nsimcloud-api-key: {driver.key}\r\n"
+    with socket.create_connection(("127.0.0.1", driver.server.port), timeout=20) as connection:
+        connection.sendall((head + "connection: close\r\n\r\n").encode())
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    assert answer.startswith(b"HTTP/1.1 4") or answer.endswith(b'{"data":null}'), answer[:200]
+    alive(driver)
+
+
 def test_deep_and_large_json(driver):
     for body in (
         b"[" * 100_000,

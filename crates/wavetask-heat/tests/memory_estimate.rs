@@ -1,44 +1,14 @@
 //! The estimate of a simulation's memory against counted allocations: above them, and not wildly.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting;
+
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
+use counting::peak_of;
 use serde_json::{Value, json};
 use wavetask_document::Array;
 use wavetask_heat::{Controls, solve, validate};
-
-struct Counting;
-
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call is passed on to the system's allocator unchanged; only numbers are kept beside.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        PEAK.fetch_max(HELD.fetch_add(layout.size(), SeqCst) + layout.size(), SeqCst);
-        // SAFETY: the caller's promise about `layout` is the one that the system's allocator wants.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), SeqCst);
-        // SAFETY: `pointer` came from `System.alloc` with this `layout`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// The peak of bytes held during `work`, above what was held before.
-fn peak_of<T>(work: impl FnOnce() -> T) -> (usize, T) {
-    let before = HELD.load(SeqCst);
-    PEAK.store(before, SeqCst);
-    let result = work();
-    (PEAK.load(SeqCst) - before, result)
-}
 
 /// A scene of either a heated sphere in a shell, an eighth of it, or layers with a heater in two dimensions.
 fn scene(round: bool, dl: f64, monitors: &[Value]) -> Value {
