@@ -2,6 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -22,6 +24,8 @@ pub(crate) struct TimedBody {
     waiting_since: Option<Instant>,
     waited: Duration,
     received: u64,
+    /// Set once all of it has been read.
+    complete: Arc<AtomicBool>,
 }
 
 /// The sender was too slow.
@@ -34,6 +38,7 @@ pub(crate) struct TooSlow {
 impl TimedBody {
     pub(crate) fn new(body: Incoming, idle: Duration) -> Self {
         Self {
+            complete: Arc::new(AtomicBool::new(body.is_end_stream())),
             body,
             idle,
             deadline: Box::pin(tokio::time::sleep(idle)),
@@ -41,6 +46,11 @@ impl TimedBody {
             waited: Duration::ZERO,
             received: 0,
         }
+    }
+
+    /// Tells, later too, whether all of the body has been read.
+    pub(crate) fn completion(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.complete)
     }
 }
 
@@ -57,6 +67,9 @@ impl Body for TimedBody {
                 if let Some(since) = self.waiting_since.take() {
                     self.waited += since.elapsed();
                 }
+                if self.body.is_end_stream() {
+                    self.complete.store(true, Ordering::Relaxed);
+                }
                 self.received += frame.data_ref().map_or(0, |data| data.len() as u64);
                 let beyond = self.waited.saturating_sub(Duration::from_secs(60));
                 if self.received < beyond.as_secs() * SLOWEST {
@@ -65,7 +78,10 @@ impl Body for TimedBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(Box::new(error)))),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.complete.store(true, Ordering::Relaxed);
+                Poll::Ready(None)
+            }
             Poll::Pending => {
                 if self.waiting_since.is_none() {
                     let now = Instant::now();

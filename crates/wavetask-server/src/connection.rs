@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -116,7 +118,10 @@ async fn serve_connection(
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let router = router.clone();
         async move {
-            let mut request = request.map(|body| Body::new(TimedBody::new(body, body_idle_timeout)));
+            let (head, body) = request.into_parts();
+            let body = TimedBody::new(body, body_idle_timeout);
+            let body_was_read = body.completion();
+            let mut request = hyper::Request::from_parts(head, Body::new(body));
             request.extensions_mut().insert(id);
             // Without the query: it may hold a signature.
             let span = tracing::debug_span!(
@@ -127,8 +132,13 @@ async fn serve_connection(
             );
             async move {
                 let started = std::time::Instant::now();
-                let answer: Result<axum::response::Response, Infallible> = router.oneshot(request).await;
-                if let Ok(response) = &answer {
+                let mut answer: Result<axum::response::Response, Infallible> = router.oneshot(request).await;
+                if let Ok(response) = &mut answer {
+                    // What was refused before its body was read ends the connection: the client has to hear
+                    // of that, or its next request meets a closed door.
+                    if !body_was_read.load(Ordering::Relaxed) {
+                        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    }
                     let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
                     tracing::debug!(status, seconds, "answered");
                 }

@@ -229,7 +229,30 @@ async fn an_expected_continue_comes_before_the_body() {
     let mut stream = connect(&server).await;
     stream.write_all(head.as_bytes()).await.unwrap();
     let read = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut answer)).await.unwrap().unwrap();
-    assert!(answer[..read].starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer[..read]));
+    let answer = String::from_utf8_lossy(&answer[..read]).to_lowercase();
+    assert!(answer.starts_with("http/1.1 4"), "{answer}");
+    // The body that was not asked for may come all the same: this connection is of no further use, and the
+    // client must be told, or it sends its next request into it.
+    assert!(answer.contains("connection: close"), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_body_that_was_read_leaves_the_connection_open() {
+    let server = TestServer::start();
+    let mut stream = connect(&server).await;
+    let key = &server.key;
+    for _ in 0..3 {
+        let head = format!("POST /tidy3d/projects HTTP/1.1\r\nhost: x\r\nsimcloud-api-key: {key}\r\n");
+        let body = "{\"a\":";
+        let request = format!("{head}content-type: application/json\r\ncontent-length: 5\r\n\r\n{body}");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 2000];
+        let reading = stream.read(&mut answer);
+        let read = tokio::time::timeout(Duration::from_secs(5), reading).await.unwrap().unwrap();
+        let answer = String::from_utf8_lossy(&answer[..read]).to_lowercase();
+        assert!(answer.starts_with("http/1.1 4"), "{answer}");
+        assert!(!answer.contains("connection: close"), "{answer}");
+    }
 }
 
 /// A few kilobytes that unpack to a text of a few megabytes, which a parser makes a hundred times as large.
