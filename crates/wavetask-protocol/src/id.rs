@@ -78,6 +78,11 @@ identifier!(
     "task"
 );
 identifier!(
+    /// A named batch of tasks.
+    BatchId,
+    "batch"
+);
+identifier!(
     /// A folder of tasks ("project" in the words of the tidy3d client).
     FolderId,
     "folder"

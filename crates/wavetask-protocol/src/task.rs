@@ -45,6 +45,23 @@ impl TaskKind {
         Self::Rf,
     ];
 
+    /// The kind of computation that an object of this tidy3d class asks for, as its JSON names it in `type`;
+    /// `None` if it is not a simulation.
+    pub fn of_class(class: &str) -> Option<Self> {
+        Some(match class {
+            "HeatSimulation" => Self::Heat,
+            "HeatChargeSimulation" => Self::HeatCharge,
+            "VolumeMesher" => Self::VolumeMesh,
+            "Simulation" => Self::Fdtd,
+            "ModeSimulation" => Self::Mode,
+            "ModeSolver" => Self::ModeSolver,
+            "EMESimulation" => Self::Eme,
+            "ModalComponentModeler" => Self::ModalCm,
+            "TerminalComponentModeler" => Self::TerminalCm,
+            _ => return None,
+        })
+    }
+
     /// The word that the tidy3d client and our own API use.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -347,6 +347,8 @@ fn key_summary(key: &Key) -> KeySummary {
         created_milliseconds: key.created_at.as_milliseconds(),
         administrator: key.role == KeyRole::Administrator,
         revoked_milliseconds: key.revoked_at.map(wavetask_core::Timestamp::as_milliseconds),
+        quota: wavetask_protocol::native::Quota::default(),
+        usage: wavetask_protocol::native::Usage::default(),
     }
 }
 

@@ -86,6 +86,7 @@ fn choose<'a>(typed: &str, keys: &'a [KeySummary]) -> Result<&'a KeySummary, Fai
 #[cfg(test)]
 mod tests {
     use super::*;
+    use wavetask_protocol::native::{Quota, Usage};
 
     #[test]
     fn a_key_is_found_by_id_name_or_beginning_but_not_once_revoked() {
@@ -95,6 +96,8 @@ mod tests {
             created_milliseconds: 0,
             administrator: false,
             revoked_milliseconds: revoked,
+            quota: Quota::default(),
+            usage: Usage::default(),
         };
         let keys =
             [key("key-abc1", "lab", None), key("key-abd2", "office", None), key("key-x", "old", Some(1))];

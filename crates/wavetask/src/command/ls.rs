@@ -16,7 +16,7 @@ pub(crate) async fn run(arguments: ListArguments) -> Result<ExitCode, Failure> {
         state: arguments.state,
         folder: arguments.folder,
         limit: Some(arguments.limit),
-        id_prefix: None,
+        ..TaskFilter::default()
     };
     let list = api.tasks(&filter).await?;
     let mut output = std::io::stdout().lock();

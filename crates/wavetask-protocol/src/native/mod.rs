@@ -1,4 +1,4 @@
-//! What the command line (and later the engine) and the server say to each other, over HTTP with JSON bodies.
+//! What the engine, the command line and the server say to each other, over HTTP with JSON bodies.
 //!
 //! Every request carries a key (`authorization: Bearer …`) and sees that key's tasks only: the id of
 //! another key's task answers 404 like one that does not exist.
@@ -12,12 +12,39 @@
 //! | `POST /api/v1/tasks/{task}/cancel` | | [`TaskSummary`]; a task that has ended is left as it is |
 //! | `DELETE /api/v1/tasks/{task}` | | 200 `{}`; a running task is stopped first |
 //! | `GET /api/v1/events` | query [`EventQuery`] | [`EventPage`], held up to `wait_milliseconds` |
+//! | `GET /api/v1/events/stream` | query [`EventQuery`] or header `last-event-id` | server-sent events: each `data` is an [`EventPage`], its `id` the page's `last`; a comment at least every 10 s |
+//! | `POST /api/v1/batches` | [`SubmitRequest`], `content-encoding: zstd` welcome | [`SubmitAnswer`] |
+//! | `GET /api/v1/batches` | query [`BatchQuery`] | [`BatchList`] |
+//! | `GET /api/v1/batches/{name}/members` | query [`MemberQuery`] | [`MemberList`] |
+//! | `POST /api/v1/blocks` | a pack | [`PackAnswer`] |
+//! | `POST /api/v1/blocks/fetch` | [`FetchRequest`] | a pack |
+//! | `POST /api/v1/results` | [`ResultsRequest`] | a pack |
+//! | `POST /api/v1/tasks/status`, `…/start`, `…/cancel`, `…/retry`, `…/delete` | [`TaskSelection`] | [`TaskAnswers`] |
+//! | `GET /api/v1/openapi.json` | | this table for programs |
 //! | `GET /api/v1/keys` | | [`KeyList`] |
+//! | `PUT /api/v1/keys/{key}/quota` | [`Quota`] | [`KeySummary`] |
 //! | `POST /api/v1/keys` | [`NewKey`] | [`CreatedKey`] |
 //! | `DELETE /api/v1/keys/{key}` | | 200 `{}`: the key no longer opens anything, its tasks stay |
 //!
 //! The three requests about keys need the administrator's key, the one that the first start makes;
 //! any other key is answered 403. Every answer other than 200 has a body of type [`ApiError`].
+
+pub mod batch;
+pub mod blocks;
+pub mod many;
+
+pub use batch::{
+    BatchList, BatchQuery, BatchSummary, MAXIMUM_INLINE_DOCUMENT, MAXIMUM_MEMBERS, Member, MemberAnswer,
+    MemberDocument, MemberList, MemberQuery, NewMember, SubmitAnswer, SubmitRequest,
+};
+pub use blocks::{
+    FetchRequest, MAXIMUM_BLOCKS, MAXIMUM_PACK, MAXIMUM_TASKS, PACK_TYPE, PackAnswer, ResultAnswer,
+    ResultOutcome, ResultsRequest, WantedBlock,
+};
+pub use many::{TaskAnswer, TaskAnswers, TaskSelection};
+
+/// Starts checked tasks that were submitted with `hold`.
+pub const TASKS_START: &str = "/api/v1/tasks/start";
 
 use crate::{FolderId, KeyId, Progress, TaskError, TaskId, TaskKind, TaskState, WorkerId};
 
@@ -76,6 +103,22 @@ pub struct TaskFilter {
     /// Only tasks whose id begins so; how short ids are resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id_prefix: Option<String>,
+    /// Only tasks with this text in their name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Only members of batches with this tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// Only members of the batch of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<String>,
+    /// Only members whose parameters satisfy these conditions, joined with commas: `I>=0.004,width=0.5`,
+    /// operators `=`, `!=`, `<`, `<=`, `>`, `>=`.
+    #[serde(default, rename = "where", skip_serializing_if = "Option::is_none")]
+    pub conditions: Option<String>,
+    /// Go on behind this task: the last of the list before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<TaskId>,
     /// At most so many; the server has a limit of its own (1000).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
@@ -193,6 +236,32 @@ pub struct KeySummary {
     pub administrator: bool,
     /// When it was revoked; `None` while it opens something.
     pub revoked_milliseconds: Option<i64>,
+    /// What it may use.
+    #[serde(default)]
+    pub quota: Quota,
+    /// What it uses.
+    #[serde(default)]
+    pub usage: Usage,
+}
+
+/// What a key may use in all; `None` is without a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Quota {
+    /// Tasks that are not deleted.
+    #[serde(default)]
+    pub tasks: Option<u64>,
+    /// Bytes of their simulations and results, each counted as if nothing were shared.
+    #[serde(default)]
+    pub bytes: Option<u64>,
+}
+
+/// What a key uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Usage {
+    /// Tasks that are not deleted.
+    pub tasks: u64,
+    /// Bytes of their simulations and results, each counted as if nothing were shared.
+    pub bytes: u64,
 }
 
 /// All keys, oldest first.

@@ -1,0 +1,99 @@
+//! Blocks and results on their way. Bytes travel in **packs** (`wavetask_document::pack`): frames with a digest
+//! each, compressed where it pays, that a reader checks one by one, so a transfer that breaks has lost the frame
+//! in flight and no more.
+//!
+//! A key reaches the blocks of its own tasks and those that it has sent itself, and no others: whether another
+//! account has a block can neither be asked nor be told from an answer.
+
+use crate::{Digest, TaskError, TaskId};
+
+/// The content type of packs.
+pub const PACK_TYPE: &str = "application/x-wavetask-pack";
+
+/// Longest pack that a request may hold, in bytes as sent.
+pub const MAXIMUM_PACK: usize = 64 << 20;
+
+/// Blocks that may be asked for at once.
+pub const MAXIMUM_BLOCKS: usize = 4_096;
+
+/// Tasks that may be named at once.
+pub const MAXIMUM_TASKS: usize = 1_000;
+
+/// The answer to a pack: all its blocks are durable, and kept for a day even if no task needs them.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PackAnswer {
+    /// Blocks that came.
+    pub blocks: u64,
+    /// Bytes in them, uncompressed.
+    pub bytes: u64,
+}
+
+/// "Send me these blocks." The answer is a pack of block frames, in the order asked for.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FetchRequest {
+    /// At most [`MAXIMUM_BLOCKS`].
+    pub blocks: Vec<WantedBlock>,
+    /// Whether to compress where it pays; a fast line is faster without.
+    pub compress: bool,
+}
+
+/// One block that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct WantedBlock {
+    /// Which.
+    pub digest: Digest,
+    /// Bytes per number in it, for the byte shuffle: 1, 2, 4, 8 or 16.
+    pub width: u8,
+}
+
+/// "Send me the results of these tasks." The answer is a pack: for each task, in any order, a message frame with a
+/// [`ResultAnswer`], then, if all its arrays together have at most `inline_bytes`, a frame for each of its blocks
+/// that the pack has not held yet.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ResultsRequest {
+    /// At most [`MAXIMUM_TASKS`].
+    pub tasks: Vec<TaskId>,
+    /// Arrays of results up to this length in all come with them; the server sends at most 64 MiB so.
+    pub inline_bytes: u64,
+    /// Whether to compress where it pays.
+    pub compress: bool,
+    /// Whether the simulation within the result is wanted, too; else its arrays do not come inline.
+    #[serde(default)]
+    pub simulation: bool,
+}
+
+/// One result, or why there is none.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+pub struct ResultAnswer {
+    /// The task.
+    pub task: TaskId,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: ResultOutcome,
+}
+
+/// A result's document, or why there is none.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResultOutcome {
+    /// The task succeeded, or diverged.
+    Document {
+        /// `wavetask-document`'s `Document` as JSON.
+        document: Box<serde_json::value::RawValue>,
+        /// Whether its blocks follow in this pack.
+        inline: bool,
+        /// Whether the solution diverged.
+        diverged: bool,
+    },
+    /// It ended without a result.
+    Failed {
+        /// Why.
+        error: TaskError,
+    },
+    /// It has not ended, was stopped or deleted, or there is no such task.
+    None {
+        /// Stable code: `task.not_ended`, `task.aborted` or `task.not_found`.
+        code: String,
+    },
+}
