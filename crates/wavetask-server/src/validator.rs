@@ -23,6 +23,10 @@ pub trait Validator: Send + Sync {
         simulation_json: &str,
         arrays: &dyn ArraySource,
     ) -> Result<Estimate, Vec<Refusal>>;
+
+    /// Names what would solve a task of this kind: the same content, solved by the same version, has the same
+    /// result, so that one that is known need not be computed again. Must change whenever results may.
+    fn solver_version(&self, kind: TaskKind) -> String;
 }
 
 /// One reason why a simulation cannot be run.

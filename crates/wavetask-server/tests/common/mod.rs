@@ -43,6 +43,10 @@ impl Validator for TestValidator {
         let _ = arrays.load("structures/0/x");
         Ok(Estimate { unknowns: 1000, memory_bytes: 1 << 20, cpu_seconds: 0.25 })
     }
+
+    fn solver_version(&self, _: TaskKind) -> String {
+        "test 1".to_owned()
+    }
 }
 
 /// A server that runs until it is dropped.
