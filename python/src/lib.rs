@@ -1,0 +1,39 @@
+//! The native half of the Python package `wavetask`.
+//!
+//! ```text
+//!  Python threads                      │  engine threads (never attach to the interpreter)
+//!  ──────────────────────────────────  │  ──────────────────────────────────────────────
+//!  Task, Batch (wavetask/_task.py …)   │
+//!    │ calls, interpreter lock released│
+//!    ▼                                 │
+//!  native handles ─────────────────────┼──► wavetask-client
+//!                                      │        │ a task ended
+//!  event loop ◄── readable ── Port ◄───┼────────┘ push a token, write one byte
+//! ```
+//!
+//! **Why an own bridge.** Calling back into Python from the threads of an async runtime crashes processes at their
+//! exit: the interpreter is gone and the thread asks for its lock. Here those threads cannot even name the
+//! interpreter. They put a number into a [`port::Port`] and make a descriptor readable; an event loop watches the
+//! descriptor as it watches its sockets, and a blocked thread waits on the same queue.
+//!
+//! **What waits, waits interruptibly.** Every call that may take long releases the interpreter lock and looks for
+//! signals every 100 ms ([`waiting`]).
+//!
+//! **Nothing survives a fork.** The engine's threads stay behind in the parent; every call checks the process and
+//! says so instead of waiting forever ([`process`]).
+
+mod port;
+mod process;
+mod waiting;
+
+use pyo3::prelude::*;
+
+/// See `wavetask/_native.pyi`.
+#[pymodule(gil_used = false)]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    process::remember();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(process::adopt, module)?)?;
+    module.add_class::<port::Port>()?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+"""Simulations on a server of your own: submitted, tracked and fetched hundreds at once.
+
+>>> import wavetask as wt
+>>> scan = wt.submit(sims, name="heater sweep")     # a list, dict, nested containers, a generator; returns at once
+>>> for task in scan.as_completed():                # results while the rest still run
+...     print(task.key, task.result()["temperature"])
+>>> data = await scan["I=4mA"]                      # the same handle in async code and in a notebook
+>>> wt.open("heater sweep").table()                 # tomorrow, in another process
+
+Nothing is imported before it is used, so that ``import wavetask`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wavetask import errors as errors
+    from wavetask import web as web
+    from wavetask._batch import Batch as Batch
+    from wavetask._client import Client as Client
+    from wavetask._client import connect as connect
+    from wavetask._client import open as open
+    from wavetask._map import map as map
+    from wavetask._submit import submit as submit
+    from wavetask._task import Task as Task
+    from wavetask.errors import WavetaskError as WavetaskError
+
+__all__ = [
+    "Batch",
+    "Client",
+    "Task",
+    "WavetaskError",
+    "__version__",
+    "connect",
+    "errors",
+    "map",
+    "open",
+    "submit",
+    "web",
+]
+
+__version__: str
+
+_HOMES = {
+    "Batch": "_batch",
+    "Client": "_client",
+    "Task": "_task",
+    "WavetaskError": "errors",
+    "__version__": "_native",
+    "connect": "_client",
+    "map": "_map",
+    "open": "_client",
+    "submit": "_submit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("errors", "web"):
+        return importlib.import_module(f"wavetask.{name}")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'wavetask' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"wavetask.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
