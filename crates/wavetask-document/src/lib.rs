@@ -20,6 +20,7 @@ mod error;
 pub mod hdf5;
 mod json;
 mod limits;
+pub mod pack;
 mod result;
 mod store;
 pub mod unpack;
