@@ -15,6 +15,7 @@
 mod array;
 mod block;
 mod bytes;
+mod describe;
 mod descriptor;
 mod error;
 pub mod hdf5;
@@ -22,13 +23,16 @@ mod json;
 mod limits;
 pub mod pack;
 mod result;
+mod select;
 mod store;
 pub mod unpack;
 
 pub use array::{Array, ArrayError, ArraySource, ElementType, ShapeMismatch, VALUES_DATASET, Values};
 pub use block::{BlockSink, BlockSource, Digest, MemoryBlocks, NotADigest};
+pub use describe::{ArrayView, describe, describe_on, text_bytes};
 pub use descriptor::{ArrayDescriptor, Document, Layout};
 pub use error::DocumentError;
 pub use limits::{BLOCK_BYTES, Limits};
 pub use result::ResultBuilder;
+pub use select::{BlockRange, Part, Ranges};
 pub use store::{ArrayWriter, DocumentArrays};
