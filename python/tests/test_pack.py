@@ -1,0 +1,267 @@
+"""Packing gives the document that the client's own file gives, without the client's ways."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+import time
+
+import h5py
+import models
+import numpy as np
+import pytest
+import tidy3d as td
+from models import MAKERS, fdtd, slab, spatial
+from wavetask._tidy3d import model
+from wavetask._tidy3d.pack import CannotPack, Packed, arrays_of, as_stored, pack
+
+
+def written(thing) -> tuple[str, dict[str, np.ndarray | list[str]]]:
+    """What the client's own writer puts into a file, read with h5py alone."""
+    buffer = io.BytesIO()
+    thing.to_hdf5(buffer)
+    found: dict[str, np.ndarray | list[str]] = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset) and name != "JSON_STRING":
+            values = np.asarray(item[()])
+            if values.dtype.kind == "O":
+                found[name] = [value.decode() for value in values]
+            else:
+                found[name] = values
+
+    with h5py.File(buffer, "r") as file:
+        file.visititems(visit)
+        return file["JSON_STRING"][()].decode(), found
+
+
+def assert_same(packed_text: str, arrays: list, thing) -> None:
+    text, expected = written(thing)
+    assert json.loads(packed_text) == json.loads(text)
+    assert sorted(path for path, _ in arrays) == sorted(expected)
+    for path, values in arrays:
+        if isinstance(values, list):
+            assert values == expected[path]
+            continue
+        assert values.flags.c_contiguous and values.dtype.isnative, path
+        assert values.shape == expected[path].shape, path
+        if expected[path].dtype != ">f8":
+            assert values.dtype == expected[path].dtype, path
+        np.testing.assert_array_equal(values, expected[path])
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_equals_the_clients_file(name):
+    thing = MAKERS[name]()
+    packed = pack(thing)
+    assert_same(packed.json, packed.arrays, thing)
+
+
+@pytest.mark.parametrize("make", [models.flux_result, models.heat_result])
+def test_results_too(make):
+    thing = make()
+    text = model.json_text(thing)
+    assert_same(text, arrays_of(thing, text), thing)
+
+
+def test_most_scenes_have_arrays():
+    assert sum(bool(pack(make()).arrays) for make in MAKERS.values()) >= 12
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        ("heat", "HEAT_CHARGE"),
+        ("heat_deprecated", "HEAT"),
+        ("plain_fdtd", "FDTD"),
+        ("mode_solver", "MODE_SOLVER"),
+        ("mode_simulation", "MODE"),
+        ("eigenmode_expansion", "EME"),
+        ("mesher", "VOLUME_MESH"),
+    ],
+)
+def test_kinds(make, kind):
+    assert pack(MAKERS[make]()).kind == kind
+
+
+def test_arrays_are_views():
+    rate = spatial(20, 20, 20)
+    packed = pack(slab(rate=rate))
+    values = dict(packed.arrays)[f"sources/0/rate/{model.VALUES}"]
+    assert np.shares_memory(values, rate.data)
+
+
+def test_100_megabytes_cost_nothing():
+    rate = td.SpatialDataArray(
+        np.zeros((100, 250, 500)),
+        coords={"x": np.arange(100.0), "y": np.arange(250.0), "z": np.arange(500.0)},
+    )
+    simulation = slab(rate=rate)
+    pack(simulation)
+    started = time.process_time()
+    for _ in range(5):
+        pack(simulation)
+    assert (time.process_time() - started) / 5 < 0.02, "arrays are neither copied nor scanned"
+
+
+def test_small_simulations_are_quick():
+    simulation = slab()
+    pack(simulation)
+    started = time.process_time()
+    for _ in range(50):
+        pack(simulation)
+    assert (time.process_time() - started) / 50 < 0.006
+
+
+def test_the_client_is_not_made_to_look_for_tracers(monkeypatch):
+    def forbidden(*arguments, **keywords):
+        raise AssertionError("the slow way")
+
+    simulation = slab(rate=spatial(3, 3, 3))
+    for name in ("to_static", "_strip_traced_fields", "to_hdf5", "_hash_self"):
+        monkeypatch.setattr(model.Tidy3dBaseModel, name, forbidden)
+    assert len(pack(simulation).arrays) == 4
+
+
+def traced_structure(permittivity):
+    return fdtd(structures=[models.box(td.Medium(permittivity=permittivity))])
+
+
+def test_tracers_are_refused_by_name_inside_a_gradient():
+    import autograd
+
+    def objective(permittivity):
+        with pytest.raises(CannotPack, match=r"structures/0/medium/permittivity.*traced"):
+            pack(traced_structure(permittivity))
+        return permittivity * 2
+
+    assert autograd.grad(objective)(2.0) == 2
+
+
+def test_traced_arrays_are_refused_inside_a_gradient():
+    import autograd
+
+    def objective(scale):
+        values = models.numbers(2, 2, 2) * scale
+        medium = td.CustomMedium(permittivity=td.SpatialDataArray(values, coords=models.grid(2, 2, 2)))
+        with pytest.raises(CannotPack, match="traced"):
+            pack(fdtd(structures=[models.box(medium)]))
+        return scale
+
+    autograd.grad(objective)(2.0)
+
+
+def test_untraced_objects_pass_inside_a_gradient():
+    import autograd
+
+    def objective(value):
+        assert pack(slab(rate=spatial(2, 2, 2))).arrays
+        return value
+
+    autograd.grad(objective)(1.0)
+
+
+def test_left_over_tracers_are_their_values():
+    import autograd
+
+    kept = []
+
+    def objective(permittivity):
+        kept.append(traced_structure(permittivity))
+        return permittivity
+
+    autograd.grad(objective)(2.0)
+    packed = pack(kept[0])
+    assert json.loads(packed.json)["structures"][0]["medium"]["permittivity"] == 2.0
+
+
+@pytest.mark.parametrize("extension", [".hdf5", ".hdf5.gz", ".h5"])
+def test_files(tmp_path, extension):
+    simulation = slab(rate=spatial(2, 3, 4))
+    path = tmp_path / f"simulation{extension}"
+    if extension == ".h5":
+        simulation.to_hdf5(str(path))
+    else:
+        simulation.to_file(str(path))
+    assert same(pack(path), pack(simulation))
+    assert same(pack(str(path)), pack(simulation))
+
+
+def test_json_and_yaml_files(tmp_path):
+    simulation = slab()
+    for extension in (".json", ".yaml"):
+        simulation.to_file(str(tmp_path / f"simulation{extension}"))
+        assert same(pack(tmp_path / f"simulation{extension}"), pack(simulation))
+
+
+def same(one: Packed, other: Packed) -> bool:
+    assert one.kind == other.kind
+    assert json.loads(one.json) == json.loads(other.json)
+    assert {path: np.asarray(values).tolist() for path, values in one.arrays} == {
+        path: np.asarray(values).tolist() for path, values in other.arrays
+    }
+    return True
+
+
+def test_a_json_file_without_its_arrays_is_refused(tmp_path):
+    slab(rate=spatial(2, 2, 2)).to_file(str(tmp_path / "lost.json"))
+    with pytest.raises(CannotPack, match="arrays"):
+        pack(tmp_path / "lost.json")
+
+
+def test_what_is_no_simulation_is_refused(tmp_path):
+    for wrong, words in [
+        (3, "int"),
+        (td.Medium(), "Medium"),
+        (tmp_path / "x.txt", "extension"),
+        (np.zeros(3), "ndarray"),
+    ]:
+        with pytest.raises(CannotPack, match=words):
+            pack(wrong)
+    (tmp_path / "x.json").write_text("[1, 2]")
+    with pytest.raises(CannotPack, match="no simulation"):
+        pack(tmp_path / "x.json")
+    with gzip.open(tmp_path / "x.hdf5.gz", "wb") as file, open(__file__, "rb") as source:
+        shutil.copyfileobj(source, file)
+    with pytest.raises(OSError):
+        pack(tmp_path / "x.hdf5.gz")
+    with pytest.raises(FileNotFoundError):
+        pack(tmp_path / "missing.json")
+
+
+def test_a_subclass_runs_as_what_it_is():
+    assert pack(type("Mine", (td.Simulation,), {})(**{k: getattr(fdtd(), k) for k in ("size", "run_time", "grid_spec", "sources", "monitors")})).kind == "FDTD"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([True, False]), np.array([1, 0], "u1")),
+        (np.array([1, -2], "i1"), np.array([1, -2], "i4")),
+        (np.array([1, 2], "u2"), np.array([1, 2], "i4")),
+        (np.array([1, 2], "u4"), np.array([1, 2], "i8")),
+        (np.array([1, 2], "u8"), np.array([1, 2], "i8")),
+        (np.array([1, 2], ">i4"), np.array([1, 2], "<i4")),
+        (np.array([1, 2j], ">c16"), np.array([1, 2j], "<c16")),
+        (np.arange(6.0).reshape(2, 3).T, np.arange(6.0).reshape(2, 3).T.copy()),
+        (np.array(3.5), np.array(3.5)),
+        (np.zeros((0, 4)), np.zeros((0, 4))),
+        (np.array([[True, False]]).T, np.array([[1], [0]], "u1")),
+    ],
+)
+def test_element_types(values, expected):
+    stored = as_stored(values, "x")
+    assert stored.dtype == expected.dtype and stored.shape == expected.shape and stored.flags.c_contiguous
+    np.testing.assert_array_equal(stored, expected)
+
+
+def test_element_types_that_documents_do_not_have():
+    for values in (np.zeros(2, "f2"), np.zeros(2, np.longdouble), np.zeros(2, "M8[s]"), np.array([{}])):
+        with pytest.raises(CannotPack, match="`x`"):
+            as_stored(values, "x")
+    with pytest.raises(CannotPack, match="2\\^63"):
+        as_stored(np.array([2**63], "u8"), "x")
+    assert as_stored(np.array(["+", "-"]), "x") == ["+", "-"]
+    assert as_stored(np.array(["+", "é"], dtype=object), "x") == ["+", "é"]
