@@ -193,14 +193,23 @@ def custom_medium_dispersive():
                     poles=[(-1e14 * spatial(2, 2, 2), 1e14 * spatial(2, 2, 2).astype(complex))],
                 )
             ),
-            box(td.CustomAnisotropicMedium(**{name: td.CustomMedium(permittivity=spatial(2, 2, 2)) for name in ("xx", "yy", "zz")})),
+            box(
+                td.CustomAnisotropicMedium(
+                    **{name: td.CustomMedium(permittivity=spatial(2, 2, 2)) for name in ("xx", "yy", "zz")}
+                )
+            ),
         ]
     )
 
 
 @maker
 def custom_medium_unstructured():
-    return fdtd(structures=[box(td.CustomMedium(permittivity=tetrahedra())), box(td.CustomMedium(permittivity=triangles()))])
+    return fdtd(
+        structures=[
+            box(td.CustomMedium(permittivity=tetrahedra())),
+            box(td.CustomMedium(permittivity=triangles())),
+        ]
+    )
 
 
 @maker
@@ -240,9 +249,7 @@ def custom_source_time():
     from tidy3d.components.data.data_array import TimeDataArray
     from tidy3d.components.data.dataset import TimeDataset
 
-    time = TimeDataset(
-        values=TimeDataArray(numbers(6) + 0.5j, coords={"t": np.linspace(0, 1e-13, 6)})
-    )
+    time = TimeDataset(values=TimeDataArray(numbers(6) + 0.5j, coords={"t": np.linspace(0, 1e-13, 6)}))
     pulse = td.CustomSourceTime(freq0=2e14, fwidth=2e13, source_time_dataset=time)
     return fdtd(sources=[td.PointDipole(source_time=pulse, polarization="Ez")])
 

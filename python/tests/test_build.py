@@ -156,9 +156,7 @@ def test_names_that_look_like_classes_are_names(tmp_path):
         simulation=simulation,
         log="FluxDataArray",
         data=[
-            td.FluxData(
-                monitor=simulation.monitors[0], flux=td.FluxDataArray([1.0], coords={"f": [2e14]})
-            )
+            td.FluxData(monitor=simulation.monitors[0], flux=td.FluxDataArray([1.0], coords={"f": [2e14]}))
         ],
     )
     built = Document(result).build()

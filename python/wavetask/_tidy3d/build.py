@@ -26,7 +26,9 @@ _ECHOES = ("simulation", "modeler")
 """The fields of results that hold what was submitted."""
 
 
-def build(document_json: str, load: Load, paths: Collection[str], submitted: Any = None, submitted_json: str = "") -> Any:
+def build(
+    document_json: str, load: Load, paths: Collection[str], submitted: Any = None, submitted_json: str = ""
+) -> Any:
     """The object that `tidy3d` would load from the result's file.
 
     `paths` are the arrays that the document has. `submitted` is the simulation that was run, if the caller has it, and
@@ -113,7 +115,10 @@ def _fill(node: Any, path: str, load: Load, paths: _Paths) -> None:
         kind = type(child)
         if kind is str:
             array_class = model.DATA_ARRAY_MAP.get(child)
-            if array_class is not None and (array := _array(array_class, f"{path}{key}", load, paths)) is not None:
+            if (
+                array_class is not None
+                and (array := _array(array_class, f"{path}{key}", load, paths)) is not None
+            ):
                 found.append((key, array))
         elif kind is dict or kind is list:
             _fill(child, f"{path}{key}/", load, paths)

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray
 
+from wavetask import errors
+
 from . import model
 
 KINDS = {
@@ -40,13 +42,11 @@ KINDS = {
 """The task kind of each class that can be run, by its name in JSON."""
 
 
-class CannotPack(ValueError):
+class CannotPack(errors.InvalidSimulation):
     """An object cannot be made into a document; `hint` says what to do."""
 
     def __init__(self, what: str, hint: str):
-        super().__init__(f"{what}; {hint}")
-        self.what = what
-        self.hint = hint
+        super().__init__(what, code="pack.refused", hint=hint)
 
 
 class Packed(NamedTuple):
@@ -124,7 +124,9 @@ def _collect(node: Any, value: Any, path: str, arrays: list) -> None:
         children: Any = zip(map(str, range(len(node))), node, value, strict=False)
     else:
         if isinstance(value, dict):
-            fields = value if all(type(key) is str for key in value) else {str(k): v for k, v in value.items()}
+            fields = (
+                value if all(type(key) is str for key in value) else {str(k): v for k, v in value.items()}
+            )
         elif isinstance(value, model.Tidy3dBaseModel):
             fields = value.__dict__
         else:
@@ -169,7 +171,9 @@ def as_stored(values: np.ndarray, path: str) -> np.ndarray | list[str]:
     kind = values.dtype.kind
     if kind == "U" or (kind == "O" and all(isinstance(value, str) for value in values.flat)):
         if values.ndim != 1:
-            raise CannotPack(f"the strings at `{path}` have {values.ndim} dimensions", "only lists of strings are stored")
+            raise CannotPack(
+                f"the strings at `{path}` have {values.ndim} dimensions", "only lists of strings are stored"
+            )
         return [str(value) for value in values]
     if kind == "O":
         static = np.array([_static(value) for value in values.flat]).reshape(values.shape)
@@ -206,7 +210,8 @@ def _traced(value: Any, path: str) -> Iterator[str]:
     elif isinstance(value, xarray.DataArray):
         data = value.data
         if isinstance(data, model.Box) or (
-            getattr(data, "dtype", None) == object and any(isinstance(element, model.Box) for element in data.flat)
+            getattr(data, "dtype", None) == np.dtype(object)
+            and any(isinstance(element, model.Box) for element in data.flat)
         ):
             yield path
     elif isinstance(value, np.ndarray):
@@ -240,7 +245,9 @@ def _pack_file(path: pathlib.Path) -> Packed:
 def _pack_json(text: str, path: pathlib.Path) -> Packed:
     kind = _kind_in(text, path)
     if _mentions_arrays(text):
-        raise CannotPack(f"`{path}` names arrays, which JSON files do not hold", "write the simulation as .hdf5")
+        raise CannotPack(
+            f"`{path}` names arrays, which JSON files do not hold", "write the simulation as .hdf5"
+        )
     return Packed(kind, text, [])
 
 
@@ -248,7 +255,9 @@ def _kind_in(text: str, path: pathlib.Path) -> str:
     try:
         name = json.loads(text)["type"]
     except (ValueError, TypeError, KeyError):
-        raise CannotPack(f"`{path}` holds no simulation", "write one with `simulation.to_file(path)`") from None
+        raise CannotPack(
+            f"`{path}` holds no simulation", "write one with `simulation.to_file(path)`"
+        ) from None
     if name not in KINDS:
         raise _not_runnable(str(name))
     return KINDS[name]
@@ -259,7 +268,9 @@ def _pack_hdf5(source: Any, path: pathlib.Path) -> Packed:
 
     arrays: list[tuple[str, np.ndarray | list[str]]] = []
     with h5py.File(source, "r") as file:
-        parts = sorted((name for name in file if name.startswith("JSON_STRING")), key=lambda name: (len(name), name))
+        parts = sorted(
+            (name for name in file if name.startswith("JSON_STRING")), key=lambda name: (len(name), name)
+        )
         if not parts:
             raise CannotPack(f"`{path}` holds no simulation", "write one with `simulation.to_file(path)`")
         text = b"".join(file[name][()] for name in parts).decode()
