@@ -41,6 +41,9 @@ pub enum Command {
     SubmitSolved {
         /// Canonical digest of the result document, if it has one.
         result: Option<Digest>,
+        /// Version of the solver that found that result; `None` if no solver did, and then the task's result
+        /// is never given to another task.
+        solver_version: Option<String>,
     },
     /// One of its dependencies succeeded.
     ResolveInput {
@@ -49,6 +52,12 @@ pub enum Command {
     },
     /// One of its dependencies ended without success.
     FailInput {
+        /// Which.
+        input: TaskId,
+    },
+    /// One of its dependencies, for whose failure it failed, is run again: it waits once more. Changes
+    /// nothing while another dependency stands failed.
+    RetryAfterInput {
         /// Which.
         input: TaskId,
     },
@@ -84,6 +93,9 @@ pub enum Command {
         result: Option<Digest>,
         /// Whether the solution diverged.
         diverged: bool,
+        /// Version of the solver: the result is good for the same input as long as the solver is the same.
+        /// `None` if it is not known, and then the result is never given to another task.
+        solver_version: Option<String>,
     },
     /// Its worker ended without a result.
     Fail {
@@ -158,8 +170,12 @@ pub struct Context<'a> {
     /// The rules.
     pub policy: &'a Policy,
     /// The task's dependencies, read in the same transaction. Looked at by [`Command::Submit`],
-    /// [`Command::SubmitSolved`] and [`Command::Retry`] only; may be empty for others.
+    /// [`Command::SubmitSolved`], [`Command::Retry`] and [`Command::RetryAfterInput`] only; may be empty for
+    /// others.
     pub inputs: &'a [Input],
+    /// Tasks that depend on this one, were submitted and have not ended, read in the same transaction.
+    /// Looked at by [`Command::Delete`] only; may be empty for others.
+    pub users: &'a [TaskId],
 }
 
 /// What a dependency's end means to those who wait for it.
@@ -169,6 +185,8 @@ pub enum InputOutcome {
     Resolved,
     /// There will be none: [`Command::FailInput`].
     Failed,
+    /// It is run again: [`Command::RetryAfterInput`].
+    Retried,
 }
 
 /// Something to be done outside of the task because of a decision.
@@ -231,6 +249,12 @@ pub enum Refusal {
     /// [`Command::ConfirmAbort`] in its name.
     #[error("the task is being aborted")]
     AbortRequested,
+    /// Others depend on it and have not ended: delete or stop them first.
+    #[error("the task is still needed by {}", named(users))]
+    InUse {
+        /// Who needs it.
+        users: Vec<TaskId>,
+    },
     /// The lease has not ended yet: nothing to do.
     #[error("the lease has not ended yet")]
     LeaseStillValid,
@@ -244,6 +268,7 @@ impl Refusal {
             Self::NotAllowed { .. } => "task.not_allowed",
             Self::LeaseLost { .. } => "lease.lost",
             Self::AbortRequested => "task.abort_requested",
+            Self::InUse { .. } => "task.in_use",
             Self::LeaseStillValid => "lease.still_valid",
         }
     }
@@ -255,7 +280,17 @@ impl Refusal {
             Self::NotAllowed { .. } => "look at the task's state first",
             Self::LeaseLost { .. } => "drop the work: another worker has it or will get it",
             Self::AbortRequested => "stop the solver and confirm",
+            Self::InUse { .. } => "wait for the tasks that need it, or stop or delete them first",
             Self::LeaseStillValid => "wait until it has ended",
         }
     }
+}
+
+/// The first few of these tasks, and how many there are besides.
+fn named(tasks: &[TaskId]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<&str> = tasks.iter().take(SHOWN).map(TaskId::as_str).collect();
+    let rest = tasks.len().saturating_sub(SHOWN);
+    let more = if rest == 0 { String::new() } else { format!(" and {rest} more") };
+    format!("{}{more}", shown.join(", "))
 }

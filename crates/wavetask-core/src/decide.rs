@@ -1,5 +1,6 @@
 //! The decisions: given where a task stands, what a command makes of it.
 
+use wavetask_document::Digest;
 use wavetask_protocol::worker::Verdict;
 use wavetask_protocol::{ErrorKind, LeaseId, TaskError, TaskId, TaskState};
 
@@ -72,10 +73,10 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             );
             Ok(events)
         }
-        Command::SubmitSolved { result } => {
+        Command::SubmitSolved { result, solver_version } => {
             submission(record)?;
             let submitted = Event::Submitted { priority: record.priority, waiting_for: Vec::new() };
-            Ok(vec![submitted, Event::Published { result: *result, diverged: false }])
+            Ok(vec![submitted, published(*result, false, solver_version)])
         }
         Command::ResolveInput { input } => match state {
             Queued if record.waiting_for.contains(input) => {
@@ -87,6 +88,17 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             Queued if record.waiting_for.contains(input) => one(Event::Failed { error: input_error(input) }),
             _ => Err(Refusal::AlreadyDone),
         },
+        Command::RetryAfterInput { input } => {
+            let failed_for_it = state == Error
+                && record.error.as_ref().is_some_and(|error| error.code == INPUT_FAILED)
+                && record.task.dependencies.contains(input);
+            let can_run = record.input.is_some() && record.estimate.is_some();
+            if failed_for_it && can_run && first_failed(context.inputs).is_none() {
+                one(Event::Retried { waiting_for: unresolved(context.inputs) })
+            } else {
+                Err(Refusal::AlreadyDone)
+            }
+        }
         Command::Lease { lease, worker } => match state {
             Queued if record.is_ready() => {
                 let expires_at = context.now.plus(context.policy.lease_length);
@@ -110,12 +122,9 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             TaskState::Publishing => one(Event::PublishingInterrupted),
             _ => Err(Refusal::AlreadyDone),
         },
-        Command::Publish { lease, result, diverged } => match reported(record, lease)? {
+        Command::Publish { lease, result, diverged, solver_version } => match reported(record, lease)? {
             Aborting => Err(Refusal::AbortRequested),
-            Running => {
-                Ok(vec![Event::PublishingStarted, Event::Published { result: *result, diverged: *diverged }])
-            }
-            _ => one(Event::Published { result: *result, diverged: *diverged }),
+            _ => one(published(*result, *diverged, solver_version)),
         },
         Command::Fail { lease, error } => match reported(record, lease)? {
             Aborting => one(Event::Aborted),
@@ -162,6 +171,7 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
         },
         Command::Delete => match state {
             Deleted => Err(Refusal::AlreadyDone),
+            _ if !context.users.is_empty() => Err(Refusal::InUse { users: context.users.to_vec() }),
             _ => one(Event::Deleted),
         },
     }
@@ -169,6 +179,10 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
 
 fn one(event: Event) -> Result<Vec<Event>, Refusal> {
     Ok(vec![event])
+}
+
+fn published(result: Option<Digest>, diverged: bool, solver_version: &Option<String>) -> Event {
+    Event::Published { result, diverged, solver_version: solver_version.clone() }
 }
 
 /// Whether the task can be submitted now.
@@ -260,13 +274,16 @@ fn first_failed(inputs: &[Input]) -> Option<&TaskId> {
     inputs.iter().find(failed).map(|input| &input.task)
 }
 
+/// The code of a task that failed because of one that it depends on.
+const INPUT_FAILED: &str = "task.input_failed";
+
 fn input_error(input: &TaskId) -> TaskError {
     TaskError {
         kind: ErrorKind::Dependency,
-        code: "task.input_failed".to_owned(),
+        code: INPUT_FAILED.to_owned(),
         message: format!(
-            "Its input, the task {input}, ended without a result or was deleted. Mend that task first, then \
-             retry this one."
+            "Its input, the task {input}, ended without a result or was deleted. Once that task is run \
+             again, this one is, too."
         ),
     }
 }
@@ -308,6 +325,10 @@ fn effects_between(before: &TaskRecord, after: &TaskRecord, events: &[Event]) ->
         {
             effects.push(Effect::PostCallback { url: url.clone() });
         }
+    }
+    let retried = matches!(events, [Event::Retried { .. }]);
+    if retried {
+        effects.push(Effect::NotifyDependents(InputOutcome::Retried));
     }
     if after.state == TaskState::Deleted && before.state != TaskState::Deleted {
         effects.push(Effect::ReleaseEverything);

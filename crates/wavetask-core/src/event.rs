@@ -69,6 +69,9 @@ pub enum Event {
         result: Option<Digest>,
         /// Whether the solution diverged.
         diverged: bool,
+        /// Version of the solver, if it is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        solver_version: Option<String>,
     },
     /// The attempt ended without a result, and the task waits for the next one.
     Requeued {
@@ -147,9 +150,10 @@ impl TaskRecord {
             Event::LeaseRenewed { expires_at } => self.renew(*expires_at),
             Event::PublishingStarted => self.enter(TaskState::Publishing, at),
             Event::PublishingInterrupted => self.enter(TaskState::Running, at),
-            Event::Published { result, diverged } => {
+            Event::Published { result, diverged, solver_version } => {
                 self.finish(if *diverged { TaskState::Diverged } else { TaskState::Success }, at);
                 self.result = *result;
+                self.solver_version.clone_from(solver_version);
                 self.error = None;
             }
             Event::Requeued { error } => {
@@ -171,6 +175,7 @@ impl TaskRecord {
                 self.failures = 0;
                 self.error = None;
                 self.result = None;
+                self.solver_version = None;
                 self.progress = None;
                 self.finished_at = None;
                 self.submitted_at = Some(at);

@@ -80,6 +80,9 @@ pub struct TaskRecord {
     pub input: Option<Digest>,
     /// Canonical digest of its result document.
     pub result: Option<Digest>,
+    /// Version of the solver that found the result, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub solver_version: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its state last changed.
@@ -111,6 +114,7 @@ impl TaskRecord {
             error: None,
             input: None,
             result: None,
+            solver_version: None,
             created_at: now,
             changed_at: now,
             submitted_at: None,

@@ -144,7 +144,9 @@ impl Model {
             Step::RefuseUpload => Command::RefuseUpload { error: failure(ErrorKind::Validation) },
             Step::InterruptValidation => Command::InterruptValidation,
             Step::Submit(priority) => Command::Submit { priority },
-            Step::SubmitSolved => Command::SubmitSolved { result: Some(Digest::of(b"known")) },
+            Step::SubmitSolved => {
+                Command::SubmitSolved { result: Some(Digest::of(b"known")), solver_version: None }
+            }
             Step::Lease => {
                 let lease: LeaseId = format!("lease-{}", self.leases.len()).parse().unwrap();
                 self.leases.push(lease.clone());
@@ -159,7 +161,7 @@ impl Model {
             Step::Publish(lease, diverged) => {
                 let lease = self.lease(lease);
                 let result = Some(Digest::of(lease.as_str().as_bytes()));
-                Command::Publish { lease, result, diverged }
+                Command::Publish { lease, result, diverged, solver_version: Some("1".to_owned()) }
             }
             Step::Fail(lease, kind) => Command::Fail { lease: self.lease(lease), error: failure(kind) },
             Step::Return(lease) => Command::Return { lease: self.lease(lease) },
@@ -191,7 +193,19 @@ impl Model {
             .iter()
             .map(|input| Input { task: input.clone(), state: self.tasks.get(input).map(|task| task.state) })
             .collect();
-        decide(record, command, &Context { now: self.now, policy: &self.policy, inputs: &inputs })
+        let users = self.users(record.id());
+        let context = Context { now: self.now, policy: &self.policy, inputs: &inputs, users: &users };
+        decide(record, command, &context)
+    }
+
+    /// Those that depend on the task, were submitted and have not ended.
+    fn users(&self, task: &TaskId) -> Vec<TaskId> {
+        let uses = |record: &&TaskRecord| {
+            record.task.dependencies.contains(task)
+                && record.submitted_at.is_some()
+                && !record.state.is_final()
+        };
+        self.tasks.values().filter(uses).map(|record| record.id().clone()).collect()
     }
 
     fn apply(&mut self, task: usize, command: &Command) -> Result<(), Refusal> {
@@ -220,6 +234,7 @@ impl Model {
                     let command = match outcome {
                         InputOutcome::Resolved => Command::ResolveInput { input: id(task) },
                         InputOutcome::Failed => Command::FailInput { input: id(task) },
+                        InputOutcome::Retried => Command::RetryAfterInput { input: id(task) },
                     };
                     match self.apply(dependent, &command) {
                         Ok(()) | Err(Refusal::AlreadyDone) => {}
@@ -236,8 +251,7 @@ impl Model {
             check_record(record, &self.policy);
             for input in &record.waiting_for {
                 let state = self.tasks[input].state;
-                let can_succeed = !state.is_final();
-                assert!(can_succeed, "{} waits for {input}, which is {state}", record.id());
+                assert!(!state.is_final(), "{} waits for {input}, which is {state}", record.id());
             }
         }
     }
@@ -274,7 +288,8 @@ impl Model {
                 if self.apply(number, &command).is_ok() {
                     self.leases.push(lease.clone());
                     self.apply(number, &Command::BeginPublish { lease: lease.clone() }).unwrap();
-                    let publish = Command::Publish { lease, result: Some(Digest::of(b"x")), diverged: false };
+                    let result = Some(Digest::of(b"x"));
+                    let publish = Command::Publish { lease, result, diverged: false, solver_version: None };
                     self.apply(number, &publish).unwrap();
                 }
             }
@@ -301,7 +316,9 @@ fn check_transition(from: TaskState, to: TaskState, event: &Event) {
         Validated => matches!(to, Draft | Queued | Aborted | Deleted),
         // A task that is solved already goes from queued to its end within one decision.
         Queued => matches!(to, Queued | Running | Success | Error | Aborted | Deleted),
-        Running => matches!(to, Running | Publishing | Queued | Error | Aborting | Deleted),
+        Running => {
+            matches!(to, Running | Publishing | Success | Diverged | Queued | Error | Aborting | Deleted)
+        }
         Publishing => {
             matches!(to, Publishing | Running | Success | Diverged | Queued | Error | Aborting | Deleted)
         }

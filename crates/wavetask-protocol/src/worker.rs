@@ -9,13 +9,16 @@
 //! | `POST /api/v1/worker/lease` | [`LeaseRequest`] | [`LeaseAnswer`], held up to `wait_milliseconds` |
 //! | `GET /api/v1/worker/leases/{lease}/input` | | the simulation as an HDF5 file |
 //! | `POST /api/v1/worker/heartbeat` | [`Heartbeat`] | [`HeartbeatAnswer`] |
-//! | `PUT /api/v1/worker/leases/{lease}/result` | an HDF5 file: `{"data": […], "diverged": bool}` and the arrays of `data` | 200 when durable and visible |
+//! | `PUT /api/v1/worker/leases/{lease}/result` | an HDF5 file: `{"data": […], "diverged": bool}` and the arrays of `data`; header [`SOLVER_VERSION_HEADER`] | 200 when durable and visible |
 //! | `POST /api/v1/worker/leases/{lease}/failure` | [`Failure`] | 200 |
 //!
 //! Answers other than 200: 401 wrong key, 410 the lease is no longer valid (drop the work), 507 no room
 //! now (keep the result and try again), other 5xx try again.
 
 use crate::{LeaseId, Progress, TaskError, TaskId, TaskKind, WorkerId};
+
+/// Header of a result: the version of the solver that found it.
+pub const SOLVER_VERSION_HEADER: &str = "x-wavetask-solver-version";
 
 /// "I have room: give me a task."
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -239,6 +239,9 @@ impl From<StoreError> for Refused {
             StoreError::NoSpace { .. } => Self::no_room(),
             StoreError::NotFound(_) => Self::no_such_task(),
             StoreError::Conflict(conflict) => Self::bad_request(conflict.to_string()),
+            StoreError::EventsGone { .. } => {
+                Self::new(axum::http::StatusCode::GONE, error.code(), error.to_string()).hint(error.hint())
+            }
             error => Self::internal(&error),
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -15,7 +15,9 @@ use wavetask_core::schedule::Capacity;
 use wavetask_core::{Command, Refusal, TaskRecord};
 use wavetask_document::{Document, DocumentError, ResultBuilder, hdf5};
 use wavetask_protocol::native::WorkerStatus;
-use wavetask_protocol::worker::{Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest};
+use wavetask_protocol::worker::{
+    Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, SOLVER_VERSION_HEADER,
+};
 use wavetask_protocol::{ErrorKind, LeaseId, TaskError, WorkerId};
 use wavetask_store::{ApplyError, DocumentRole, StoreError, put_document};
 
@@ -202,9 +204,11 @@ async fn result(
     _: WorkerCaller,
     State(app): State<Arc<App>>,
     Path(lease): Path<String>,
+    headers: HeaderMap,
     body: HttpBody,
 ) -> Result<Json<serde_json::Value>, Refused> {
     let lease = lease_id(&lease)?;
+    let solver_version = solver_version(&headers);
     let record = {
         let lease = lease.clone();
         app.blocking(move |app| app.tasks.task_by_any_lease(&lease)?.ok_or_else(lost)).await?
@@ -235,20 +239,27 @@ async fn result(
     // A worker that hangs up does not leave a publication half done.
     let publishing = {
         let own = Arc::clone(&app);
-        app.background.spawn_blocking(move || publish(&own, &record, &lease, received.file.as_file()))
+        app.background
+            .spawn_blocking(move || publish(&own, &record, &lease, solver_version, received.file.as_file()))
     };
     publishing.await.unwrap_or_else(|error| Err(Refused::internal(&error)))?;
     Ok(Json(serde_json::json!({})))
 }
 
-fn publish(app: &App, record: &TaskRecord, lease: &LeaseId, file: &std::fs::File) -> Result<(), Refused> {
+fn publish(
+    app: &App,
+    record: &TaskRecord,
+    lease: &LeaseId,
+    solver_version: Option<String>,
+    file: &std::fs::File,
+) -> Result<(), Refused> {
     let task = record.id();
     match app.apply(task, &Command::BeginPublish { lease: lease.clone() }) {
         Ok(applied) if applied.record.state.is_final() => return Ok(()),
         Ok(_) => {}
         Err(error) => return Err(worker_refused(app, record, lease, error)),
     }
-    let published = make_result(app, record, lease, file);
+    let published = make_result(app, record, lease, solver_version, file);
     if let Err(refused) = &published
         && refused.status().is_server_error()
         && let Err(error) = app.apply(task, &Command::InterruptPublish { lease: lease.clone() })
@@ -258,7 +269,13 @@ fn publish(app: &App, record: &TaskRecord, lease: &LeaseId, file: &std::fs::File
     published
 }
 
-fn make_result(app: &App, record: &TaskRecord, lease: &LeaseId, file: &std::fs::File) -> Result<(), Refused> {
+fn make_result(
+    app: &App,
+    record: &TaskRecord,
+    lease: &LeaseId,
+    solver_version: Option<String>,
+    file: &std::fs::File,
+) -> Result<(), Refused> {
     let task = record.id();
     let mut session = app.blocks.session();
     let limits = crate::validation::document_limits(&app.config);
@@ -285,7 +302,7 @@ fn make_result(app: &App, record: &TaskRecord, lease: &LeaseId, file: &std::fs::
     let digest = document.digest().map_err(|error| Refused::internal(&error))?;
     let stored = put_document(&mut *session, &document, digest)?;
     session.make_durable()?;
-    let command = Command::Publish { lease: lease.clone(), result: Some(digest), diverged };
+    let command = Command::Publish { lease: lease.clone(), result: Some(digest), diverged, solver_version };
     match app.tasks.apply_with_document(task, &command, &stored, now()) {
         Ok(applied) => {
             app.carry_out(&applied.effects);
@@ -382,6 +399,12 @@ fn worker_refused(app: &App, record: &TaskRecord, lease: &LeaseId, error: ApplyE
 
 fn lost() -> Refused {
     Refused::new(StatusCode::GONE, "lease.lost", "the lease is no longer valid").hint("drop the work")
+}
+
+/// The version that the worker names; none if it is no plain short text.
+fn solver_version(headers: &HeaderMap) -> Option<String> {
+    let version = headers.get(SOLVER_VERSION_HEADER)?.to_str().ok()?;
+    (1..=64).contains(&version.len()).then(|| version.to_owned())
 }
 
 fn lease_id(text: &str) -> Result<LeaseId, Refused> {

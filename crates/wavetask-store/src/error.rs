@@ -54,6 +54,12 @@ pub enum StoreError {
     /// There is no such thing, or it belongs to somebody else.
     #[error("there is no such {0}")]
     NotFound(&'static str),
+    /// Events after the number that was asked for have been forgotten: read the tasks anew.
+    #[error("events up to number {pruned_to} have been forgotten")]
+    EventsGone {
+        /// Events after this number are all there.
+        pruned_to: u64,
+    },
     /// A block's bytes no longer match its digest, or the database contradicts itself: restore a backup.
     #[error("stored data is damaged: {what}")]
     Damaged {
@@ -116,6 +122,7 @@ impl StoreError {
             Self::TooNew { .. } => "store.too_new",
             Self::Conflict(_) => "store.conflict",
             Self::NotFound(_) => "store.not_found",
+            Self::EventsGone { .. } => "events.gone",
             Self::Damaged { .. } => "store.damaged",
             Self::Failed { .. } => "store.failed",
         }
@@ -132,6 +139,7 @@ impl StoreError {
             Self::TooNew { .. } => "use the newer version of wavetask, or another folder",
             Self::Conflict(_) => "change the request",
             Self::NotFound(_) => "check the id and the key",
+            Self::EventsGone { .. } => "read the tasks anew, and follow the events from there",
             Self::Damaged { .. } => "check the disk, and restore the data folder from a backup",
             Self::Failed { .. } => "see the cause, and `wavetask doctor`",
         }

@@ -22,6 +22,7 @@
 //! Everything here blocks. The traits are object-safe, so a server holds `Arc<dyn TaskStore>` and
 //! `Arc<dyn BlockStore>`.
 
+mod batch;
 mod block_store;
 pub mod conformance;
 mod connections;
@@ -32,9 +33,11 @@ mod faults;
 mod folder;
 mod local;
 mod model;
+mod operation;
 mod sqlite;
 mod task_store;
 
+pub use batch::{BatchMember, BatchRecord, Comparison, MemberUpdate, ParameterCondition};
 pub use block_store::{BlockReferences, BlockSession, BlockStore, Candidates, Collected, Usage};
 pub use disk::DiskBlockStore;
 pub use document::{get_document, put_document};
@@ -47,6 +50,7 @@ pub use model::{
     HeartbeatReport, Key, KeyRole, LeaseOutcome, LeasedTask, LogLine, LogPage, LoggedEvent, Recovery,
     SecretHash, Statistics, StoredDocument, TaskFilter, TaskPage, TaskRequest,
 };
+pub use operation::{Done, Operation};
 pub use sqlite::SqliteTaskStore;
 pub use task_store::TaskStore;
 

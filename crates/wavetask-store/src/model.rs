@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::batch::ParameterCondition;
 use wavetask_core::{Effect, Event, NewTask, TaskRecord, Timestamp};
 use wavetask_document::Digest;
+use wavetask_protocol::native::Quota;
 use wavetask_protocol::worker::Report;
 use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, TaskKind, TaskState};
 
@@ -60,6 +62,8 @@ pub struct Key {
     pub used_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<Timestamp>,
+    /// What its account may use. The store keeps it; its caller minds it.
+    pub quota: Quota,
 }
 
 /// A folder of tasks.
@@ -153,7 +157,7 @@ pub enum DocumentBody {
 }
 
 /// Which tasks to list. `Default` lists all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskFilter {
     /// Of this account only.
     pub owner: Option<KeyId>,
@@ -169,6 +173,14 @@ pub struct TaskFilter {
     pub created_from: Option<Timestamp>,
     /// Created before this time.
     pub created_before: Option<Timestamp>,
+    /// These only; empty for all.
+    pub tasks: Vec<TaskId>,
+    /// In a batch with this tag.
+    pub tag: Option<String>,
+    /// In the batch of this name. Together with `tag` and `parameters`: one membership satisfies them all.
+    pub batch: Option<String>,
+    /// In a batch with parameters that satisfy all of these.
+    pub parameters: Vec<ParameterCondition>,
 }
 
 /// Where in a list to go on: after this task.

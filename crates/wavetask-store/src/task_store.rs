@@ -1,20 +1,24 @@
 //! What any store of tasks must be able to do.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use wavetask_core::schedule::Capacity;
 use wavetask_core::{Command, TaskRecord, Timestamp};
 use wavetask_document::Digest;
+use wavetask_protocol::native::{Quota, Usage};
 use wavetask_protocol::worker::Verdict;
 use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, WorkerId};
 
+use crate::batch::{BatchMember, BatchRecord};
 use crate::error::{ApplyError, Result};
 use crate::model::{
     Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport, Key,
     KeyRole, LeaseOutcome, LogPage, LoggedEvent, Recovery, SecretHash, Statistics, StoredDocument,
     TaskFilter, TaskPage, TaskRequest,
 };
+use crate::operation::{Done, Operation};
 
 /// Tasks, their events, documents and logs; accounts and folders.
 ///
@@ -49,6 +53,12 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
 
     /// Notes that a key was used. Cheap if it was noted within the last minute.
     fn touch_key(&self, id: &KeyId, now: Timestamp) -> Result<()>;
+
+    /// Sets what a key's account may use. Answers whether there is such a key.
+    fn set_quota(&self, id: &KeyId, quota: Quota) -> Result<bool>;
+
+    /// What the account's tasks that are not deleted use. Kept as tasks change: cheap.
+    fn usage(&self, owner: &KeyId) -> Result<Usage>;
 
     /// The value of a setting that the server keeps for itself, such as the key that it signs with; stores
     /// `value` if there is none yet, and answers with what is stored then.
@@ -98,9 +108,26 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
     /// Tasks by age, newest first, at most `limit`, going on after `after`.
     fn list_tasks(&self, filter: &TaskFilter, after: Option<&Cursor>, limit: usize) -> Result<TaskPage>;
 
-    /// This account's tasks with this input that succeeded, newest first: what a new task with the same
-    /// input need not compute again.
-    fn solved_tasks(&self, owner: &KeyId, input: &Digest, limit: usize) -> Result<Vec<TaskRecord>>;
+    /// The account's tasks with these idempotency keys, by key; keys that are not known are missing.
+    fn tasks_by_idempotency(&self, owner: &KeyId, keys: &[String]) -> Result<HashMap<String, TaskRecord>>;
+
+    /// This account's tasks with this input that succeeded with this version of the solver, newest first: what a
+    /// new task with the same input need not compute again.
+    fn solved_tasks(
+        &self,
+        owner: &KeyId,
+        input: &Digest,
+        solver_version: &str,
+        limit: usize,
+    ) -> Result<Vec<TaskRecord>>;
+
+    /// Makes several changes in one transaction, in order, with one wait for the disk. One that is refused leaves
+    /// nothing behind and does not undo the others; an answer for each, in order. Later operations see what
+    /// earlier ones did.
+    ///
+    /// # Errors
+    /// What the store itself says (`NoSpace`, …): then none of them has happened.
+    fn transact(&self, operations: &[Operation], now: Timestamp) -> Result<Vec<Result<Done, ApplyError>>>;
 
     /// Applies a command: reads the task, decides, writes record and events, tells dependents, releases
     /// documents and queues callbacks, in one transaction. A repetition is a success with `changed: false`.
@@ -133,6 +160,33 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<u64>;
 
+    // Batches
+
+    /// Batches of the account, the last touched first, at most `limit`; only that of this name, only those with
+    /// this tag.
+    fn batches(
+        &self,
+        owner: &KeyId,
+        name: Option<&str>,
+        tag: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<BatchRecord>>;
+
+    /// The account's batch of this name.
+    fn batch_by_name(&self, owner: &KeyId, name: &str) -> Result<Option<BatchRecord>> {
+        Ok(self.batches(owner, Some(name), None, 1)?.pop())
+    }
+
+    /// Members of a batch by position and key, behind the given ones, at most `limit`, with their tasks. None if
+    /// there is no such batch.
+    fn batch_members(
+        &self,
+        owner: &KeyId,
+        name: &str,
+        after: Option<&(u64, String)>,
+        limit: usize,
+    ) -> Result<Vec<(BatchMember, TaskRecord)>>;
+
     // Workers
 
     /// Gives the worker the next ready task that fits ([`wavetask_core::schedule`]), under this new lease;
@@ -161,9 +215,17 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
     // Events
 
     /// Events with numbers above `sequence`, in order, at most `limit`; of one account, or of all.
+    ///
+    /// # Errors
+    /// `EventsGone` if some of those events have been [pruned](Self::prune_events): read the tasks anew, and go on
+    /// after [`latest_sequence`](Self::latest_sequence) as it was before.
     fn events_after(&self, sequence: u64, owner: Option<&KeyId>, limit: usize) -> Result<Vec<LoggedEvent>>;
 
-    /// All events of one task, in order, whether it was deleted or not.
+    /// Forgets tasks that were deleted before this time, at most `limit`, and their events. Answers with the
+    /// number of tasks. The newest event of all stays, so numbers never come again.
+    fn prune_events(&self, deleted_before: Timestamp, limit: usize) -> Result<u64>;
+
+    /// All events of one task, in order, whether it was deleted or not; none once they were pruned.
     fn events_of(&self, task: &TaskId) -> Result<Vec<LoggedEvent>>;
 
     /// The number of the latest event; 0 if there is none.
@@ -178,7 +240,21 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
     /// A document of a task.
     fn document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<StoredDocument>>;
 
-    /// Of these blocks, those that no document needs.
+    /// Which of these blocks the account has: they came from it lately ([`note_arrivals`](Self::note_arrivals)), or
+    /// a document of one of its tasks needs them. What other accounts have changes neither the answers nor the
+    /// time that they take. Whether the block's bytes are there is for the block store to say.
+    fn possessed(&self, owner: &KeyId, blocks: &[Digest]) -> Result<Vec<bool>>;
+
+    /// These blocks came from the account, and are durable. They are kept until
+    /// [`expire_arrivals`](Self::expire_arrivals), whether a document needs them or not. To be called while the
+    /// session that put them still pins them.
+    fn note_arrivals(&self, owner: &KeyId, blocks: &[Digest], now: Timestamp) -> Result<()>;
+
+    /// Forgets arrivals from before this time. Answers with their number. Those that no document needs become
+    /// [released blocks](Self::released_blocks).
+    fn expire_arrivals(&self, before: Timestamp) -> Result<u64>;
+
+    /// Of these blocks, those that no document needs and no arrival keeps.
     fn unreferenced(&self, blocks: &[Digest]) -> Result<Vec<Digest>>;
 
     /// Blocks of documents that were released, at most `limit`: worth a look by the garbage collector.

@@ -10,7 +10,10 @@ use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 use wavetask_protocol::LeaseId;
-use wavetask_protocol::worker::{Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest};
+use wavetask_protocol::SOLVER_VERSION;
+use wavetask_protocol::worker::{
+    Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, SOLVER_VERSION_HEADER,
+};
 
 use crate::decide::{Answer, answer};
 
@@ -121,6 +124,7 @@ impl Client {
             .request(Method::PUT, &path)
             .header(reqwest::header::CONTENT_TYPE, "application/x-hdf5")
             .header(reqwest::header::CONTENT_LENGTH, length)
+            .header(SOLVER_VERSION_HEADER, SOLVER_VERSION)
             .body(body);
         send(request, &Method::PUT, &path).await.map(drop)
     }

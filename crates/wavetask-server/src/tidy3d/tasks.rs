@@ -146,7 +146,7 @@ pub(super) async fn submit(
     app.blocking(move |app| {
         let record = app.task_of(caller.id(), &task)?;
         let command = if is_done_at_once(app, record.task.kind, &task)? {
-            Command::SubmitSolved { result: None }
+            Command::SubmitSolved { result: None, solver_version: None }
         } else {
             Command::Submit { priority }
         };

@@ -16,6 +16,9 @@ use crate::task_store::TaskStore;
 
 pub(super) const GIGABYTE: u64 = 1_000_000_000;
 
+/// The version of the solver that these tasks are solved with.
+pub(super) const SOLVER: &str = "1.0";
+
 pub(super) struct Fixture {
     pub(super) store: Arc<dyn TaskStore>,
     pub(super) owner: KeyId,
@@ -145,8 +148,12 @@ impl Fixture {
 
     pub(super) fn publish(&self, task: &TaskId, lease: &LeaseId, document: &StoredDocument) -> Applied {
         self.apply(task, &Command::BeginPublish { lease: lease.clone() });
-        let command =
-            Command::Publish { lease: lease.clone(), result: Some(document.digest), diverged: false };
+        let command = Command::Publish {
+            lease: lease.clone(),
+            result: Some(document.digest),
+            diverged: false,
+            solver_version: Some(SOLVER.to_owned()),
+        };
         self.store
             .apply_with_document(task, &command, document, self.now())
             .expect("a running task can be published")

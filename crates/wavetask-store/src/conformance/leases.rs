@@ -140,7 +140,7 @@ fn stale_reports(store: &Arc<dyn TaskStore>) {
     let (_, new) = fixture.lease_any().expect("it can be leased again");
     for command in [
         Command::BeginPublish { lease: old.clone() },
-        Command::Publish { lease: old.clone(), result: None, diverged: false },
+        Command::Publish { lease: old.clone(), result: None, diverged: false, solver_version: None },
         Command::Fail { lease: old.clone(), error: error(ErrorKind::Solver) },
         Command::Return { lease: old.clone() },
         Command::Heartbeat { lease: old.clone(), progress: None },

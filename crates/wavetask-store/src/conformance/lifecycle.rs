@@ -8,7 +8,7 @@ use wavetask_document::Digest;
 use wavetask_protocol::{ErrorKind, Estimate, TaskState};
 
 use super::TaskCheck;
-use super::fixture::{Fixture, document, error};
+use super::fixture::{Fixture, SOLVER, document, error};
 use crate::error::{ApplyError, Conflict, StoreError};
 use crate::model::{DocumentRole, EventListener, KeyRole, LoggedEvent, SecretHash, TaskRequest};
 use crate::task_store::TaskStore;
@@ -144,7 +144,8 @@ fn from_draft_to_success(store: &Arc<dyn TaskStore>) {
     assert_eq!(store.document(&task, DocumentRole::Result).expect("no error"), Some(result.clone()));
     assert_eq!(store.task_by_lease(&lease).expect("no error"), None);
     assert!(store.task_by_any_lease(&lease).expect("no error").is_some());
-    let command = Command::Publish { lease, result: Some(result.digest), diverged: false };
+    let command =
+        Command::Publish { lease, result: Some(result.digest), diverged: false, solver_version: None };
     let again = store.apply_with_document(&task, &command, &result, fixture.now()).expect("it is answered");
     assert!(!again.changed, "publishing again changes nothing");
 
@@ -159,7 +160,12 @@ fn documents_are_atomic(store: &Arc<dyn TaskStore>) {
     let fixture = Fixture::new(store);
     let (task, lease) = fixture.running("one");
     let (right, wrong) = (document("right", &[]), document("wrong", &[]));
-    let command = Command::Publish { lease: lease.clone(), result: Some(right.digest), diverged: false };
+    let command = Command::Publish {
+        lease: lease.clone(),
+        result: Some(right.digest),
+        diverged: false,
+        solver_version: None,
+    };
     let before = store.latest_sequence().expect("no error");
     let refused = store.apply_with_document(&task, &command, &wrong, fixture.now());
     assert!(
@@ -295,9 +301,12 @@ fn known_results(store: &Arc<dyn TaskStore>) {
     };
     let second = fixture.draft("second");
     same_input(&second);
-    let known = store.solved_tasks(&fixture.owner, &input, 10).expect("no error");
+    let known = store.solved_tasks(&fixture.owner, &input, SOLVER, 10).expect("no error");
     assert_eq!(known.iter().map(|task| task.id()).collect::<Vec<_>>(), [&first]);
-    fixture.apply(&second, &Command::SubmitSolved { result: Some(result.digest) });
+    fixture.apply(
+        &second,
+        &Command::SubmitSolved { result: Some(result.digest), solver_version: Some(SOLVER.to_owned()) },
+    );
     assert_eq!(fixture.state(&second), TaskState::Success);
     // The result stays for the second when the first is deleted.
     fixture.apply(&first, &Command::Delete);
@@ -310,11 +319,15 @@ fn known_results(store: &Arc<dyn TaskStore>) {
     store
         .apply_with_document(&task, &command, &document(first.as_str(), &[]), bob.now())
         .expect("it has the document itself");
-    assert_eq!(store.solved_tasks(&bob.owner, &input, 10).expect("no error"), []);
-    let stolen = store.apply(&task, &Command::SubmitSolved { result: Some(result.digest) }, bob.now());
+    assert_eq!(store.solved_tasks(&bob.owner, &input, SOLVER, 10).expect("no error"), []);
+    let stolen = store.apply(
+        &task,
+        &Command::SubmitSolved { result: Some(result.digest), solver_version: Some(SOLVER.to_owned()) },
+        bob.now(),
+    );
     assert!(matches!(stolen, Err(ApplyError::Store(StoreError::NotFound("document")))), "{stolen:?}");
     // A task without a result document may be solved too.
-    bob.apply(&task, &Command::SubmitSolved { result: None });
+    bob.apply(&task, &Command::SubmitSolved { result: None, solver_version: None });
     assert_eq!(bob.state(&task), TaskState::Success);
 }
 

@@ -27,15 +27,15 @@ impl SqliteTaskStore {
     }
 
     pub(super) fn end_callback(&self, id: u64) -> Result<()> {
-        self.write("end a callback", |transaction| {
-            transaction.prepare_cached("DELETE FROM callbacks WHERE id = ?1")?.execute([integer(id)])?;
+        self.write("end a callback", |connection| {
+            connection.prepare_cached("DELETE FROM callbacks WHERE id = ?1")?.execute([integer(id)])?;
             Ok(())
         })
     }
 
     pub(super) fn postpone_callback(&self, id: u64, next_try: Timestamp) -> Result<()> {
-        self.write("postpone a callback", |transaction| {
-            let mut statement = transaction
+        self.write("postpone a callback", |connection| {
+            let mut statement = connection
                 .prepare_cached("UPDATE callbacks SET tries = tries + 1, next_try = ?2 WHERE id = ?1")?;
             statement.execute(params![integer(id), next_try.as_milliseconds()])?;
             Ok(())

@@ -1,20 +1,20 @@
 //! Changing tasks inside a transaction.
 
-use rusqlite::{OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use wavetask_core::{
     Command, Context, Effect, Event, Input, InputOutcome, Policy, Refusal, TaskRecord, Timestamp, decide,
 };
 use wavetask_protocol::{TaskId, TaskState};
 
-use super::documents;
 use super::fault::{Fault, Outcome};
 use super::values::{integer, record, state, to_json};
+use super::{accounts, batches, documents};
 use crate::error::{Conflict, StoreError};
 use crate::model::{Applied, DocumentRole, LoggedEvent, StoredDocument};
 
 /// A transaction that is under way, and what it has done so far.
 pub(super) struct Change<'a> {
-    pub(super) transaction: &'a Transaction<'a>,
+    pub(super) connection: &'a Connection,
     policy: &'a Policy,
     pub(super) now: Timestamp,
     pub(super) events: Vec<LoggedEvent>,
@@ -22,14 +22,32 @@ pub(super) struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    pub(super) const fn new(transaction: &'a Transaction<'a>, policy: &'a Policy, now: Timestamp) -> Self {
-        Self { transaction, policy, now, events: Vec::new(), progressed: Vec::new() }
+    pub(super) const fn new(connection: &'a Connection, policy: &'a Policy, now: Timestamp) -> Self {
+        Self { connection, policy, now, events: Vec::new(), progressed: Vec::new() }
+    }
+
+    /// Does some work so that, if it fails, nothing of it is left. The outer error means that the transaction
+    /// itself can no longer be relied on.
+    pub(super) fn isolated<T>(&mut self, work: impl FnOnce(&mut Self) -> Outcome<T>) -> Outcome<Outcome<T>> {
+        let (events, progressed) = (self.events.len(), self.progressed.len());
+        self.connection.prepare_cached("SAVEPOINT change")?.execute([])?;
+        let outcome = work(self);
+        if outcome.is_err() {
+            self.events.truncate(events);
+            self.progressed.truncate(progressed);
+            if self.connection.is_autocommit() {
+                return outcome.map(Ok);
+            }
+            self.connection.prepare_cached("ROLLBACK TO change")?.execute([])?;
+        }
+        self.connection.prepare_cached("RELEASE change")?.execute([])?;
+        Ok(outcome)
     }
 
     /// A task that is not deleted.
     pub(super) fn live(&self, id: &TaskId) -> Outcome<TaskRecord> {
         let mut statement = self
-            .transaction
+            .connection
             .prepare_cached("SELECT record FROM tasks WHERE id = ?1 AND state <> 'deleted'")?;
         statement.query_row([id.as_str()], record).optional()?.ok_or(Fault::NoSuchTask)
     }
@@ -43,10 +61,14 @@ impl<'a> Change<'a> {
     ) -> Outcome<Applied> {
         let before = self.live(id)?;
         let inputs = match command {
-            Command::Submit { .. } | Command::SubmitSolved { .. } | Command::Retry => self.inputs(&before)?,
+            Command::Submit { .. }
+            | Command::SubmitSolved { .. }
+            | Command::Retry
+            | Command::RetryAfterInput { .. } => self.inputs(&before)?,
             _ => Vec::new(),
         };
-        let context = Context { now: self.now, policy: self.policy, inputs: &inputs };
+        let users = if *command == Command::Delete { self.users(id)? } else { Vec::new() };
+        let context = Context { now: self.now, policy: self.policy, inputs: &inputs, users: &users };
         let decision = match decide(&before, command, &context) {
             Ok(decision) => decision,
             Err(Refusal::AlreadyDone) => {
@@ -65,7 +87,7 @@ impl<'a> Change<'a> {
     }
 
     fn inputs(&self, task: &TaskRecord) -> Outcome<Vec<Input>> {
-        let mut statement = self.transaction.prepare_cached("SELECT state FROM tasks WHERE id = ?1")?;
+        let mut statement = self.connection.prepare_cached("SELECT state FROM tasks WHERE id = ?1")?;
         let mut inputs = Vec::with_capacity(task.task.dependencies.len());
         for input in &task.task.dependencies {
             let state = statement.query_row([input.as_str()], |row| state(row, 0)).optional()?;
@@ -74,23 +96,33 @@ impl<'a> Change<'a> {
         Ok(inputs)
     }
 
+    /// Tasks that depend on this one, were submitted and have not ended.
+    fn users(&self, task: &TaskId) -> Outcome<Vec<TaskId>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT task FROM dependencies JOIN tasks ON tasks.id = dependencies.task
+             WHERE dependencies.input = ?1 AND tasks.state IN ('queued', 'running', 'publishing', 'aborting')",
+        )?;
+        let rows = statement.query_map([task.as_str()], |row| super::values::parsed(row, 0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     fn attach(&self, task: &TaskRecord, command: &Command, document: Option<&StoredDocument>) -> Outcome<()> {
         let (role, named) = match command {
             Command::AcceptUpload { input, .. } => (DocumentRole::Input, Some(*input)),
-            Command::Publish { result, .. } | Command::SubmitSolved { result } => {
+            Command::Publish { result, .. } | Command::SubmitSolved { result, .. } => {
                 (DocumentRole::Result, *result)
             }
             _ => (DocumentRole::Input, None),
         };
         match document {
             Some(document) if named == Some(document.digest) => {
-                documents::attach(self.transaction, task.id(), role, document)
+                documents::attach(self.connection, task, role, document)
             }
             Some(document) => {
                 Err(StoreError::Conflict(Conflict::Document { named, given: document.digest }).into())
             }
             // The result of another task with the same input may be named by its digest alone.
-            None if named.is_some() => documents::share(self.transaction, task, role, named),
+            None if named.is_some() => documents::share(self.connection, task, role, named),
             None => Ok(()),
         }
     }
@@ -100,10 +132,10 @@ impl<'a> Change<'a> {
         let lease = task.lease.as_ref();
         let ready_at = if task.is_ready() { task.ready_at } else { None };
         let deleted = task.state == TaskState::Deleted;
-        let mut statement = self.transaction.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "UPDATE tasks SET state = ?2, priority = ?3, ready_at = ?4, memory_bytes = ?5, lease = ?6,
                 lease_expires_at = ?7, last_lease = ?8, input = ?9, record = ?10,
-                idempotency_key = iif(?11, NULL, idempotency_key)
+                idempotency_key = iif(?11, NULL, idempotency_key), solver_version = ?12
              WHERE id = ?1",
         )?;
         statement.execute(params![
@@ -118,6 +150,7 @@ impl<'a> Change<'a> {
             task.input.as_ref().map(|input| input.as_bytes()),
             to_json(task)?,
             deleted,
+            task.solver_version,
         ])?;
         Ok(())
     }
@@ -138,7 +171,7 @@ impl<'a> Change<'a> {
 
     /// Appends one event, after which the task is as given.
     pub(super) fn append(&mut self, task: &TaskRecord, event: Event) -> Outcome<()> {
-        let mut statement = self.transaction.prepare_cached(
+        let mut statement = self.connection.prepare_cached(
             "INSERT INTO events (at, task, owner, state, event) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?;
         let sequence = statement.insert(params![
@@ -169,24 +202,24 @@ impl<'a> Change<'a> {
         match &effect {
             Effect::NotifyDependents(outcome) => self.notify_dependents(id, *outcome, effects)?,
             Effect::PostCallback { url } => {
-                let mut statement = self.transaction.prepare_cached(
+                let mut statement = self.connection.prepare_cached(
                     "INSERT INTO callbacks (task, url, tries, next_try) VALUES (?1, ?2, 0, ?3)",
                 )?;
                 statement.execute(params![id.as_str(), url, self.now.as_milliseconds()])?;
             }
-            Effect::ReleaseResult => documents::release(self.transaction, id, DocumentRole::Result)?,
+            Effect::ReleaseResult => documents::release(self.connection, task, DocumentRole::Result)?,
             Effect::ReleaseEverything => {
-                documents::release(self.transaction, id, DocumentRole::Input)?;
-                documents::release(self.transaction, id, DocumentRole::Result)?;
-                self.transaction
-                    .prepare_cached("DELETE FROM logs WHERE task = ?1")?
-                    .execute([id.as_str()])?;
+                documents::release(self.connection, task, DocumentRole::Input)?;
+                documents::release(self.connection, task, DocumentRole::Result)?;
+                self.connection.prepare_cached("DELETE FROM logs WHERE task = ?1")?.execute([id.as_str()])?;
                 let mut statement =
-                    self.transaction.prepare_cached("DELETE FROM dependencies WHERE input = ?1")?;
+                    self.connection.prepare_cached("DELETE FROM dependencies WHERE input = ?1")?;
                 statement.execute([id.as_str()])?;
+                batches::leave(self.connection, id)?;
+                accounts::count(self.connection, task.owner(), -1, 0)?;
                 for input in &task.task.dependencies {
                     let mut statement = self
-                        .transaction
+                        .connection
                         .prepare_cached("DELETE FROM dependencies WHERE input = ?1 AND task = ?2")?;
                     statement.execute([input.as_str(), id.as_str()])?;
                 }
@@ -205,18 +238,21 @@ impl<'a> Change<'a> {
         outcome: InputOutcome,
         effects: &mut Vec<(TaskId, Effect)>,
     ) -> Outcome<()> {
+        let state = if outcome == InputOutcome::Retried { TaskState::Error } else { TaskState::Queued };
         let dependents: Vec<TaskId> = {
-            let mut statement = self.transaction.prepare_cached(
+            let mut statement = self.connection.prepare_cached(
                 "SELECT task FROM dependencies JOIN tasks ON tasks.id = dependencies.task
-                 WHERE dependencies.input = ?1 AND tasks.state = 'queued'",
+                 WHERE dependencies.input = ?1 AND tasks.state = ?2",
             )?;
-            let rows = statement.query_map([id.as_str()], |row| super::values::parsed(row, 0))?;
+            let rows =
+                statement.query_map([id.as_str(), state.as_str()], |row| super::values::parsed(row, 0))?;
             rows.collect::<Result<_, _>>()?
         };
         for dependent in dependents {
             let command = match outcome {
                 InputOutcome::Resolved => Command::ResolveInput { input: id.clone() },
                 InputOutcome::Failed => Command::FailInput { input: id.clone() },
+                InputOutcome::Retried => Command::RetryAfterInput { input: id.clone() },
             };
             effects.extend(self.apply(&dependent, &command, None)?.effects);
         }

@@ -1,42 +1,44 @@
 //! Documents of tasks, and which blocks they need.
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use wavetask_core::TaskRecord;
 use wavetask_document::Digest;
-use wavetask_protocol::TaskId;
+use wavetask_protocol::{KeyId, TaskId};
 
 use super::fault::Outcome;
 use super::values::{digest, integer, limit, natural};
-use super::{SqliteTaskStore, fault::Fault};
+use super::{SqliteTaskStore, accounts, fault::Fault};
 use crate::error::{Result, StoreError};
 use crate::model::{DocumentBody, DocumentRole, StoredDocument};
 
 /// Gives a task a document, in place of the one that it had in this role.
 pub(super) fn attach(
-    transaction: &Transaction<'_>,
-    task: &TaskId,
+    connection: &Connection,
+    task: &TaskRecord,
     role: DocumentRole,
     document: &StoredDocument,
 ) -> Outcome<()> {
-    let identity = identity(document);
-    let mut statement = transaction.prepare_cached("SELECT id FROM documents WHERE identity = ?1")?;
-    let known: Option<i64> = statement.query_row([identity.as_bytes()], |row| row.get(0)).optional()?;
+    let (identity, owner) = (identity(document), task.owner());
+    let mut statement =
+        connection.prepare_cached("SELECT id FROM documents WHERE identity = ?1 AND owner = ?2")?;
+    let known: Option<i64> =
+        statement.query_row(params![identity.as_bytes(), owner.as_str()], |row| row.get(0)).optional()?;
     let id = match known {
         Some(id) => id,
-        None => insert(transaction, &identity, document)?,
+        None => insert(connection, owner, &identity, document)?,
     };
-    set(transaction, task, role, id)
+    set(connection, task, role, id)
 }
 
 /// Gives a task the result of one of its account's tasks that had the same input.
 pub(super) fn share(
-    transaction: &Transaction<'_>,
+    connection: &Connection,
     task: &TaskRecord,
     role: DocumentRole,
     named: Option<Digest>,
 ) -> Outcome<()> {
     let (Some(named), Some(input)) = (named, task.input) else { return Ok(()) };
-    let mut statement = transaction.prepare_cached(
+    let mut statement = connection.prepare_cached(
         "SELECT document FROM tasks
          JOIN task_documents ON task_documents.task = tasks.id AND task_documents.role = ?3
          JOIN documents ON documents.id = task_documents.document AND documents.digest = ?4
@@ -48,45 +50,64 @@ pub(super) fn share(
         })
         .optional()?;
     match found {
-        Some(document) => set(transaction, task.id(), role, document),
+        Some(document) => set(connection, task, role, document),
         None => Err(StoreError::NotFound("document").into()),
     }
 }
 
-fn set(transaction: &Transaction<'_>, task: &TaskId, role: DocumentRole, document: i64) -> Outcome<()> {
-    let before = attached(transaction, task, role)?;
-    let mut statement = transaction
-        .prepare_cached("INSERT OR REPLACE INTO task_documents (task, role, document) VALUES (?1, ?2, ?3)")?;
-    statement.execute(params![task.as_str(), role.as_str(), document])?;
-    match before {
-        Some(before) if before != document => drop_if_unused(transaction, before),
-        _ => Ok(()),
+fn set(connection: &Connection, task: &TaskRecord, role: DocumentRole, document: i64) -> Outcome<()> {
+    let before = attached(connection, task.id(), role)?;
+    if before == Some(document) {
+        return Ok(());
     }
+    let mut statement = connection
+        .prepare_cached("INSERT OR REPLACE INTO task_documents (task, role, document) VALUES (?1, ?2, ?3)")?;
+    statement.execute(params![task.id().as_str(), role.as_str(), document])?;
+    accounts::count(connection, task.owner(), 0, length(connection, document)?)?;
+    before.map_or(Ok(()), |before| dropped(connection, task, before))
 }
 
 /// Takes a document from a task, if it has one in this role.
-pub(super) fn release(transaction: &Transaction<'_>, task: &TaskId, role: DocumentRole) -> Outcome<()> {
-    let Some(document) = attached(transaction, task, role)? else { return Ok(()) };
+pub(super) fn release(connection: &Connection, task: &TaskRecord, role: DocumentRole) -> Outcome<()> {
+    let Some(document) = attached(connection, task.id(), role)? else { return Ok(()) };
     let mut statement =
-        transaction.prepare_cached("DELETE FROM task_documents WHERE task = ?1 AND role = ?2")?;
-    statement.execute(params![task.as_str(), role.as_str()])?;
-    drop_if_unused(transaction, document)
+        connection.prepare_cached("DELETE FROM task_documents WHERE task = ?1 AND role = ?2")?;
+    statement.execute(params![task.id().as_str(), role.as_str()])?;
+    dropped(connection, task, document)
 }
 
-fn attached(transaction: &Transaction<'_>, task: &TaskId, role: DocumentRole) -> Outcome<Option<i64>> {
+/// A task no longer has a document.
+fn dropped(connection: &Connection, task: &TaskRecord, document: i64) -> Outcome<()> {
+    accounts::count(connection, task.owner(), 0, -length(connection, document)?)?;
+    drop_if_unused(connection, document)
+}
+
+/// Length of a document with its arrays, in bytes.
+fn length(connection: &Connection, document: i64) -> Outcome<i64> {
     let mut statement =
-        transaction.prepare_cached("SELECT document FROM task_documents WHERE task = ?1 AND role = ?2")?;
+        connection.prepare_cached("SELECT body_length + array_length FROM documents WHERE id = ?1")?;
+    Ok(statement.query_row([document], |row| row.get(0))?)
+}
+
+fn attached(connection: &Connection, task: &TaskId, role: DocumentRole) -> Outcome<Option<i64>> {
+    let mut statement =
+        connection.prepare_cached("SELECT document FROM task_documents WHERE task = ?1 AND role = ?2")?;
     Ok(statement.query_row(params![task.as_str(), role.as_str()], |row| row.get(0)).optional()?)
 }
 
-fn insert(transaction: &Transaction<'_>, identity: &Digest, document: &StoredDocument) -> Outcome<i64> {
+fn insert(
+    connection: &Connection,
+    owner: &KeyId,
+    identity: &Digest,
+    document: &StoredDocument,
+) -> Outcome<i64> {
     let (body, body_blocks) = match &document.body {
         DocumentBody::Inline(body) => (Some(body), None),
         DocumentBody::Blocks(digests) => (None, Some(concatenated(digests))),
     };
-    let mut statement = transaction.prepare_cached(
-        "INSERT INTO documents (identity, digest, body, body_blocks, body_length, array_length)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO documents (identity, digest, body, body_blocks, body_length, array_length, owner)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
     let id = statement.insert(params![
         identity.as_bytes(),
@@ -95,31 +116,33 @@ fn insert(transaction: &Transaction<'_>, identity: &Digest, document: &StoredDoc
         body_blocks,
         integer(document.body_length),
         integer(document.array_length),
+        owner.as_str(),
     ])?;
-    let mut need = transaction
-        .prepare_cached("INSERT OR IGNORE INTO document_blocks (block, document) VALUES (?1, ?2)")?;
-    let mut keep = transaction.prepare_cached("DELETE FROM released_blocks WHERE block = ?1")?;
+    let mut need = connection.prepare_cached(
+        "INSERT OR IGNORE INTO document_blocks (block, owner, document) VALUES (?1, ?2, ?3)",
+    )?;
+    let mut keep = connection.prepare_cached("DELETE FROM released_blocks WHERE block = ?1")?;
     for block in &document.blocks {
-        need.execute(params![block.as_bytes(), id])?;
+        need.execute(params![block.as_bytes(), owner.as_str(), id])?;
         keep.execute([block.as_bytes()])?;
     }
     Ok(id)
 }
 
-fn drop_if_unused(transaction: &Transaction<'_>, document: i64) -> Outcome<()> {
+fn drop_if_unused(connection: &Connection, document: i64) -> Outcome<()> {
     let mut statement =
-        transaction.prepare_cached("SELECT EXISTS (SELECT 1 FROM task_documents WHERE document = ?1)")?;
+        connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM task_documents WHERE document = ?1)")?;
     if statement.query_row([document], |row| row.get(0))? {
         return Ok(());
     }
-    let mut statement = transaction.prepare_cached(
+    let mut statement = connection.prepare_cached(
         "INSERT OR IGNORE INTO released_blocks (block)
          SELECT block FROM document_blocks AS mine WHERE document = ?1 AND NOT EXISTS
             (SELECT 1 FROM document_blocks AS other WHERE other.block = mine.block AND other.document <> ?1)",
     )?;
     statement.execute([document])?;
-    transaction.prepare_cached("DELETE FROM document_blocks WHERE document = ?1")?.execute([document])?;
-    transaction.prepare_cached("DELETE FROM documents WHERE id = ?1")?.execute([document])?;
+    connection.prepare_cached("DELETE FROM document_blocks WHERE document = ?1")?.execute([document])?;
+    connection.prepare_cached("DELETE FROM documents WHERE id = ?1")?.execute([document])?;
     Ok(())
 }
 
@@ -153,8 +176,10 @@ fn identity(document: &StoredDocument) -> Digest {
 }
 
 pub(super) fn unreferenced(connection: &Connection, blocks: &[Digest]) -> Outcome<Vec<Digest>> {
-    let mut statement =
-        connection.prepare_cached("SELECT EXISTS (SELECT 1 FROM document_blocks WHERE block = ?1)")?;
+    let mut statement = connection.prepare_cached(
+        "SELECT EXISTS (SELECT 1 FROM document_blocks WHERE block = ?1)
+             OR EXISTS (SELECT 1 FROM arrivals WHERE block = ?1)",
+    )?;
     let mut free = Vec::new();
     for block in blocks {
         if !statement.query_row([block.as_bytes()], |row| row.get::<_, bool>(0))? {
@@ -206,8 +231,8 @@ impl SqliteTaskStore {
     }
 
     pub(super) fn forget_blocks(&self, blocks: &[Digest]) -> Result<()> {
-        self.write("forget released blocks", |transaction| {
-            let mut statement = transaction.prepare_cached("DELETE FROM released_blocks WHERE block = ?1")?;
+        self.write("forget released blocks", |connection| {
+            let mut statement = connection.prepare_cached("DELETE FROM released_blocks WHERE block = ?1")?;
             for block in blocks {
                 statement.execute([block.as_bytes()])?;
             }

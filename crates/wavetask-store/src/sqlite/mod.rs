@@ -1,8 +1,9 @@
 //! Tasks in one SQLite file.
 //!
 //! One connection writes, one transaction at a time, behind a mutex: SQLite allows one writer anyway, and
-//! waiting in our own queue is fair where waiting for SQLite's lock is a matter of luck. A few more
-//! connections read; in write-ahead mode they see the last commit and neither wait nor make wait.
+//! waiting in our own queue is fair where waiting for SQLite's lock is a matter of luck. Those who wait share a
+//! commit ([`writer`]). A few more connections read; in write-ahead mode they see the last commit and neither wait
+//! nor make wait.
 //!
 //! # What survives what
 //! A transaction that changes a task is committed with `synchronous=FULL`: when the method returns, it
@@ -16,29 +17,35 @@
 //! memory meanwhile, so that running tasks are not taken from workers that are well.
 
 mod accounts;
+mod arrivals;
+mod batches;
 mod callbacks;
 mod care;
 mod change;
 mod documents;
 mod events;
 pub(crate) mod fault;
+mod operations;
 mod schema;
+mod selection;
 mod store;
 mod tasks;
 mod values;
 mod workers;
+mod writer;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 use wavetask_core::{Policy, Timestamp};
 use wavetask_protocol::{LeaseId, TaskId};
 
 use self::change::Change;
 use self::fault::{Fault, Outcome};
+use self::writer::{Durability, Writer};
 use crate::connections::{self, Readers};
 use crate::error::Result;
 use crate::folder::DataFolder;
@@ -48,7 +55,7 @@ use crate::model::{EventListener, LoggedEvent};
 pub struct SqliteTaskStore {
     path: PathBuf,
     policy: Policy,
-    writer: Mutex<Writer>,
+    writer: Writer,
     readers: Readers,
     listeners: Mutex<Vec<Weak<dyn EventListener>>>,
     /// Leases that were renewed while the disk was full.
@@ -60,21 +67,6 @@ impl fmt::Debug for SqliteTaskStore {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("SqliteTaskStore").field("path", &self.path).finish_non_exhaustive()
     }
-}
-
-#[derive(Debug)]
-struct Writer {
-    connection: Connection,
-    durability: Durability,
-}
-
-/// What a commit waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Durability {
-    /// The disk.
-    Full,
-    /// The operating system.
-    Process,
 }
 
 impl SqliteTaskStore {
@@ -91,7 +83,7 @@ impl SqliteTaskStore {
             readers: Readers::new(path.clone()),
             path,
             policy,
-            writer: Mutex::new(Writer { connection, durability: Durability::Full }),
+            writer: Writer::new(connection),
             listeners: Mutex::default(),
             renewed_in_memory: Mutex::default(),
             _folder: folder.clone(),
@@ -110,30 +102,13 @@ impl SqliteTaskStore {
         now: Timestamp,
         work: impl FnOnce(&mut Change<'_>) -> Outcome<T>,
     ) -> Outcome<T> {
-        // A panic inside a transaction rolls it back, so the connection behind a poisoned lock is sound.
-        let mut writer = lock(&self.writer);
-        if writer.durability != durability {
-            let synchronous = if durability == Durability::Full { "FULL" } else { "NORMAL" };
-            writer.connection.pragma_update(None, "synchronous", synchronous)?;
-            writer.durability = durability;
-        }
-        let transaction = writer.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut change = Change::new(&transaction, &self.policy, now);
-        let value = work(&mut change)?;
-        let Change { events, progressed, .. } = change;
-        transaction.commit()?;
-        self.tell(&events, &progressed);
-        drop(writer);
-        Ok(value)
+        let tell = |events: &[LoggedEvent], progressed: &[TaskId]| self.tell(events, progressed);
+        self.writer.change(&self.policy, durability, now, work, tell)
     }
 
     /// Does some work in one durable transaction that is not about tasks.
-    fn write<T>(
-        &self,
-        action: &'static str,
-        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Outcome<T>,
-    ) -> Result<T> {
-        self.change(Durability::Full, Timestamp::default(), |change| work(change.transaction))
+    fn write<T>(&self, action: &'static str, work: impl FnOnce(&Connection) -> Outcome<T>) -> Result<T> {
+        self.change(Durability::Full, Timestamp::default(), |change| work(change.connection))
             .map_err(|fault| fault.into_store_error(action))
     }
 

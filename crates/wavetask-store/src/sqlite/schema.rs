@@ -11,7 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::{Result, StoreError};
 
-const MIGRATIONS: [&str; 1] = [FIRST];
+const MIGRATIONS: [&str; 2] = [FIRST, SECOND];
 
 const FIRST: &str = "
 CREATE TABLE settings (
@@ -126,6 +126,121 @@ CREATE TABLE callbacks (                    -- not yet sent
     next_try    INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX callbacks_by_time ON callbacks (next_try);
+";
+
+/// Batches, arrivals, quotas, solver versions; documents are kept by account, so that what an account has can be
+/// looked up without looking at what others have.
+const SECOND: &str = "
+ALTER TABLE tasks ADD COLUMN solver_version TEXT;      -- that found the result
+ALTER TABLE keys ADD COLUMN quota_tasks INTEGER;
+ALTER TABLE keys ADD COLUMN quota_bytes INTEGER;
+
+CREATE TABLE usage (                        -- of tasks that are not deleted
+    owner       TEXT PRIMARY KEY,
+    tasks       INTEGER NOT NULL,
+    bytes       INTEGER NOT NULL            -- of their documents, as if nothing were shared
+) STRICT, WITHOUT ROWID;
+INSERT INTO usage SELECT owner, count(*), 0 FROM tasks WHERE state <> 'deleted' GROUP BY owner;
+UPDATE usage SET bytes = (
+    SELECT coalesce(sum(body_length + array_length), 0) FROM tasks
+    JOIN task_documents ON task_documents.task = tasks.id
+    JOIN documents ON documents.id = task_documents.document
+    WHERE tasks.owner = usage.owner);
+
+CREATE TABLE owned_documents (              -- equal documents of an account are stored once
+    id           INTEGER PRIMARY KEY,
+    owner        TEXT NOT NULL,
+    identity     BLOB NOT NULL,             -- digest of all columns below and of the blocks
+    digest       BLOB NOT NULL,             -- canonical
+    body         BLOB,                      -- or
+    body_blocks  BLOB,                      -- digests in order
+    body_length  INTEGER NOT NULL,
+    array_length INTEGER NOT NULL,
+    UNIQUE (identity, owner)
+) STRICT;
+INSERT INTO owned_documents (owner, identity, digest, body, body_blocks, body_length, array_length)
+    SELECT DISTINCT tasks.owner, identity, digest, body, body_blocks, body_length, array_length
+    FROM documents JOIN task_documents ON task_documents.document = documents.id
+    JOIN tasks ON tasks.id = task_documents.task;
+CREATE TABLE owned_blocks (
+    block       BLOB NOT NULL,
+    owner       TEXT NOT NULL,
+    document    INTEGER NOT NULL,
+    PRIMARY KEY (block, owner, document)
+) STRICT, WITHOUT ROWID;
+INSERT INTO owned_blocks
+    SELECT block, owned_documents.owner, owned_documents.id FROM document_blocks
+    JOIN documents ON documents.id = document_blocks.document
+    JOIN owned_documents ON owned_documents.identity = documents.identity;
+UPDATE task_documents SET document = (
+    SELECT owned_documents.id FROM documents JOIN owned_documents USING (identity)
+    JOIN tasks ON tasks.owner = owned_documents.owner
+    WHERE documents.id = task_documents.document AND tasks.id = task_documents.task);
+DROP TABLE document_blocks;
+DROP TABLE documents;
+ALTER TABLE owned_documents RENAME TO documents;
+ALTER TABLE owned_blocks RENAME TO document_blocks;
+CREATE INDEX document_blocks_by_document ON document_blocks (document);
+
+CREATE TABLE arrivals (                     -- blocks that an account has sent lately
+    owner       TEXT NOT NULL,
+    block       BLOB NOT NULL,
+    at          INTEGER NOT NULL,
+    PRIMARY KEY (owner, block)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX arrivals_by_block ON arrivals (block);
+CREATE INDEX arrivals_by_time  ON arrivals (at);
+
+CREATE TABLE batches (
+    number      INTEGER PRIMARY KEY,
+    id          TEXT NOT NULL UNIQUE,
+    owner       TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    tags        TEXT NOT NULL,              -- JSON
+    completed   INTEGER NOT NULL,           -- the latest submission that was complete; 0 before
+    created_at  INTEGER NOT NULL,
+    touched_at  INTEGER NOT NULL,
+    UNIQUE (owner, name)
+) STRICT;
+CREATE INDEX batches_by_touch ON batches (owner, touched_at);
+CREATE TABLE batch_tags (
+    owner       TEXT NOT NULL,
+    tag         TEXT NOT NULL,
+    batch       INTEGER NOT NULL,
+    PRIMARY KEY (owner, tag, batch)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE submissions (                  -- in the order in which they began: 1, 2, 3, ... for each batch
+    batch       INTEGER NOT NULL,
+    name        TEXT NOT NULL,
+    number      INTEGER NOT NULL,
+    PRIMARY KEY (batch, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE batch_members (
+    number      INTEGER PRIMARY KEY,
+    batch       INTEGER NOT NULL,
+    key         TEXT NOT NULL,
+    position    INTEGER NOT NULL,
+    task        TEXT NOT NULL,
+    parameters  TEXT NOT NULL,              -- JSON
+    submission  INTEGER NOT NULL,           -- that put it there last
+    UNIQUE (batch, key)
+) STRICT;
+CREATE INDEX batch_members_by_position ON batch_members (batch, position, key);
+CREATE INDEX batch_members_by_task     ON batch_members (task);
+CREATE TABLE parameters (                   -- of members of batches, for searching
+    owner       TEXT NOT NULL,
+    name        TEXT NOT NULL,
+    value       ANY NOT NULL,               -- a number, a text, or a blob of one byte for a truth value
+    member      INTEGER NOT NULL,
+    PRIMARY KEY (owner, name, value, member)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX parameters_by_member ON parameters (member);
+
+CREATE TABLE pruned (                       -- one row
+    events      INTEGER NOT NULL,           -- number of events that were forgotten
+    sequence    INTEGER NOT NULL            -- number of the last of them
+) STRICT;
+INSERT INTO pruned VALUES (0, 0);
 ";
 
 /// Brings the database to this version.

@@ -1,20 +1,24 @@
 //! The trait, in terms of what the other modules of this folder do.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use wavetask_core::schedule::Capacity;
 use wavetask_core::{Command, TaskRecord, Timestamp};
 use wavetask_document::Digest;
+use wavetask_protocol::native::{Quota, Usage};
 use wavetask_protocol::worker::Verdict;
 use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, WorkerId};
 
 use super::SqliteTaskStore;
+use crate::batch::{BatchMember, BatchRecord};
 use crate::error::{ApplyError, Result};
 use crate::model::{
     Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport, Key,
     KeyRole, LeaseOutcome, LogPage, LoggedEvent, Recovery, SecretHash, Statistics, StoredDocument,
     TaskFilter, TaskPage, TaskRequest,
 };
+use crate::operation::{Done, Operation};
 use crate::task_store::TaskStore;
 
 impl TaskStore for SqliteTaskStore {
@@ -43,6 +47,14 @@ impl TaskStore for SqliteTaskStore {
 
     fn touch_key(&self, id: &KeyId, now: Timestamp) -> Result<()> {
         self.note_use(id, now)
+    }
+
+    fn set_quota(&self, id: &KeyId, quota: Quota) -> Result<bool> {
+        self.change_quota(id, quota)
+    }
+
+    fn usage(&self, owner: &KeyId) -> Result<Usage> {
+        self.read_usage(owner)
     }
 
     fn setting_or_insert(&self, name: &str, value: &[u8]) -> Result<Vec<u8>> {
@@ -93,8 +105,42 @@ impl TaskStore for SqliteTaskStore {
         self.find_tasks(filter, after, limit)
     }
 
-    fn solved_tasks(&self, owner: &KeyId, input: &Digest, limit: usize) -> Result<Vec<TaskRecord>> {
-        self.find_solved(owner, input, limit)
+    fn tasks_by_idempotency(&self, owner: &KeyId, keys: &[String]) -> Result<HashMap<String, TaskRecord>> {
+        self.find_by_idempotency(owner, keys)
+    }
+
+    fn solved_tasks(
+        &self,
+        owner: &KeyId,
+        input: &Digest,
+        solver_version: &str,
+        limit: usize,
+    ) -> Result<Vec<TaskRecord>> {
+        self.find_solved(owner, input, solver_version, limit)
+    }
+
+    fn transact(&self, operations: &[Operation], now: Timestamp) -> Result<Vec<Result<Done, ApplyError>>> {
+        self.apply_operations(operations, now)
+    }
+
+    fn batches(
+        &self,
+        owner: &KeyId,
+        name: Option<&str>,
+        tag: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<BatchRecord>> {
+        self.list_batches(owner, name, tag, limit)
+    }
+
+    fn batch_members(
+        &self,
+        owner: &KeyId,
+        name: &str,
+        after: Option<&(u64, String)>,
+        limit: usize,
+    ) -> Result<Vec<(BatchMember, TaskRecord)>> {
+        self.list_members(owner, name, after, limit)
     }
 
     fn apply(&self, id: &TaskId, command: &Command, now: Timestamp) -> Result<Applied, ApplyError> {
@@ -151,6 +197,10 @@ impl TaskStore for SqliteTaskStore {
         self.list_events(sequence, owner, limit)
     }
 
+    fn prune_events(&self, deleted_before: Timestamp, limit: usize) -> Result<u64> {
+        self.forget_deleted(deleted_before, limit)
+    }
+
     fn events_of(&self, task: &TaskId) -> Result<Vec<LoggedEvent>> {
         self.list_events_of(task)
     }
@@ -165,6 +215,18 @@ impl TaskStore for SqliteTaskStore {
 
     fn document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<StoredDocument>> {
         self.read_document(task, role)
+    }
+
+    fn possessed(&self, owner: &KeyId, blocks: &[Digest]) -> Result<Vec<bool>> {
+        self.look_for_blocks(owner, blocks)
+    }
+
+    fn note_arrivals(&self, owner: &KeyId, blocks: &[Digest], now: Timestamp) -> Result<()> {
+        self.insert_arrivals(owner, blocks, now)
+    }
+
+    fn expire_arrivals(&self, before: Timestamp) -> Result<u64> {
+        self.remove_arrivals(before)
     }
 
     fn unreferenced(&self, blocks: &[Digest]) -> Result<Vec<Digest>> {

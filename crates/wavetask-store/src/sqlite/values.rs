@@ -20,6 +20,13 @@ pub(super) fn natural(row: &Row<'_>, column: usize) -> Result<u64, Error> {
     u64::try_from(value).map_err(|error| Error::FromSqlConversionFailure(column, Type::Integer, error.into()))
 }
 
+pub(super) fn optional_natural(row: &Row<'_>, column: usize) -> Result<Option<u64>, Error> {
+    match row.get_ref(column)? {
+        rusqlite::types::ValueRef::Null => Ok(None),
+        _ => natural(row, column).map(Some),
+    }
+}
+
 pub(super) fn small(row: &Row<'_>, column: usize) -> Result<u32, Error> {
     let value: i64 = row.get(column)?;
     u32::try_from(value).map_err(|error| Error::FromSqlConversionFailure(column, Type::Integer, error.into()))

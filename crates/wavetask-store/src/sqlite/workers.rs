@@ -11,7 +11,8 @@ use wavetask_protocol::{KeyId, LeaseId, TaskId, TaskState, WorkerId};
 use super::change::Change;
 use super::fault::{Fault, Outcome};
 use super::values::{natural, optional_time, parsed, record, time};
-use super::{Durability, SqliteTaskStore, lock, tasks};
+use super::writer::Durability;
+use super::{SqliteTaskStore, lock, tasks};
 use crate::error::{Result, StoreError};
 use crate::model::{Applied, HeartbeatReport, LeaseOutcome, LeasedTask, Recovery};
 
@@ -133,7 +134,7 @@ impl SqliteTaskStore {
     pub(super) fn recover_all(&self, now: Timestamp) -> Result<Recovery> {
         let recovered = self.change(Durability::Full, now, |change| {
             let tasks: Vec<TaskRecord> = {
-                let mut statement = change.transaction.prepare_cached(
+                let mut statement = change.connection.prepare_cached(
                     "SELECT record FROM tasks WHERE state = 'validating' OR lease IS NOT NULL",
                 )?;
                 let rows = statement.query_map([], record)?;
@@ -158,11 +159,11 @@ impl SqliteTaskStore {
 }
 
 fn candidates(change: &Change<'_>) -> Outcome<Vec<Candidate>> {
-    let mut owners = change.transaction.prepare_cached(
+    let mut owners = change.connection.prepare_cached(
         "SELECT DISTINCT owner FROM tasks INDEXED BY tasks_ready WHERE ready_at IS NOT NULL",
     )?;
     let owners: Vec<KeyId> = owners.query_map([], |row| parsed(row, 0))?.collect::<Result<_, _>>()?;
-    let mut statement = change.transaction.prepare_cached(
+    let mut statement = change.connection.prepare_cached(
         "SELECT id, priority, ready_at, memory_bytes FROM tasks INDEXED BY tasks_ready
          WHERE owner = ?1 AND ready_at IS NOT NULL ORDER BY priority DESC, ready_at LIMIT ?2",
     )?;
@@ -185,7 +186,7 @@ fn candidates(change: &Change<'_>) -> Outcome<Vec<Candidate>> {
 }
 
 fn running(change: &Change<'_>) -> Outcome<BTreeMap<KeyId, u64>> {
-    let mut statement = change.transaction.prepare_cached(
+    let mut statement = change.connection.prepare_cached(
         "SELECT owner, count(*) FROM tasks INDEXED BY tasks_leased WHERE lease IS NOT NULL GROUP BY owner",
     )?;
     let rows = statement.query_map([], |row| Ok((parsed(row, 0)?, natural(row, 1)?)))?;
@@ -194,14 +195,14 @@ fn running(change: &Change<'_>) -> Outcome<BTreeMap<KeyId, u64>> {
 
 fn beat(change: &mut Change<'_>, report: &HeartbeatReport) -> Outcome<Verdict> {
     let task = {
-        let mut statement = change.transaction.prepare_cached("SELECT record FROM tasks WHERE lease = ?1")?;
+        let mut statement = change.connection.prepare_cached("SELECT record FROM tasks WHERE lease = ?1")?;
         statement.query_row([report.lease.as_str()], record).optional()?
     };
     let Some(task) = task else { return Ok(Verdict::Lost) };
     let command = Command::Heartbeat { lease: report.lease.clone(), progress: Some(report.progress.clone()) };
     let record = change.apply(task.id(), &command, None)?.record;
     tasks::insert_log(
-        change.transaction,
+        change.connection,
         record.id(),
         record.attempt,
         report.first_log_line,

@@ -107,7 +107,12 @@ pub(crate) fn publish(
     store.tasks.apply(task, &Command::BeginPublish { lease: lease.clone() }, now())?;
     let mut session = store.blocks.session();
     let document = put(&mut *session, &format!("result of {task}"), blocks)?;
-    let command = Command::Publish { lease: lease.clone(), result: Some(document.digest), diverged: false };
+    let command = Command::Publish {
+        lease: lease.clone(),
+        result: Some(document.digest),
+        diverged: false,
+        solver_version: None,
+    };
     store.tasks.apply_with_document(task, &command, &document, now())?;
     Ok(())
 }
