@@ -1,8 +1,10 @@
-//! What the server does by itself now and then: end leases, collect garbage, clear away uploads.
+//! What the server does by itself now and then: end leases, collect garbage, clear away uploads, forget what is
+//! long gone.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use wavetask_core::Timestamp;
 use wavetask_protocol::TaskState;
 use wavetask_store::collect_released;
 
@@ -14,6 +16,17 @@ const LEASES: Duration = Duration::from_millis(500);
 
 /// How often released blocks are looked at.
 const GARBAGE: Duration = Duration::from_secs(20);
+
+/// How long a block that a client has sent is kept although no task needs it: as long as the client may take to
+/// come back with the simulation that does.
+const ARRIVALS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long deleted tasks and their events are remembered: who follows the events and was away for longer reads
+/// the tasks anew.
+const DELETED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Deleted tasks that are forgotten in one transaction.
+const FORGOTTEN_AT_ONCE: usize = 500;
 
 /// How often uploads are looked at.
 const UPLOADS: Duration = Duration::from_secs(15 * 60);
@@ -47,6 +60,7 @@ pub(crate) async fn collect_garbage(app: Arc<App>) {
     loop {
         let collected = app
             .blocking(|app| {
+                forget(app)?;
                 let collected = collect_released(&*app.tasks, &*app.blocks)?;
                 if collected.examined > 0 {
                     tracing::debug!(?collected, "garbage was collected");
@@ -57,6 +71,20 @@ pub(crate) async fn collect_garbage(app: Arc<App>) {
         pause_after(collected).await;
         tokio::time::sleep(GARBAGE).await;
     }
+}
+
+/// Forgets what has been kept for long enough.
+fn forget(app: &App) -> Result<(), Refused> {
+    let ago = |duration: Duration| {
+        let milliseconds = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_milliseconds(now().as_milliseconds().saturating_sub(milliseconds))
+    };
+    let arrivals = app.tasks.expire_arrivals(ago(ARRIVALS))?;
+    if arrivals > 0 {
+        tracing::debug!(arrivals, "blocks that were sent a day ago are no longer kept for that");
+    }
+    while app.tasks.prune_events(ago(DELETED), FORGOTTEN_AT_ONCE)? == FORGOTTEN_AT_ONCE as u64 {}
+    Ok(())
 }
 
 /// Removes uploads of tasks that will not be validated, for as long as it is polled.

@@ -117,3 +117,79 @@ fn a_damaged_block_is_noticed() {
     wavetask_document::BlockSource::get(&*store.blocks, &digest, &mut buffer).unwrap();
     assert_eq!(buffer, bytes);
 }
+
+/// Two users send blocks first and name them in documents later, as the native API lets them: what has arrived is
+/// there when the document comes, however busy the collector is meanwhile.
+#[test]
+fn arrivals_do_not_race_with_the_collector() {
+    let folder = common::folder();
+    let store = LocalStore::open(folder.path(), &common::options()).unwrap();
+    let account = Account::new(&store).unwrap();
+    let done = AtomicBool::new(false);
+    let removed = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for everything in [false, true] {
+            let (store, done, removed) = (&store, &done, &removed);
+            scope.spawn(move || {
+                while !done.load(Ordering::Relaxed) {
+                    let collected = if everything {
+                        collect_everything(&*store.tasks, &*store.blocks)
+                    } else {
+                        collect_released(&*store.tasks, &*store.blocks)
+                    };
+                    removed.fetch_add(collected.unwrap().removed.blocks, Ordering::Relaxed);
+                }
+            });
+        }
+        let users: Vec<_> = (0..2_u64)
+            .map(|user| {
+                let (store, account) = (&store, &account);
+                scope.spawn(move || {
+                    let mut numbers = Numbers(user);
+                    for round in 0..60_u64 {
+                        // Both users' blocks are the same few.
+                        let block = vec![
+                            u8::try_from(numbers.below(4)).unwrap();
+                            100 + 99_900 * (round % 2) as usize
+                        ];
+                        let at = common::now();
+                        let mut session = store.blocks.session();
+                        let digest = session.put(&block).unwrap();
+                        session.make_durable().unwrap();
+                        store.tasks.note_arrivals(&account.owner, &[digest], at).unwrap();
+                        drop(session);
+                        std::thread::yield_now();
+                        if round % 3 == 0 {
+                            // Given up: it stays until it expires.
+                            continue;
+                        }
+                        let mut session = store.blocks.session();
+                        assert_eq!(store.tasks.possessed(&account.owner, &[digest]).unwrap(), [true]);
+                        assert!(session.pin(&digest).unwrap(), "a block that has arrived is gone");
+                        let task = account.create(store, &format!("task-{user}-{round}")).unwrap();
+                        common::submit(store, &task, std::slice::from_ref(&block)).unwrap();
+                        drop(session);
+                        assert_eq!(common::read(store, &task, DocumentRole::Input), Some(block));
+                        store.tasks.apply(&task, &Command::Abort, common::now()).unwrap();
+                        store.tasks.apply(&task, &Command::Delete, common::now()).unwrap();
+                    }
+                })
+            })
+            .collect();
+        let results: Vec<_> = users.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(results.into_iter().all(|result| result.is_ok()), "a user lost a block");
+    });
+    // They survive a restart, and go when their time is over.
+    let kept = store.blocks.usage().unwrap().blocks;
+    assert!(kept > 0);
+    drop(store);
+    let store = LocalStore::open(folder.path(), &common::options()).unwrap();
+    collect_everything(&*store.tasks, &*store.blocks).unwrap();
+    assert_eq!(store.blocks.usage().unwrap().blocks, kept);
+    let later = common::now().plus(std::time::Duration::from_secs(1));
+    assert!(store.tasks.expire_arrivals(later).unwrap() > 0);
+    collect_released(&*store.tasks, &*store.blocks).unwrap();
+    assert_eq!(store.blocks.usage().unwrap(), Usage::default());
+    assert_eq!(store.tasks.check().unwrap(), [""; 0]);
+}

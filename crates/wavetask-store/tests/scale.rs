@@ -6,13 +6,19 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use common::Account;
+use serde_json::json;
 use wavetask_core::schedule::Capacity;
+use wavetask_document::Digest;
 use wavetask_protocol::{LeaseId, TaskId, WorkerId};
-use wavetask_store::{BlockStore, LocalStore, TaskFilter, TaskStore};
+use wavetask_store::{
+    BatchMember, BlockStore, Comparison, LocalStore, MemberUpdate, Operation, ParameterCondition, TaskFilter,
+    TaskStore,
+};
 
 const TASKS: u32 = 10_000;
 
@@ -38,6 +44,77 @@ impl Times {
         println!("{what:<44} median {median:>10.1?}   99th percentile {late:>10.1?}");
         median
     }
+}
+
+/// All tasks in one batch, with two parameters each; then what a table of it and a search in it cost.
+fn fill_a_batch(store: &LocalStore, account: &Account, tasks: &[TaskId]) {
+    let start = Instant::now();
+    for (part, tasks) in tasks.chunks(1000).enumerate() {
+        let member = |(number, task): (usize, &TaskId)| {
+            let number = part * 1000 + number;
+            BatchMember {
+                key: format!("I={number}"),
+                position: number as u64,
+                task: task.clone(),
+                parameters: BTreeMap::from([
+                    ("current".to_owned(), json!(number as f64 * 1e-3)),
+                    ("shape".to_owned(), json!(if number.is_multiple_of(2) { "ring" } else { "disk" })),
+                ]),
+            }
+        };
+        let update = MemberUpdate {
+            owner: account.owner.clone(),
+            batch: "batch-1".parse().expect("no error"),
+            name: "scan".to_owned(),
+            tags: vec!["paper".to_owned()],
+            submission: "1".to_owned(),
+            members: tasks.iter().enumerate().map(member).collect(),
+            complete: (part + 1) * 1000 >= TASKS as usize,
+        };
+        store
+            .tasks
+            .transact(&[Operation::SetMembers(update)], common::now())
+            .expect("no error")
+            .pop()
+            .expect("no error")
+            .expect("no error");
+    }
+    println!("{} members of a batch set in {:.1?}", tasks.len(), start.elapsed());
+    let members = Times::of(5, |_| {
+        let members = store.tasks.batch_members(&account.owner, "scan", None, 20_000).expect("no error");
+        assert_eq!(members.len(), tasks.len());
+    });
+    assert!(members.report("all 10,000 members of a batch") < Duration::from_secs(3));
+    let batches = Times::of(5, |_| {
+        assert_eq!(
+            store.tasks.batches(&account.owner, None, Some("paper"), 10).expect("no error")[0].members,
+            10_000
+        );
+    });
+    assert!(batches.report("batches with their states") < Duration::from_secs(1));
+    let condition =
+        |name: &str, operator, value| ParameterCondition { name: name.to_owned(), operator, value };
+    let filter = TaskFilter {
+        owner: Some(account.owner.clone()),
+        batch: Some("scan".to_owned()),
+        parameters: vec![
+            condition("current", Comparison::GreaterOrEqual, json!(9.95)),
+            condition("shape", Comparison::Equal, json!("ring")),
+        ],
+        ..TaskFilter::default()
+    };
+    let found = Times::of(20, |_| {
+        assert_eq!(store.tasks.list_tasks(&filter, None, 1000).expect("no error").tasks.len(), 25);
+    });
+    assert!(found.report("search by two parameters") < Duration::from_millis(500));
+    let blocks: Vec<Digest> = (0..4000_u32).map(|number| Digest::of(&number.to_le_bytes())).collect();
+    let start = Instant::now();
+    store.tasks.note_arrivals(&account.owner, &blocks, common::now()).expect("no error");
+    println!("4000 arrivals noted in {:.1?}", start.elapsed());
+    let possessed = Times::of(20, |_| {
+        assert!(store.tasks.possessed(&account.owner, &blocks).expect("no error").into_iter().all(|has| has));
+    });
+    assert!(possessed.report("possession of 4000 blocks") < Duration::from_millis(500));
 }
 
 #[test]
@@ -81,6 +158,7 @@ fn ten_thousand_tasks() {
         account.create(&store, &format!("task-later-{number}")).unwrap();
     });
     create.report("create a task");
+    fill_a_batch(&store, &account, &tasks);
     let worker: WorkerId = "worker-1".parse().unwrap();
     let capacity = Capacity::new(1 << 30, 1 << 30, true);
     let lease = Times::of(100, |number| {

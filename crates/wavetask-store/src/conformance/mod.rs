@@ -3,6 +3,8 @@
 //! A back-end's tests call [`check_task_store`] and [`check_block_store`] with something that makes a fresh,
 //! empty store each time. The checks know nothing of SQLite or of files.
 
+mod accounts;
+mod batches;
 mod blocks;
 mod callbacks;
 mod fixture;
@@ -17,8 +19,14 @@ use crate::task_store::TaskStore;
 
 type TaskCheck = (&'static str, fn(&Arc<dyn TaskStore>));
 
-const TASK_CHECKS: [&[TaskCheck]; 4] =
-    [lifecycle::CHECKS, leases::CHECKS, listing::CHECKS, callbacks::CHECKS];
+const TASK_CHECKS: [&[TaskCheck]; 6] = [
+    lifecycle::CHECKS,
+    leases::CHECKS,
+    listing::CHECKS,
+    callbacks::CHECKS,
+    batches::CHECKS,
+    accounts::CHECKS,
+];
 
 /// Runs all checks of a task store, each on a fresh one, and lets the store check itself afterwards.
 ///

@@ -265,3 +265,61 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database of the first version with two accounts that share a document.
+    const OLD: &str = "
+    INSERT INTO tasks (id, owner, folder, name, kind, state, priority, created_at, memory_bytes, record) VALUES
+        ('a1', 'ada', 'f', 'n', 'HEAT', 'success', 0, 1, 0, '{}'),
+        ('a2', 'ada', 'f', 'n', 'HEAT', 'success', 0, 2, 0, '{}'),
+        ('b1', 'bob', 'g', 'n', 'HEAT', 'success', 0, 3, 0, '{}');
+    INSERT INTO documents (id, identity, digest, body, body_length, array_length) VALUES
+        (7, x'01', x'11', x'aa', 100, 1000), (8, x'02', x'12', x'bb', 200, 2000);
+    INSERT INTO document_blocks VALUES (x'f1', 7), (x'f2', 7), (x'f2', 8);
+    INSERT INTO task_documents VALUES
+        ('a1', 'input', 7), ('a2', 'input', 7), ('a2', 'result', 8), ('b1', 'input', 7);
+    ";
+
+    #[test]
+    fn documents_of_the_first_version_become_their_accounts() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        connection.execute_batch(OLD).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        migrate(&mut connection).unwrap();
+        migrate(&mut connection).unwrap();
+        let rows = |sql: &str| -> Vec<String> {
+            let mut statement = connection.prepare(sql).unwrap();
+            let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+            rows.map(Result::unwrap).collect()
+        };
+        assert_eq!(
+            rows(
+                "SELECT task || ' ' || role || ' ' || owner || ' ' || hex(identity) || ' ' || hex(body)
+                  FROM task_documents JOIN documents ON documents.id = document ORDER BY task, role"
+            ),
+            ["a1 input ada 01 AA", "a2 input ada 01 AA", "a2 result ada 02 BB", "b1 input bob 01 AA"]
+        );
+        assert_eq!(
+            rows("SELECT hex(block) || ' ' || document_blocks.owner || ' ' || hex(identity)
+                  FROM document_blocks JOIN documents ON documents.id = document AND documents.owner = document_blocks.owner
+                  ORDER BY 1"),
+            ["F1 ada 01", "F1 bob 01", "F2 ada 01", "F2 ada 02", "F2 bob 01"]
+        );
+        assert_eq!(
+            rows("SELECT owner || ' ' || tasks || ' ' || bytes FROM usage ORDER BY owner"),
+            ["ada 2 4400", "bob 1 1100"]
+        );
+        assert_eq!(rows("SELECT events || ' ' || sequence FROM pruned"), ["0 0"]);
+    }
+
+    #[test]
+    fn a_newer_database_is_left_alone() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.pragma_update(None, "user_version", 1000).unwrap();
+        assert!(matches!(migrate(&mut connection), Err(StoreError::TooNew { found: 1000, .. })));
+    }
+}

@@ -247,3 +247,90 @@ fn lost_transaction() -> Fault {
     Failure { error: ffi::Error::new(ffi::SQLITE_ABORT), message: Some("the transaction is gone".to_owned()) }
         .into_fault()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+    use crate::error::StoreError;
+
+    fn writer(folder: &std::path::Path) -> Writer {
+        let connection = crate::connections::open_writer(&folder.join("test.db")).unwrap();
+        connection.execute_batch("CREATE TABLE numbers (number INTEGER PRIMARY KEY) STRICT").unwrap();
+        Writer::new(connection)
+    }
+
+    fn insert(change: &Change<'_>, number: u32) -> Outcome<()> {
+        change.connection.execute("INSERT INTO numbers VALUES (?1)", [number])?;
+        Ok(())
+    }
+
+    /// Threads that wait for a slow one share its commit or the one after, a failing one harms nobody, and one
+    /// that panics harms at most those in its transaction, who are told.
+    #[test]
+    fn those_who_wait_share_a_commit() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(folder.path());
+        let policy = Policy::default();
+        let commits = AtomicUsize::new(0);
+        let tell = |_: &[LoggedEvent], _: &[TaskId]| {
+            commits.fetch_add(1, Ordering::SeqCst);
+        };
+        let barrier = Barrier::new(17);
+        let change = |durability, number: u32| {
+            writer.change(&policy, durability, Timestamp::default(), |change| insert(change, number), tell)
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let slow = |change: &mut Change<'_>| {
+                    barrier.wait();
+                    // The others are on their way to the lock.
+                    while writer.waiting.load(Ordering::SeqCst) < 16 {
+                        std::thread::yield_now();
+                    }
+                    insert(change, 1000)
+                };
+                writer.change(&policy, Durability::Full, Timestamp::default(), slow, tell).unwrap();
+            });
+            for number in 0..16 {
+                let (barrier, change) = (&barrier, &change);
+                scope.spawn(move || {
+                    barrier.wait();
+                    // Number 3 twice: whoever comes second is refused, and the others do not notice.
+                    let durability = if number % 4 == 1 { Durability::Process } else { Durability::Full };
+                    let outcome = change(durability, if number == 4 { 3 } else { number });
+                    assert!(outcome.is_ok() || number == 3 || number == 4, "{outcome:?}");
+                });
+            }
+        });
+        let commits = commits.into_inner();
+        assert!(commits <= 2, "{commits} commits for 17 changes that came together");
+        let state = lock(&writer.state);
+        let count = |sql: &str| state.connection.query_row(sql, [], |row| row.get::<_, u32>(0)).unwrap();
+        assert_eq!(count("SELECT count(*) FROM numbers"), 16);
+    }
+
+    #[test]
+    fn a_panic_leaves_no_transaction_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let writer = writer(folder.path());
+        let policy = Policy::default();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let work = |change: &mut Change<'_>| -> Outcome<()> {
+                insert(change, 1)?;
+                panic!("on purpose")
+            };
+            let _ = writer.change(&policy, Durability::Full, Timestamp::default(), work, |_, _| {});
+        }));
+        assert!(panicked.is_err());
+        let refused = |change: &mut Change<'_>| -> Outcome<()> {
+            insert(change, 1)?;
+            Err(StoreError::NotFound("anything").into())
+        };
+        let outcome = writer.change(&policy, Durability::Full, Timestamp::default(), refused, |_, _| {});
+        assert!(matches!(outcome, Err(Fault::Store(StoreError::NotFound(_)))), "{outcome:?}");
+        let work = |change: &mut Change<'_>| insert(change, 1);
+        writer.change(&policy, Durability::Process, Timestamp::default(), work, |_, _| {}).unwrap();
+    }
+}
