@@ -10,10 +10,28 @@
 //!                                  Server (trait): native API, or the plain tidy3d protocol
 //! ```
 
+mod batch;
+mod client;
+mod engine;
 pub mod error;
+mod flow;
+mod journal;
 pub mod member;
+mod result;
 pub mod server;
+mod settings;
+mod signal;
+mod status;
+mod submission;
+mod task;
 
+pub use batch::{Batch, Completed, Subscription};
+pub use client::{Client, Opened};
 pub use error::{ClientError, ErrorGroup};
 pub use member::{ArrayBytes, PackedSimulation};
+pub use result::{ArrayData, ResultDocument};
 pub use server::Server;
+pub use settings::Settings;
+pub use status::{Phase, TaskStatus};
+pub use submission::{MemberOptions, Pending, Submission, SubmissionOptions};
+pub use task::Task;

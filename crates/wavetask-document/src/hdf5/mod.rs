@@ -40,7 +40,7 @@ mod source;
 
 use std::io::Write;
 
-pub use plan::FilePlan;
+pub use plan::{BlockInFile, FilePlan};
 pub use read::{read, read_file};
 pub use source::{ByteSource, FileSource};
 

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::encode::{self, GroupAddresses, Target, UNDEFINED, put_u32, put_u64};
 use crate::bytes::texts;
 use crate::descriptor::element_count;
-use crate::{ArrayDescriptor, BlockSource, Document, DocumentError, ElementType, Limits, json};
+use crate::{ArrayDescriptor, BlockSource, Digest, Document, DocumentError, ElementType, Limits, json};
 
 /// JSON longer than this is continued in `JSON_STRING_1`, `JSON_STRING_2`, …: the client's own split,
 /// in bytes here and in characters there; its reader takes any.
@@ -26,6 +26,19 @@ const JSON_PART_BYTES: usize = 1_000_000_000;
 const COLLECTION_BYTES: u64 = 4096;
 /// Objects of a collection: indices are 16 bits and zero means free space.
 const COLLECTION_OBJECTS: usize = 65_535;
+
+/// A block that lies in the file as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockInFile {
+    /// Where in the file it begins.
+    pub offset: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Which block.
+    pub digest: Digest,
+    /// Bytes per number in it.
+    pub width: u8,
+}
 
 /// The layout of the HDF5 file of a document, from which any of its bytes can be made.
 #[derive(Debug)]
@@ -157,6 +170,24 @@ impl FilePlan {
     /// Bytes of the file.
     pub fn length(&self) -> u64 {
         self.length
+    }
+
+    /// The blocks that lie in the file as they are, by their place in it; those of text arrays do not. Whoever writes
+    /// the file may put them there in any order, and see which of them are there already.
+    pub fn blocks(&self) -> impl Iterator<Item = BlockInFile> {
+        let elements = self.segments.iter().filter_map(|segment| match &segment.content {
+            Content::Elements(array) => Some((segment.start, array)),
+            _ => None,
+        });
+        elements.flat_map(|(start, array)| {
+            let block_bytes = array.block_bytes();
+            let width = array.element_type.size().map_or(1, |size| u8::try_from(size).unwrap_or(1));
+            array.blocks.iter().zip(0..).map(move |(digest, index)| {
+                let from = index * block_bytes;
+                let length = block_bytes.min(array.byte_length - from);
+                BlockInFile { offset: start + from, length, digest: *digest, width }
+            })
+        })
     }
 
     /// Writes the whole file.

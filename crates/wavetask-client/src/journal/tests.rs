@@ -1,0 +1,224 @@
+use wavetask_protocol::TaskKind;
+use wavetask_protocol::native::MemberDocument;
+
+use super::*;
+
+fn record(batch: &str, named: bool, nonce: &str) -> SubmissionRecord {
+    SubmissionRecord {
+        row: 0,
+        batch: batch.into(),
+        named,
+        token: "token".into(),
+        nonce: nonce.into(),
+        lazy: false,
+        tags: vec!["paper".into()],
+        sealed: false,
+    }
+}
+
+fn payload(key: &str, position: u64, contents: &[Vec<u8>]) -> Arc<Payload> {
+    let mut blocks: Vec<_> = contents
+        .iter()
+        .map(|bytes| {
+            let place =
+                BlockPlace { array: Arc::new(bytes.clone()), offset: 0, length: bytes.len(), width: 8 };
+            (Digest::of(bytes), place)
+        })
+        .collect();
+    blocks.sort_unstable_by_key(|(digest, _)| *digest);
+    let document =
+        serde_json::value::RawValue::from_string(r#"{"json":"{}","arrays":{}}"#.to_owned()).unwrap();
+    let member = NewMember {
+        key: key.into(),
+        position,
+        kind: TaskKind::Heat,
+        name: key.into(),
+        folder: "default".into(),
+        document: MemberDocument::Inline(document),
+        parameters: [("I".to_owned(), serde_json::json!(0.004))].into(),
+        after: Vec::new(),
+        cache: true,
+        hold: false,
+        priority: 0,
+        idempotency_key: format!("key of {key}"),
+    };
+    Arc::new(Payload { member, document_bytes: 25, blocks })
+}
+
+fn rows(journal: &Journal, table: &str) -> i64 {
+    journal.connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn what_was_written_is_found_by_another_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("client").join("journal.db");
+    let small = vec![7_u8; 1000];
+    let large = vec![9_u8; 2 << 20];
+    {
+        let mut journal = Journal::open(&path).unwrap();
+        let begun = journal.begin("here", &record("scan", true, ""), 5).unwrap();
+        let members =
+            [payload("a", 0, std::slice::from_ref(&small)), payload("b", 1, &[large.clone(), small.clone()])];
+        journal.add(begun.row, &members).unwrap();
+        journal.note(&[Note::Sealed { row: begun.row }], 6).unwrap();
+        // Dropped without a word, as by a kill.
+    }
+    let mut journal = Journal::open(&path).unwrap();
+    let (found, members) = journal.find("here", "scan").unwrap().unwrap();
+    assert!(found.sealed && found.named && found.tags == ["paper"]);
+    assert_eq!(members.len(), 2);
+    let (first, complete) = members[0].payload.as_ref().unwrap();
+    assert!(complete);
+    assert_eq!(first.member.idempotency_key, "key of a");
+    assert_eq!(first.member.parameters["I"], serde_json::json!(0.004));
+    assert_eq!(first.blocks[0].1.bytes(), &small[..]);
+    assert_eq!(first.blocks[0].1.width, 8);
+    let (second, complete) = members[1].payload.as_ref().unwrap();
+    assert!(!complete, "large arrays are not copied");
+    assert_eq!(second.blocks.len(), 2, "but what they are is known");
+    assert!(journal.find("elsewhere", "scan").unwrap().is_none());
+}
+
+#[test]
+fn what_is_placed_takes_no_room_and_finished_submissions_are_forgotten() {
+    let mut journal = Journal::in_memory();
+    let begun = journal.begin("here", &record("scan", true, ""), 5).unwrap();
+    let shared = vec![1_u8; 500];
+    journal
+        .add(
+            begun.row,
+            &[payload("a", 0, std::slice::from_ref(&shared)), payload("b", 1, std::slice::from_ref(&shared))],
+        )
+        .unwrap();
+    assert_eq!((rows(&journal, "block"), rows(&journal, "member_block")), (1, 2));
+    let task: TaskId = "task-1".parse().unwrap();
+    journal.note(&[Note::Placed { row: begun.row, position: 0, task: task.clone() }], 6).unwrap();
+    assert_eq!(rows(&journal, "block"), 1, "the other member still needs it");
+    journal.note(&[Note::Ended { row: begun.row, position: 1 }], 6).unwrap();
+    assert_eq!((rows(&journal, "block"), rows(&journal, "member_block")), (0, 0));
+    let (_, members) = journal.find("here", "scan").unwrap().unwrap();
+    assert_eq!(members[0].task, Some(task));
+    assert!(members.iter().all(|member| member.payload.is_none()));
+    journal.prune(100, 0).unwrap();
+    assert_eq!(rows(&journal, "submission"), 1, "it has not finished");
+    journal.note(&[Note::Finished { row: begun.row }], 7).unwrap();
+    journal.prune(7, 0).unwrap();
+    assert_eq!(rows(&journal, "submission"), 1);
+    journal.prune(8, 0).unwrap();
+    assert_eq!((rows(&journal, "submission"), rows(&journal, "member")), (0, 0));
+}
+
+#[test]
+fn a_submission_that_was_cut_off_passes_its_nonce_on_until_it_has_finished() {
+    let mut journal = Journal::in_memory();
+    let first = journal.begin("here", &record("scan", true, "one"), 1).unwrap();
+    let again = journal.begin("here", &record("scan", true, "two"), 2).unwrap();
+    assert_eq!((first.nonce.as_str(), again.nonce.as_str()), ("one", "one"));
+    let cached = journal.begin("here", &record("scan", true, ""), 3).unwrap();
+    assert_eq!(cached.nonce, "");
+    let other = journal.begin("elsewhere", &record("scan", true, "three"), 3).unwrap();
+    assert_eq!(other.nonce, "three");
+    let unnamed = journal.begin("here", &record("scan", false, "four"), 3).unwrap();
+    assert_eq!(unnamed.nonce, "four");
+    journal.note(&[Note::Finished { row: again.row }], 4).unwrap();
+    let anew = journal.begin("here", &record("scan", true, "five"), 5).unwrap();
+    assert_eq!(anew.nonce, "five");
+}
+
+/// The members of all submissions that were cut off belong to the batch, the latest of each key.
+#[test]
+fn a_repetition_that_was_cut_off_early_hides_nothing() {
+    let mut journal = Journal::in_memory();
+    let first = journal.begin("here", &record("scan", true, ""), 1).unwrap();
+    journal.add(first.row, &[payload("a", 0, &[]), payload("b", 1, &[])]).unwrap();
+    let task: TaskId = "task-1".parse().unwrap();
+    journal.note(&[Note::Placed { row: first.row, position: 0, task }], 2).unwrap();
+    let second = journal.begin("here", &record("scan", true, ""), 3).unwrap();
+    journal.add(second.row, &[payload("a", 0, &[])]).unwrap();
+    let (found, members) = journal.find("here", "scan").unwrap().unwrap();
+    assert_eq!(found.row, second.row);
+    let keys: Vec<_> = members.iter().map(|member| (member.key.as_str(), member.payload.is_some())).collect();
+    assert_eq!(keys, [("a", true), ("b", true)]);
+}
+
+#[test]
+fn damaged_foreign_and_newer_files_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let code = |name: &str| Journal::open(&folder.path().join(name)).map(|_| ()).unwrap_err().code;
+
+    std::fs::write(folder.path().join("text"), b"this is not a database, however long it may be").unwrap();
+    assert_eq!(code("text"), "journal.damaged");
+
+    let foreign = Connection::open(folder.path().join("foreign")).unwrap();
+    foreign.execute_batch("CREATE TABLE mine (x)").unwrap();
+    assert_eq!(code("foreign"), "journal.foreign");
+
+    drop(Journal::open(&folder.path().join("newer")).unwrap());
+    let newer = Connection::open(folder.path().join("newer")).unwrap();
+    newer.pragma_update(None, "user_version", VERSION + 1).unwrap();
+    assert_eq!(code("newer"), "journal.too_new");
+
+    let path = folder.path().join("torn");
+    {
+        let mut journal = Journal::open(&path).unwrap();
+        let begun = journal.begin("here", &record("scan", true, ""), 1).unwrap();
+        let members: Vec<_> = (0..200).map(|index| payload(&format!("{index}"), index, &[])).collect();
+        journal.add(begun.row, &members).unwrap();
+        journal.connection.pragma_update(None, "wal_checkpoint", "TRUNCATE").unwrap_or(());
+        journal.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    }
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    for byte in &mut bytes[middle..middle + 6_000] {
+        *byte = !*byte;
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    assert_eq!(code("torn"), "journal.damaged");
+}
+
+#[test]
+fn a_full_disk_fails_what_was_to_be_written_and_nothing_else() {
+    let mut journal = Journal::in_memory();
+    let begun = journal.begin("here", &record("scan", true, ""), 1).unwrap();
+    let pages: i64 = journal.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    journal.connection.pragma_update(None, "max_page_count", pages + 4).unwrap();
+    let noise: Vec<u8> = (0..200_000_u64).flat_map(blake3_byte).collect();
+    let error = journal.add(begun.row, &[payload("a", 0, &[]), payload("b", 1, &[noise])]).unwrap_err();
+    assert_eq!(error.code, "journal.disk_full");
+    assert_eq!(rows(&journal, "member"), 0, "all or none");
+    journal.add(begun.row, &[payload("a", 0, &[])]).unwrap();
+    assert_eq!(rows(&journal, "member"), 1);
+}
+
+fn blake3_byte(index: u64) -> [u8; 1] {
+    [Digest::of(&index.to_le_bytes()).as_bytes()[0]]
+}
+
+/// Two processes at once: writers wait for one another.
+#[test]
+fn several_may_write_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    drop(Journal::open(&path).unwrap());
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                let mut journal = Journal::open(&path).unwrap();
+                let begun = journal.begin("here", &record(&format!("scan {writer}"), true, ""), 1).unwrap();
+                for index in 0..20 {
+                    journal.add(begun.row, &[payload(&index.to_string(), index, &[])]).unwrap();
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    let mut journal = Journal::open(&path).unwrap();
+    for writer in 0..4 {
+        let (_, members) = journal.find("here", &format!("scan {writer}")).unwrap().unwrap();
+        assert_eq!(members.len(), 20);
+    }
+}

@@ -1,0 +1,266 @@
+//! A result: its document here, its arrays where they are until somebody asks for them.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use wavetask_document::{ArrayDescriptor, Document, ElementType};
+use wavetask_protocol::TaskId;
+
+use crate::engine::Engine;
+use crate::error::{ClientError, ErrorGroup};
+
+/// The result of a task. Cheap to clone.
+#[derive(Clone)]
+pub struct ResultDocument {
+    engine: Arc<Engine>,
+    task: TaskId,
+    document: Arc<Document>,
+    diverged: bool,
+}
+
+/// An array of a result: the bytes of its elements, little-endian in C order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArrayData {
+    /// Type of the elements.
+    pub element_type: ElementType,
+    /// Extent of each dimension.
+    pub shape: Vec<u64>,
+    /// The elements; of texts, a little-endian `u32` length and the UTF-8 bytes of each.
+    pub bytes: Vec<u8>,
+}
+
+impl fmt::Debug for ResultDocument {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("ResultDocument")
+            .field("task", &self.task)
+            .field("arrays", &self.document.arrays.len())
+            .field("diverged", &self.diverged)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ResultDocument {
+    pub(crate) const fn new(
+        engine: Arc<Engine>,
+        task: TaskId,
+        document: Arc<Document>,
+        diverged: bool,
+    ) -> Self {
+        Self { engine, task, document, diverged }
+    }
+
+    /// The task whose result this is.
+    pub const fn task(&self) -> &TaskId {
+        &self.task
+    }
+
+    /// Its JSON and the descriptors of its arrays by path.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// Whether the solution diverged.
+    pub const fn diverged(&self) -> bool {
+        self.diverged
+    }
+
+    /// Whether all blocks of the arrays whose paths begin with one of these prefixes are in memory already.
+    pub fn is_here(&self, prefixes: &[&str]) -> bool {
+        self.engine.all_cached(&self.blocks_below(prefixes))
+    }
+
+    /// The array at this path (`data/0/temperature/x`); what of it is not in memory is fetched.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such array, else those of fetching.
+    pub fn array(&self, path: &str) -> Result<ArrayData, ClientError> {
+        let (this, path) = (self.clone(), path.to_owned());
+        self.engine.block(async move { this.array_async(&path).await })
+    }
+
+    /// As [`array`](Self::array), for async code of any runtime.
+    ///
+    /// # Errors
+    /// As [`array`](Self::array).
+    pub async fn array_async(&self, path: &str) -> Result<ArrayData, ClientError> {
+        let descriptor = self.descriptor(path)?;
+        let whole = 0..descriptor.byte_length;
+        let bytes = self.bytes(descriptor, std::slice::from_ref(&whole)).await?;
+        Ok(ArrayData { element_type: descriptor.element_type, shape: descriptor.shape.clone(), bytes })
+    }
+
+    /// A part of the array at this path: a range of indices along each dimension (missing ones are whole). Only
+    /// the blocks that it touches are fetched.
+    ///
+    /// # Errors
+    /// As [`array`](Self::array); `Usage` if the ranges do not fit the shape or it is an array of texts.
+    pub fn slice(&self, path: &str, ranges: &[Range<u64>]) -> Result<ArrayData, ClientError> {
+        let (this, path, ranges) = (self.clone(), path.to_owned(), ranges.to_vec());
+        self.engine.block(async move { this.slice_async(&path, &ranges).await })
+    }
+
+    /// As [`slice`](Self::slice), for async code of any runtime.
+    ///
+    /// # Errors
+    /// As [`slice`](Self::slice).
+    pub async fn slice_async(&self, path: &str, ranges: &[Range<u64>]) -> Result<ArrayData, ClientError> {
+        let descriptor = self.descriptor(path)?;
+        let (shape, pieces) = runs(descriptor, ranges).ok_or_else(|| {
+            ClientError::new(ErrorGroup::Usage, "slice.does_not_fit", does_not_fit(path, descriptor))
+        })?;
+        let bytes = self.bytes(descriptor, &pieces).await?;
+        Ok(ArrayData { element_type: descriptor.element_type, shape, bytes })
+    }
+
+    /// Fetches the arrays whose paths begin with one of these prefixes into memory, as far as there is room.
+    ///
+    /// # Errors
+    /// Those of fetching.
+    pub fn fetch(&self, prefixes: &[&str]) -> Result<(), ClientError> {
+        let (engine, blocks) = (self.engine.clone(), self.blocks_below(prefixes));
+        self.engine.block(async move { engine.fetch_into_cache(blocks).await })
+    }
+
+    /// As [`fetch`](Self::fetch), for async code of any runtime.
+    ///
+    /// # Errors
+    /// Those of fetching.
+    pub async fn fetch_async(&self, prefixes: &[&str]) -> Result<(), ClientError> {
+        let (engine, blocks) = (self.engine.clone(), self.blocks_below(prefixes));
+        self.engine.run(async move { engine.fetch_into_cache(blocks).await }).await
+    }
+
+    fn blocks_below(&self, prefixes: &[&str]) -> Vec<wavetask_protocol::native::WantedBlock> {
+        let mut blocks = Vec::new();
+        for (path, array) in &self.document.arrays {
+            if prefixes.is_empty() || prefixes.iter().any(|prefix| is_below(path, prefix)) {
+                blocks.extend(crate::engine::results::blocks_of(array));
+            }
+        }
+        blocks
+    }
+
+    fn descriptor(&self, path: &str) -> Result<&ArrayDescriptor, ClientError> {
+        self.document.arrays.get(path).ok_or_else(|| {
+            ClientError::new(
+                ErrorGroup::NotFound,
+                "result.no_array",
+                format!("There is no array at `{path}`."),
+            )
+            .task(self.task.clone())
+            .hint("document() names all arrays")
+        })
+    }
+
+    /// The bytes of these ranges, one after the other.
+    async fn bytes(&self, array: &ArrayDescriptor, ranges: &[Range<u64>]) -> Result<Vec<u8>, ClientError> {
+        let engine = self.engine.clone();
+        let (array, ranges) = (array.clone(), ranges.to_vec());
+        self.engine.run(async move { engine.read_ranges(&array, &ranges).await }).await
+    }
+}
+
+fn is_below(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
+}
+
+fn does_not_fit(path: &str, array: &ArrayDescriptor) -> String {
+    match array.element_type {
+        ElementType::Text => format!("`{path}` holds texts, which have no slices; fetch it whole."),
+        _ => format!("The ranges do not fit `{path}`, whose shape is {:?}.", array.shape),
+    }
+}
+
+/// The shape of a slice, and the ranges of bytes that it consists of, in order and joined where they touch.
+fn runs(array: &ArrayDescriptor, ranges: &[Range<u64>]) -> Option<(Vec<u64>, Vec<Range<u64>>)> {
+    let size = array.element_type.size()? as u64;
+    if ranges.len() > array.shape.len() {
+        return None;
+    }
+    let mut bounds: Vec<Range<u64>> = ranges.to_vec();
+    bounds.extend(array.shape[ranges.len()..].iter().map(|extent| 0..*extent));
+    let fits = |(range, extent): (&Range<u64>, &u64)| range.start <= range.end && range.end <= *extent;
+    if !bounds.iter().zip(&array.shape).all(fits) {
+        return None;
+    }
+    let shape: Vec<u64> = bounds.iter().map(|range| range.end - range.start).collect();
+    if shape.contains(&0) {
+        return Some((shape, Vec::new()));
+    }
+    // Everything behind the last dimension that is cut is contiguous.
+    let cut = bounds.iter().zip(&array.shape).rposition(|(range, extent)| *range != (0..*extent));
+    let Some(cut) = cut else { return Some((shape, std::iter::once(0..array.byte_length).collect())) };
+    let stride = |dimension: usize| array.shape[dimension + 1..].iter().product::<u64>() * size;
+    let length = (bounds[cut].end - bounds[cut].start) * stride(cut);
+    let mut pieces: Vec<Range<u64>> = Vec::new();
+    let mut index: Vec<u64> = bounds[..cut].iter().map(|range| range.start).collect();
+    loop {
+        let base: u64 = index.iter().enumerate().map(|(dimension, at)| at * stride(dimension)).sum();
+        let start = base + bounds[cut].start * stride(cut);
+        match pieces.last_mut() {
+            Some(last) if last.end == start => last.end += length,
+            _ => pieces.push(start..start + length),
+        }
+        // The next index, the last dimension fastest.
+        let mut dimension = cut;
+        loop {
+            if dimension == 0 {
+                return Some((shape, pieces));
+            }
+            dimension -= 1;
+            index[dimension] += 1;
+            if index[dimension] < bounds[dimension].end {
+                break;
+            }
+            index[dimension] = bounds[dimension].start;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wavetask_document::{Array, Digest, MemoryBlocks, Values};
+
+    use super::*;
+
+    /// Every slice of a small array is what indexing says, for every way to cut it.
+    #[test]
+    fn slices_are_what_indexing_says() {
+        let shape = [3_usize, 4, 2];
+        let values: Vec<i32> = (0..24).collect();
+        let array = Array::new(shape.to_vec(), Values::Int32(values)).unwrap();
+        let descriptor = array.store(&mut MemoryBlocks::new(), 16).unwrap();
+        let spans = |extent: u64| {
+            (0..=extent)
+                .flat_map(move |start| (start..=extent).map(move |end| start..end))
+                .collect::<Vec<_>>()
+        };
+        for first in spans(3) {
+            for second in spans(4) {
+                for third in spans(2) {
+                    let ranges = [first.clone(), second.clone(), third.clone()];
+                    let (found, pieces) = runs(&descriptor, &ranges).unwrap();
+                    let expected: Vec<u64> = ranges.iter().map(|range| range.end - range.start).collect();
+                    assert_eq!(found, expected);
+                    let elements: Vec<u64> =
+                        pieces.iter().flat_map(|piece| piece.clone().step_by(4)).collect();
+                    let mut wanted = Vec::new();
+                    for x in first.clone() {
+                        for y in second.clone() {
+                            wanted.extend(third.clone().map(|z| ((x * 4 + y) * 2 + z) * 4));
+                        }
+                    }
+                    assert_eq!(elements, wanted);
+                }
+            }
+        }
+        let (_, pieces) = runs(&descriptor, std::slice::from_ref(&(1..3))).unwrap();
+        assert_eq!(pieces, vec![32..96], "a slice along the first dimension is one piece");
+        assert!(runs(&descriptor, std::slice::from_ref(&(1..4))).is_none());
+        assert!(is_below("data/0/x", "data/0") && !is_below("data/01/x", "data/0"));
+        let _ = Digest::of(b"");
+    }
+}

@@ -1,0 +1,126 @@
+//! What the engine may use, and how patient it is.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use wavetask_document::Digest;
+
+/// How to reach a server, and what the engine may use. `Settings::default()` is good for a workstation.
+#[derive(Clone)]
+pub struct Settings {
+    /// Address of the server, such as `http://localhost:8080`; `None` is the embedded one.
+    pub url: Option<String>,
+    /// The key's secret; `None` is that of the embedded server.
+    pub key: Option<String>,
+    /// The data folder: the journal lies in `client/journal.db` within it. Default: `WAVETASK_DATA`, or
+    /// `wavetask` in the user's data folder.
+    pub data: PathBuf,
+    /// Bytes of arrays and documents that may wait to be sent, before [`Submission::push`](crate::Submission::push)
+    /// blocks. Default: a quarter of the memory.
+    pub send_budget: u64,
+    /// Bytes of documents among them. Default 64 MiB, so that ten thousand small simulations stay small in memory.
+    pub document_budget: u64,
+    /// Bytes of results kept in memory; beyond it they are fetched again when they are asked for. Default: an
+    /// eighth of the memory.
+    pub result_budget: u64,
+    /// Bytes of result documents among them, compressed. Default 64 MiB.
+    pub result_document_budget: u64,
+    /// Bytes per second that may be sent, and fetched; `None` is without a limit.
+    pub bandwidth: Option<u64>,
+    /// How long a server that cannot be reached is waited for before tasks fail with `ConnectionLost`.
+    /// Default 24 hours.
+    pub patience: Duration,
+    /// Results whose arrays together are at most so long come in the same answer as their documents. Default 256 KiB.
+    pub inline_bytes: u64,
+    /// How long finished submissions are kept in the journal. Default 7 days.
+    pub keep_finished: Duration,
+    /// Names the server in the journal if its address changes, as the embedded one's does. Default: made from
+    /// address and key.
+    pub scope: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let memory = memory_bytes();
+        Self {
+            url: None,
+            key: None,
+            data: default_data_folder(),
+            send_budget: memory / 4,
+            document_budget: 64 << 20,
+            result_budget: memory / 8,
+            result_document_budget: 64 << 20,
+            bandwidth: None,
+            patience: Duration::from_secs(24 * 3600),
+            inline_bytes: 256 << 10,
+            keep_finished: Duration::from_secs(7 * 24 * 3600),
+            scope: None,
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Settings")
+            .field("url", &self.url)
+            .field("data", &self.data)
+            .field("send_budget", &self.send_budget)
+            .field("result_budget", &self.result_budget)
+            .field("bandwidth", &self.bandwidth)
+            .field("patience", &self.patience)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// Where the journal lies.
+    pub fn journal_path(&self) -> PathBuf {
+        self.data.join("client").join("journal.db")
+    }
+
+    /// Names server and account in the journal without telling the key: tasks of one are not those of another.
+    pub(crate) fn scope(&self) -> String {
+        if let Some(scope) = &self.scope {
+            return scope.clone();
+        }
+        let text = match &self.url {
+            Some(url) => {
+                format!("{}\n{}", url.trim_end_matches('/'), self.key.as_deref().unwrap_or_default())
+            }
+            None => format!("embedded\n{}", self.data.display()),
+        };
+        Digest::of(text.as_bytes()).to_string()[..32].to_owned()
+    }
+}
+
+/// `WAVETASK_DATA`, or `wavetask` in the user's data folder.
+fn default_data_folder() -> PathBuf {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(data) = folder("WAVETASK_DATA") {
+        return data;
+    }
+    let home = || folder("HOME").or_else(|| folder("USERPROFILE")).unwrap_or_else(std::env::temp_dir);
+    let base = if cfg!(target_os = "macos") {
+        home().join("Library").join("Application Support")
+    } else if cfg!(windows) {
+        folder("LOCALAPPDATA").unwrap_or_else(|| home().join("AppData").join("Local"))
+    } else {
+        folder("XDG_DATA_HOME").unwrap_or_else(|| home().join(".local").join("share"))
+    };
+    base.join("wavetask")
+}
+
+/// Memory that this process may use: that of the machine or of its control group; 8 GiB where nobody says.
+fn memory_bytes() -> u64 {
+    const FALLBACK: u64 = 8 << 30;
+    let total = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+        line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
+    });
+    let group = std::fs::read_to_string(Path::new("/sys/fs/cgroup/memory.max"))
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok());
+    total.unwrap_or(FALLBACK).min(group.unwrap_or(u64::MAX)).max(512 << 20)
+}

@@ -1,0 +1,190 @@
+//! Submitting: members come one by one, from any thread, and leave as they come.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+use wavetask_protocol::TaskId;
+
+use crate::batch::Batch;
+use crate::engine::{Engine, packing};
+use crate::error::{ClientError, ErrorGroup};
+use crate::flow::{Input, SubmissionId};
+use crate::member::PackedSimulation;
+use crate::status::Phase;
+use crate::task::{Task, TaskCell};
+
+/// What holds for all members of a submission.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubmissionOptions {
+    /// The batch's name, unique within the account: submitting to a name that exists updates that batch. `None`
+    /// makes one from the program's name and the time.
+    pub name: Option<String>,
+    /// Words to find the batch by.
+    pub tags: Vec<String>,
+    /// Whether a result that is known for the same content will do. Without it, every submission runs anew; one that
+    /// was cut off and is repeated under its name goes on.
+    pub cache: bool,
+    /// Whether tasks wait to be started by [`Task::start`](crate::Task::start).
+    pub hold: bool,
+    /// Whether results stay on the server until they are asked for.
+    pub lazy: bool,
+    /// The folder that the tasks are kept in.
+    pub folder: String,
+    /// Higher runs first.
+    pub priority: i32,
+    /// Tasks that must succeed before these start.
+    pub after: Vec<TaskId>,
+}
+
+impl Default for SubmissionOptions {
+    fn default() -> Self {
+        Self {
+            name: None,
+            tags: Vec::new(),
+            cache: true,
+            hold: false,
+            lazy: false,
+            folder: "default".to_owned(),
+            priority: 0,
+            after: Vec::new(),
+        }
+    }
+}
+
+/// What holds for one member.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MemberOptions {
+    /// Its name within the batch, unique there: `I=4mA`, or `0`; paths of nested containers are joined with `/`.
+    pub key: String,
+    /// Its task's name for people; `None` is the key.
+    pub name: Option<String>,
+    /// Numbers, texts and truth values to find it by.
+    pub parameters: BTreeMap<String, Value>,
+}
+
+/// A submission under way: add members, then [`finish`](Self::finish). Dropping it finishes it, too.
+pub struct Submission {
+    engine: Arc<Engine>,
+    id: SubmissionId,
+    batch: Batch,
+    finished: bool,
+}
+
+impl fmt::Debug for Submission {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Submission").field("batch", &self.batch).finish_non_exhaustive()
+    }
+}
+
+impl Submission {
+    pub(crate) const fn new(engine: Arc<Engine>, id: SubmissionId, batch: Batch) -> Self {
+        Self { engine, id, batch, finished: false }
+    }
+
+    /// The batch, to which members are being added.
+    pub const fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// Announces a member that is still to be packed, so that there is a handle for it at once.
+    ///
+    /// # Errors
+    /// `Usage` if the batch has a member of this key, or the key is none.
+    pub fn add(&self, options: MemberOptions) -> Result<Pending, ClientError> {
+        let MemberOptions { key, name, parameters } = options;
+        if key.is_empty() || key.len() > 1_000 || key.chars().any(char::is_control) {
+            let message = "A member's key has 1 to 1000 bytes and no control characters.";
+            return Err(ClientError::new(ErrorGroup::Usage, "member.bad_key", message));
+        }
+        let member = self.engine.new_member();
+        let name = name.unwrap_or_else(|| key.clone());
+        let batch = self.batch.cell();
+        let cell = batch.add(&key, |position| {
+            let identity = (key.clone(), name, position, parameters);
+            TaskCell::new(self.engine.clone(), Arc::downgrade(batch), identity, member, None, Phase::Packing)
+        });
+        let Some(cell) = cell else {
+            let message = format!("The batch has a member `{key}` already.");
+            return Err(ClientError::new(ErrorGroup::Usage, "member.key_taken", message));
+        };
+        self.engine.register(member, &cell);
+        self.engine.send(Input::Announced { submission: self.id });
+        Ok(Pending { engine: self.engine.clone(), submission: self.id, task: Task { cell }, packed: false })
+    }
+
+    /// Adds a member that is packed, or that could not be. Blocks only while the byte budget is used up.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add). An error of packing is the member's own: it is in its status.
+    pub fn push(
+        &self,
+        options: MemberOptions,
+        simulation: Result<PackedSimulation, ClientError>,
+    ) -> Result<Task, ClientError> {
+        let pending = self.add(options)?;
+        let task = pending.task().clone();
+        pending.packed(simulation);
+        Ok(task)
+    }
+
+    /// No more members come. The batch.
+    pub fn finish(mut self) -> Batch {
+        self.end();
+        self.batch.clone()
+    }
+
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.finished, true) {
+            self.batch.cell().seal();
+            self.engine.seal(self.id);
+        }
+    }
+}
+
+impl Drop for Submission {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A member that is announced and not yet packed. Dropped unpacked, its task fails.
+#[derive(Debug)]
+pub struct Pending {
+    engine: Arc<Engine>,
+    submission: SubmissionId,
+    task: Task,
+    packed: bool,
+}
+
+impl Pending {
+    /// The task that it will be.
+    pub const fn task(&self) -> &Task {
+        &self.task
+    }
+
+    /// Hands the member over, or the reason why it could not be packed. From any thread; blocks only while the
+    /// byte budget is used up.
+    pub fn packed(mut self, simulation: Result<PackedSimulation, ClientError>) {
+        self.packed = true;
+        match simulation {
+            Ok(simulation) => packing::hand_over(&self.engine, self.submission, &self.task, simulation),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn fail(&self, error: ClientError) {
+        let member = self.task.cell.state.read(|state| state.member);
+        self.engine.send(Input::PackFailed { member, submission: self.submission, error });
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.packed {
+            let message = "The simulation was announced and never handed over.";
+            self.fail(ClientError::new(ErrorGroup::Usage, "member.not_packed", message));
+        }
+    }
+}
