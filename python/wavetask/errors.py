@@ -49,6 +49,7 @@ class WavetaskError(Exception):
         self.hint = hint
         self.task = task
         self.task_id = task_id
+        self.failures: dict[str, WavetaskError] = {}
 
     def __str__(self) -> str:
         text = self.message or type(self).__name__
@@ -98,7 +99,7 @@ class DataCorrupted(WavetaskError):
     """Bytes are not what their digest says, here or there: fetch or submit again."""
 
 
-class NotFound(WavetaskError, LookupError):
+class NotFound(WavetaskError, KeyError):
     """There is no such task, batch, monitor or field: check the name."""
 
 

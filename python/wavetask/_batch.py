@@ -1,0 +1,568 @@
+"""A batch: many tasks under one name, a mapping from keys to tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import html
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wavetask import _bridge, _native, _progress, _render, _shape, _wait, errors
+from wavetask._task import Task
+
+if TYPE_CHECKING:
+    import pandas
+
+    from wavetask._client import Client
+
+__all__ = ["Batch", "BatchProgress", "Completed", "Waited"]
+
+FIRST_COMPLETED = "FIRST_COMPLETED"
+FIRST_EXCEPTION = "FIRST_EXCEPTION"
+ALL_COMPLETED = "ALL_COMPLETED"
+
+
+class BatchProgress(NamedTuple):
+    """How far a batch is."""
+
+    percent: float
+    """Of the whole: 0 to 100."""
+    counts: dict[str, int]
+    """How many tasks have which status; statuses without tasks are missing."""
+
+
+class Waited(NamedTuple):
+    """What `Batch.wait` found; the same names as with `concurrent.futures.wait`."""
+
+    done: set[Task]
+    not_done: set[Task]
+
+
+class Batch(Mapping[str, Task]):
+    """Tasks that were submitted together: a mapping from their keys, in order.
+
+    >>> scan = wt.submit({"I=4mA": a, "I=5mA": b}, name="heater sweep")
+    >>> scan["I=4mA"].result()
+    >>> for task in scan.as_completed():      # as they end, whatever the order
+    ...     print(task.key, task.status)
+    >>> async for task in scan:               # the same in async code
+    ...     data = await task
+    >>> scan.results()                        # {key: result}; raises if some failed
+    >>> scan.tree(lambda task: task.result()) # in the containers that were submitted
+
+    One bad member never sinks the rest: each task has its own error, and what waits for all of them reports the
+    errors at the end. With a generator, tasks appear as it gives simulations.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        client: Client,
+        *,
+        native: _native.Batch | None = None,
+        shape: Any = None,
+        progress: bool | str | None = None,
+        cancel_on_error: bool = False,
+    ) -> None:
+        self._name = name
+        self._client = client
+        self._native = native
+        self._shape = shape
+        self._progress_wish = progress
+        self._cancel_on_error = cancel_on_error
+        self._process = os.getpid()
+        self._begun = time.monotonic()
+        self._lock = threading.Lock()
+        self._members: dict[str, Task] = {}
+        self._complete = False
+        self._source_error: BaseException | None = None
+        self._listeners: list[Callable[[Task | None], None]] = []
+        client._batches[name] = self
+
+    # Membership, as the submission or the server tells it.
+
+    def _add(self, task: Task) -> None:
+        with self._lock:
+            self._members[task.key] = task
+            for listener in self._listeners:
+                listener(task)
+
+    def _close(self, error: BaseException | None = None) -> None:
+        """All members are there; ``error`` is what the generator of simulations raised."""
+        with self._lock:
+            self._complete = True
+            self._source_error = error
+            for listener in self._listeners:
+                listener(None)
+            self._listeners.clear()
+
+    def _listen(self, listener: Callable[[Task | None], None]) -> None:
+        """Tells of every member, also of later ones, then ``None``."""
+        with self._lock:
+            for task in self._members.values():
+                listener(task)
+            if self._complete:
+                listener(None)
+            else:
+                self._listeners.append(listener)
+
+    def _unlisten(self, listener: Callable[[Task | None], None]) -> None:
+        with self._lock, contextlib.suppress(ValueError):
+            self._listeners.remove(listener)
+
+    # The mapping.
+
+    @property
+    def name(self) -> str:
+        """Its name: `wavetask.open` finds it by that, anywhere and any time."""
+        return self._name
+
+    @property
+    def url(self) -> str:
+        """Where the server answers."""
+        return self._client.url
+
+    @property
+    def tasks(self) -> list[Task]:
+        """The tasks in order; while a generator still gives simulations, those so far."""
+        with self._lock:
+            return list(self._members.values())
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __iter__(self) -> Iterator[str]:
+        with self._lock:
+            return iter(list(self._members))
+
+    def __getitem__(self, key: object) -> Task:
+        """A task by its key; an integer that is no key counts from the beginning, or from the end if negative."""
+        with self._lock:
+            task = self._members.get(str(key))
+            if task is None and isinstance(key, int) and -len(self._members) <= key < len(self._members):
+                task = list(self._members.values())[key]
+        if task is None:
+            some = ", ".join(list(self)[:5])
+            raise errors.NotFound(
+                f"the batch `{self.name}` has no task `{key}`",
+                code="batch.no_such_key",
+                hint=f"its keys are {some}{', …' if len(self) > 5 else ''}" if some else None,
+            )
+        return task
+
+    def __contains__(self, key: object) -> bool:
+        return str(key) in self._members
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def tree(self, leaf: Callable[[Task], Any] = lambda task: task) -> Any:
+        """The containers as they were submitted, with the task (or what ``leaf`` makes of it) in each place.
+
+        Of a batch that was opened by name, the keys alone are known: their parts become dicts, or lists where they
+        count 0, 1, 2, …
+        """
+        shape = self._shape if self._shape is not None else _shape.guess(self)
+        return _shape.rebuild(shape, lambda key: leaf(self[key]))
+
+    # How it is.
+
+    @property
+    def status(self) -> str:
+        """``running`` while something happens; then ``done`` if all tasks are, else the worst of ``cancelled``,
+        ``waiting-for-data`` and ``failed``."""
+        counts = self.progress.counts
+        if not self._complete or any(
+            status not in ("done", "failed", "cancelled", "waiting-for-data") for status in counts
+        ):
+            return "running"
+        return next((end for end in ("failed", "waiting-for-data", "cancelled") if end in counts), "done")
+
+    @property
+    def progress(self) -> BatchProgress:
+        """How far it is as a whole."""
+        snapshot = self._snapshot()
+        return BatchProgress(snapshot.percent, snapshot.counts)
+
+    def done(self) -> bool:
+        """Whether all its tasks have ended, well or not."""
+        return self._complete and all(task.done() for task in self.tasks)
+
+    def table(self) -> pandas.DataFrame:
+        """A pandas table: a row per task by key, with name, id, parameters, state and times.
+
+        Raises `errors.Usage` if pandas is not installed; `rows` gives the same without.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise errors.Usage(
+                "table() needs pandas",
+                code="client.no_pandas",
+                hint="pip install pandas, or use batch.rows()",
+            ) from error
+        rows = self.rows()
+        table = pandas.DataFrame(rows, index=pandas.Index([row["key"] for row in rows], name="key"))
+        return table.drop(columns="key", errors="ignore")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What `table` shows, as plain dicts."""
+        rows = []
+        for task in self.tasks:
+            info = task.info
+            rows.append(
+                {
+                    "key": info.key,
+                    **{
+                        name if name not in _COLUMNS else f"parameter {name}": value
+                        for name, value in info.parameters.items()
+                    },
+                    "status": info.status,
+                    "percent": 100.0 if info.status == "done" else info.percent,
+                    "seconds": info.seconds,
+                    "created": info.created,
+                    "started": info.started,
+                    "ended": info.ended,
+                    "attempts": info.attempts,
+                    "error": None if info.error is None else info.error.message,
+                    "id": info.id,
+                }
+            )
+        return rows
+
+    # Waiting for it.
+
+    def as_completed(self, timeout: float | None = None) -> Completed:
+        """The tasks as they end, well or not: for ``for`` and for ``async for``.
+
+        Raises `errors.TimedOut` while iterating if not all have ended ``timeout`` seconds after the call.
+        """
+        return Completed(self, _wait.Deadline(timeout))
+
+    def __aiter__(self) -> AsyncIterator[Task]:
+        return self.as_completed().__aiter__()
+
+    def wait(self, timeout: float | None = None, return_when: str = ALL_COMPLETED) -> Waited:
+        """Waits until all have ended, the first has (``FIRST_COMPLETED``) or the first has failed
+        (``FIRST_EXCEPTION``), or the time is over. Never raises for how a task ended."""
+        if return_when not in (ALL_COMPLETED, FIRST_COMPLETED, FIRST_EXCEPTION):
+            raise errors.Usage(
+                f"return_when takes {ALL_COMPLETED}, {FIRST_COMPLETED} or {FIRST_EXCEPTION}, not {return_when!r}",
+                code="client.return_when",
+            )
+        done: set[Task] = set()
+        with contextlib.suppress(errors.TimedOut), contextlib.closing(self._completed(timeout)) as completed:
+            for task in completed:
+                done.add(task)
+                if return_when == FIRST_COMPLETED:
+                    break
+                if return_when == FIRST_EXCEPTION and task.status != "done":
+                    break
+        done.update(task for task in self.tasks if task.done())
+        return Waited(done, {task for task in self.tasks if task not in done})
+
+    def results(self, return_exceptions: bool = False, timeout: float | None = None) -> dict[str, Any]:
+        """Waits for all, and gives their results by key, in order.
+
+        Tasks that failed raise one error at the end: that of the first of them, with all in its ``failures``. With
+        ``return_exceptions`` their errors take their results' places instead.
+        """
+        gathered: dict[str, Any] = {}
+        for task in self.as_completed(timeout):
+            gathered[task.key] = _outcome(task.result)
+        self._raise_source_error()
+        return self._sorted(gathered, return_exceptions)
+
+    def __await__(self) -> Generator[Any, None, dict[str, Any]]:
+        return self._async_results().__await__()
+
+    async def _async_results(self) -> dict[str, Any]:
+        gathered: dict[str, Any] = {}
+        built: list[asyncio.Task[None]] = []
+
+        async def build(task: Task) -> None:
+            gathered[task.key] = await _bridge.in_background(lambda: _outcome(task._settled_result))
+
+        try:
+            async for task in self.as_completed():
+                built.append(asyncio.ensure_future(build(task)))
+            await asyncio.gather(*built)
+        finally:
+            for each in built:
+                each.cancel()
+        self._raise_source_error()
+        return self._sorted(gathered, False)
+
+    def _sorted(self, gathered: dict[str, Any], return_exceptions: bool) -> dict[str, Any]:
+        outcomes = {key: gathered[key] for key in self if key in gathered}
+        failures = {key: one.error for key, one in outcomes.items() if isinstance(one, _Failed)}
+        if failures and not return_exceptions:
+            raise _summary(self, failures)
+        return {key: one.error if isinstance(one, _Failed) else one for key, one in outcomes.items()}
+
+    def _completed(self, timeout: float | None) -> Generator[Task, None, None]:
+        """The tasks as they end, for blocked threads."""
+        deadline = _wait.Deadline(timeout)
+        port = _native.Port()
+        order: list[Task] = []
+
+        def listen(task: Task | None) -> None:
+            if task is None:
+                port.push(0)
+                return
+            order.append(task)
+            task._handle().watch(port, len(order))
+
+        self._listen(listen)
+        try:
+            ended, complete = 0, False
+            while not (complete and ended == len(order)):
+                # What ended already comes without any show.
+                tokens = port.drain()
+                if not tokens:
+                    with _wait.waiting(self):
+                        tokens = port.wait(deadline.left())
+                if not tokens:
+                    raise deadline.over(f"{len(order) - ended} tasks of `{self.name}` did not end")
+                complete = complete or 0 in tokens
+                for token in tokens:
+                    if token:
+                        ended += 1
+                        yield order[token - 1]
+        finally:
+            self._unlisten(listen)
+
+    async def _async_completed(self, deadline: _wait.Deadline) -> AsyncIterator[Task]:
+        """The tasks as they end, for coroutines."""
+        here = _bridge.port()
+        arrived: asyncio.Queue[Task | None] = asyncio.Queue()
+        tokens: set[int] = set()
+        known = 0
+
+        def arrive(token: int, task: Task | None) -> None:
+            tokens.discard(token)
+            arrived.put_nowait(task)
+
+        def listen(task: Task | None) -> None:
+            nonlocal known
+            # Called by the thread that packs, too: the loop hears of it through the port.
+            slot: list[int] = []
+            token = here.expect(lambda: arrive(slot[0], task))
+            slot.append(token)
+            tokens.add(token)
+            if task is None:
+                here.native.push(token)
+            else:
+                known += 1
+                task._handle().watch(here.native, token)
+
+        self._listen(listen)
+        try:
+            ended, complete = 0, False
+            while not (complete and ended == known):
+                if arrived.empty():
+                    with _progress.renderer().watch(self, self._progress_wish):
+                        try:
+                            task = await asyncio.wait_for(arrived.get(), deadline.left())
+                        except asyncio.TimeoutError:
+                            late = deadline.over(f"{known - ended} tasks of `{self.name}` did not end")
+                            raise late from None
+                else:
+                    task = arrived.get_nowait()
+                if task is None:
+                    complete = True
+                else:
+                    ended += 1
+                    yield task
+        finally:
+            self._unlisten(listen)
+            for token in tokens:
+                here.forget(token)
+
+    def _raise_source_error(self) -> None:
+        if self._source_error is not None:
+            raise self._source_error
+
+    # Doing something about it.
+
+    def cancel(self) -> None:
+        """Stops all tasks that have not ended."""
+        self._each(lambda task: task.cancel(), lambda native: native.cancel())
+
+    def retry(self) -> None:
+        """Runs those again that ended without a result."""
+        self._each(lambda task: task.retry(), lambda native: native.retry())
+
+    def start(self) -> None:
+        """Starts those that were submitted with ``hold=True``."""
+        self._each(lambda task: task.start(), lambda native: native.start())
+
+    def _each(self, one: Callable[[Task], None], together: Callable[[_native.Batch], None]) -> None:
+        if self._native is not None and self._process == os.getpid():
+            together(self._native)
+            return
+        for task in self.tasks:
+            one(task)
+
+    def save(self, folder: str | os.PathLike[str]) -> dict[str, str]:
+        """Waits, and writes each result to ``folder/key.hdf5``; the paths by key. Tasks that failed raise at the
+        end, as with `results`."""
+        paths: dict[str, Any] = {}
+        for task in self.as_completed():
+            path = os.path.join(os.fspath(folder), *task.key.split("/")) + ".hdf5"  # noqa: PTH118
+            paths[task.key] = _outcome(functools.partial(_saved, task, path))
+        self._raise_source_error()
+        return self._sorted(paths, False)
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None and self._cancel_on_error:
+            self.cancel()
+
+    # Inside.
+
+    @property
+    def _comeback(self) -> str:
+        return self.name
+
+    def _snapshot(self) -> _render.Snapshot:
+        if self._native is not None and self._process == os.getpid():
+            counts, percent = self._native.progress()
+        else:
+            statuses = [task._handle().status() for task in self.tasks]
+            counts = {}
+            percent = 0.0
+            for status in statuses:
+                counts[status.phase] = counts.get(status.phase, 0) + 1
+                percent += 100.0 if status.phase == "done" else status.percent or 0.0
+            percent /= max(1, len(statuses))
+        return _render.Snapshot(self.name, counts, self._complete, percent, time.monotonic() - self._begun)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from wavetask import _client
+
+        return _client._reopen_batch, (self._client._where, self.name)
+
+    def __repr__(self) -> str:
+        # wavetask.Batch('heater sweep', 37 of 100 done, 2 failed, 61 running)
+        return f"wavetask.Batch({self.name!r}, {_render.words(self._snapshot())})"
+
+    def _repr_html_(self) -> str:
+        shown = self.rows()[:_SHOWN_ROWS]
+        names = (
+            [name for name in shown[0] if any(row.get(name) not in (None, "") for row in shown)]
+            if shown
+            else []
+        )
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(_cell(row.get(name)))}</td>" for name in names) + "</tr>"
+            for row in shown
+        )
+        more = f"<p>and {len(self) - len(shown)} more</p>" if len(self) > len(shown) else ""
+        return f"{_render.markup(self._snapshot())}<table><tr>{head}</tr>{body}</table>{more}"
+
+
+_COLUMNS = frozenset(
+    ("key", "status", "percent", "seconds", "created", "started", "ended", "attempts", "error", "id")
+)
+_SHOWN_ROWS = 20
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if hasattr(value, "strftime"):
+        return str(value.strftime("%Y-%m-%d %H:%M:%S"))
+    return str(value)
+
+
+class Completed:
+    """The tasks of a batch as they end: an iterator for ``for`` and ``next``, and for ``async for``."""
+
+    def __init__(self, batch: Batch, deadline: _wait.Deadline) -> None:
+        self._batch = batch
+        self._deadline = deadline
+        self._blocking: Generator[Task, None, None] | None = None
+
+    def __iter__(self) -> Completed:
+        return self
+
+    def __next__(self) -> Task:
+        if self._blocking is None:
+            self._blocking = self._batch._completed(self._deadline.left())
+        try:
+            return next(self._blocking)
+        except StopIteration:
+            self._batch._raise_source_error()
+            raise
+
+    async def __aiter__(self) -> AsyncIterator[Task]:
+        async for task in self._batch._async_completed(self._deadline):
+            yield task
+        self._batch._raise_source_error()
+
+
+class _Failed:
+    """Stands for a result that is not there."""
+
+    def __init__(self, error: errors.WavetaskError) -> None:
+        self.error = error
+
+
+def _outcome(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except errors.WavetaskError as error:
+        return _Failed(error)
+
+
+def _saved(task: Task, path: str) -> str:
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    task.save(path)
+    return path
+
+
+def _summary(batch: Batch, failures: dict[str, errors.WavetaskError]) -> errors.WavetaskError:
+    """One error for several: of the first one's class."""
+    first = next(iter(failures.values()))
+    if len(failures) == 1 and len(batch) == 1:
+        error = first
+    else:
+        error = type(first)(
+            f"{len(failures)} of {len(batch)} tasks of `{batch.name}` did not succeed; the first: {first.message}",
+            code=first.code,
+            hint=first.hint,
+            task=first.task,
+        )
+        error.__cause__ = first
+    error.failures = failures
+    return error
+
+
+def opened(native: _native.Batch, client: Client, progress: bool | str | None = None) -> Batch:
+    """A batch that the server or the journal knows."""
+    batch = Batch(native.name, client, native=native, progress=progress)
+    members: Iterable[_native.Task] = native.tasks()
+    for member in members:
+        batch._add(Task(member, client, progress=progress))
+    batch._close()
+    return batch

@@ -1,0 +1,397 @@
+"""Submitting: handles at once, the work in the background."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, overload
+
+from wavetask import _bridge, _native, _shape, errors
+from wavetask._batch import Batch
+from wavetask._task import Task
+
+if TYPE_CHECKING:
+    from wavetask._client import Client
+
+__all__ = ["submit"]
+
+Member = tuple[Task, _native.Pending, Any]
+Scalar = bool | int | float | str
+Parameters = Mapping[str, Any] | Sequence[Mapping[str, Any]] | Callable[[str, Any], Mapping[str, Any]]
+
+
+@overload
+def submit(
+    simulations: Mapping[Any, Any] | list[Any] | tuple[Any, ...] | Iterator[Any],
+    name: str | None = None,
+    *,
+    tags: Sequence[str] = ...,
+    parameters: Parameters | None = ...,
+    cache: bool = ...,
+    lazy: bool = ...,
+    hold: bool = ...,
+    folder: str = ...,
+    priority: int = ...,
+    path: str | os.PathLike[str] | None = ...,
+    cancel_on_error: bool = ...,
+    after: Iterable[Task | str] = ...,
+    progress: bool | str | None = ...,
+    client: Client | None = ...,
+) -> Batch: ...
+@overload
+def submit(
+    simulations: Any,
+    name: str | None = None,
+    *,
+    tags: Sequence[str] = ...,
+    parameters: Parameters | None = ...,
+    cache: bool = ...,
+    lazy: bool = ...,
+    hold: bool = ...,
+    folder: str = ...,
+    priority: int = ...,
+    path: str | os.PathLike[str] | None = ...,
+    cancel_on_error: bool = ...,
+    after: Iterable[Task | str] = ...,
+    progress: bool | str | None = ...,
+    client: Client | None = ...,
+) -> Any: ...
+def submit(
+    simulations: Any,
+    name: str | None = None,
+    *,
+    tags: Sequence[str] = (),
+    parameters: Parameters | None = None,
+    cache: bool = True,
+    lazy: bool = False,
+    hold: bool = False,
+    folder: str = "default",
+    priority: int = 0,
+    path: str | os.PathLike[str] | None = None,
+    cancel_on_error: bool = False,
+    after: Iterable[Task | str] = (),
+    progress: bool | str | None = None,
+    client: Client | None = None,
+) -> Task | Batch:
+    """Submits simulations and returns at once; packing, sending, running and fetching go on in the background.
+
+    A single simulation (or the path of a file that tidy3d wrote) gives a `Task`. A list, tuple or dict of them,
+    nested as you like, gives a `Batch` whose keys are the paths joined with ``/``. So does an iterator such as a
+    generator: it is asked for the next simulation only as fast as they can be sent, and may give ``(key,
+    simulation)`` or ``(key, simulation, parameters)`` instead of simulations, whose keys are 0, 1, 2, …
+
+    name
+        What to find it by, here and anywhere: ``wavetask.open(name)``. Submitting to a name again updates that
+        batch: members that are there already, with the same content, are not run again.
+    tags, parameters
+        Words, and numbers, texts and truth values, that tasks can be found by and that `Batch.table` shows.
+        Parameters of all members alike (``{"width": 0.5}``), by key (``{"I=4mA": {"I": 0.004}}``), in order (a
+        list), or from a function of key and simulation.
+    cache
+        Whether a result that is known for the same content will do.
+    lazy
+        Fetches nothing until it is asked for, and then only what is touched.
+    hold
+        Has everything sent and checked, and waits for ``start()``.
+    folder, priority, after
+        Where it is kept; higher runs first; tasks that must have succeeded before.
+    path
+        Where to save results as HDF5 files when they are there: a file for a single simulation, a folder for a
+        batch.
+    cancel_on_error
+        ``with wavetask.submit(…, cancel_on_error=True) as scan:`` cancels if the block raises.
+    progress
+        ``False`` shows none.
+
+    Do not change arrays in place while they are being sent: they are not copied.
+    """
+    from wavetask import _client
+
+    if isinstance(simulations, (set, frozenset)):
+        raise errors.Usage(
+            "a set of simulations has no order; pass a list or a dict", code="submit.container"
+        )
+    single = not _shape.is_container(simulations) and not _shape.is_stream(simulations)
+    members: list[tuple[str, Any]] = []
+    shape: Any = None
+    if single:
+        members = [(_shape.ROOT, simulations)]
+    elif _shape.is_container(simulations):
+        members, shape = _shape.flatten(simulations)
+    parameters_of = _parameters(parameters, [key for key, _ in members])
+    client = client or _client.current()
+    submission = client._native.submit(
+        name=name,
+        tags=[str(tag) for tag in ([tags] if isinstance(tags, str) else tags)],
+        cache=cache,
+        hold=hold,
+        lazy=lazy,
+        folder=folder,
+        priority=priority,
+        after=[_task_id(task) for task in after],
+        program=_program(),
+    )
+    batch = Batch(
+        submission.name,
+        client,
+        native=submission.batch,
+        shape=shape,
+        progress=progress,
+        cancel_on_error=cancel_on_error,
+    )
+    work = _Work(client, submission, batch, parameters_of, path, single)
+    if _shape.is_stream(simulations):
+        source: Iterator[Member] = work.stream(simulations)
+    else:
+        waiting: collections.deque[Member] = collections.deque()
+        for key, simulation in members:
+            waiting.append((*work.member(key, simulation, {}), simulation))
+        batch._close()
+        source = _emptied(waiting)
+    del simulations, members
+    work.start(source)
+    return batch[_shape.ROOT] if single else batch
+
+
+def _emptied(waiting: collections.deque[Member]) -> Iterator[Member]:
+    """Gives simulations away one by one, keeping none."""
+    while waiting:
+        yield waiting.popleft()
+
+
+class _Work:
+    """One submission's way through Python: a thread that takes simulations apart, one after the other."""
+
+    def __init__(
+        self,
+        client: Client,
+        submission: _native.Submission,
+        batch: Batch,
+        parameters_of: Callable[[str, Any, int], dict[str, Scalar]],
+        path: str | os.PathLike[str] | None,
+        single: bool,
+    ) -> None:
+        self.client = client
+        self.submission = submission
+        self.batch = batch
+        self.parameters_of = parameters_of
+        self.path = None if path is None else os.fspath(path)
+        self.single = single
+        self.seen: set[str] = set()
+
+    def member(
+        self, key: str, simulation: Any, parameters: Mapping[str, Any]
+    ) -> tuple[Task, _native.Pending]:
+        """A handle for a simulation that is yet to be packed."""
+        own = {**self.parameters_of(key, simulation, len(self.batch)), **_scalars(key, parameters)}
+        native, pending = self.submission.add(key, self.batch.name if self.single else None, own)
+        task = Task(native, self.client, simulation=simulation, progress=self.batch._progress_wish)
+        self.batch._add(task)
+        if self.path is not None:
+            task.add_done_callback(self._save)
+        return task, pending
+
+    def stream(self, simulations: Iterator[Any]) -> Iterator[Member]:
+        """The simulations of an iterator, with handles, as they are asked for."""
+        for index, item in enumerate(simulations):
+            key = str(index)
+            parameters: Mapping[str, Any] = {}
+            if isinstance(item, tuple) and len(item) in (2, 3) and isinstance(item[0], str):
+                key, simulation, *rest = item
+                parameters = rest[0] if rest else {}
+            else:
+                simulation = item
+            del item
+            _shape.check_key(key, self.seen)
+            yield (*self.member(key, simulation, parameters), simulation)
+            del simulation
+
+    def start(self, source: Iterator[Member]) -> None:
+        """Packs in the background."""
+        thread = threading.Thread(target=self._run, args=(source,), name="wavetask-pack", daemon=True)
+        _working.add(thread)
+        _submitted.add(self.batch)
+        thread.start()
+
+    def _run(self, source: Iterator[Member]) -> None:
+        problem: BaseException | None = None
+        try:
+            for task, pending, simulation in source:
+                self._pack(task, pending, simulation)
+                del task, pending, simulation
+        except BaseException as error:  # of the user's generator: it belongs to the batch
+            problem = error
+        finally:
+            self.submission.finish()
+            if not self.batch._complete:
+                self.batch._close(problem)
+            _working.discard(threading.current_thread())
+
+    def _pack(self, task: Task, pending: _native.Pending, simulation: Any) -> None:
+        if task._native.ended():
+            pending.fail("Cancelled", "task.aborted", "it was cancelled before it was packed")
+            return
+        try:
+            from wavetask._tidy3d import pack
+
+            taken = pack.pack(simulation)
+            packed = _native.pack(taken.kind, taken.json, taken.arrays)
+            task._packed(taken.json)
+            del taken, simulation
+        except errors.WavetaskError as error:
+            task._pack_error = error.__cause__
+            pending.fail(type(error).__name__, error.code, error.message, error.hint)
+        except ImportError as error:
+            task._pack_error = error
+            what = f"simulations are taken apart by tidy3d, which cannot be imported: {error}"
+            pending.fail("Usage", "client.no_tidy3d", what, "pip install tidy3d")
+        except Exception as error:
+            task._pack_error = error
+            pending.fail(
+                "InvalidSimulation", "client.not_packable", _said(error), getattr(error, "hint", None)
+            )
+        else:
+            pending.push(packed)
+
+    def _save(self, task: Task) -> None:
+        if task.status != "done" or self.path is None:
+            return
+        path = self.path if self.single else os.path.join(self.path, *task.key.split("/")) + ".hdf5"  # noqa: PTH118
+        folder = os.path.dirname(path)  # noqa: PTH120
+        if folder:
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103
+        task.save(path)
+
+
+def _said(error: BaseException) -> str:
+    what = getattr(error, "what", None)
+    if isinstance(what, str):
+        return what
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _task_id(task: Task | str) -> str:
+    if isinstance(task, str):
+        return task
+    if task.id is None:
+        raise errors.Usage(
+            f"`{task.name}` is not on the server yet, so nothing can run after it",
+            code="submit.after",
+            hint="wait until its status is `queued`, or submit both later",
+            task=task,
+        )
+    return task.id
+
+
+def _program() -> str:
+    """What to name a batch after that has no name."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    if path:
+        return os.path.splitext(os.path.basename(path))[0] or "python"  # noqa: PTH119, PTH122
+    return "notebook" if "ipykernel" in sys.modules else "python"
+
+
+def _parameters(given: Parameters | None, keys: list[str]) -> Callable[[str, Any, int], dict[str, Scalar]]:
+    """The parameters of a member, from what `submit` was given."""
+    if given is None:
+        return lambda key, simulation, index: {}
+    if callable(given):
+        function = given
+        return lambda key, simulation, index: _scalars(key, function(key, simulation))
+    if isinstance(given, Mapping):
+        if any(isinstance(value, Mapping) for value in given.values()):
+            by_key = {str(key): _scalars(str(key), value) for key, value in given.items()}
+            strangers = [key for key in by_key if key not in keys] if keys else []
+            if strangers:
+                raise errors.Usage(
+                    f"there are parameters for `{strangers[0]}`, which is no key of the batch",
+                    code="submit.parameters",
+                    hint=f"its keys are {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}",
+                )
+            return lambda key, simulation, index: by_key.get(key, {})
+        common = _scalars("", given)
+        return lambda key, simulation, index: common
+    in_order = [_scalars(str(index), one) for index, one in enumerate(given)]
+    if keys and len(in_order) != len(keys):
+        raise errors.Usage(
+            f"there are {len(in_order)} sets of parameters for {len(keys)} simulations",
+            code="submit.parameters",
+        )
+    return lambda key, simulation, index: in_order[index] if index < len(in_order) else {}
+
+
+def _scalars(key: str, given: Any) -> dict[str, Scalar]:
+    """Plain numbers, texts and truth values, also from those of NumPy."""
+    if not isinstance(given, Mapping):
+        raise errors.Usage(
+            f"the parameters of `{key}` are a {type(given).__name__}, not a dict", code="submit.parameters"
+        )
+    plain: dict[str, Scalar] = {}
+    for name, value in given.items():
+        value = value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value
+        if not isinstance(value, (bool, int, float, str)):
+            raise errors.Usage(
+                f"the parameter `{name}` is a {type(value).__name__}: "
+                "parameters are finite numbers, texts and truth values",
+                code="submit.parameters",
+            )
+        plain[str(name)] = value
+    return plain
+
+
+# At the end of the process.
+
+_working: set[threading.Thread] = set()
+_submitted: weakref.WeakSet[Batch] = weakref.WeakSet()
+
+_ON_ITS_WAY = ("packing", "waiting", "uploading")
+
+
+def finish(patience: float, say: Callable[[str], None]) -> None:
+    """At the end of the process: waits until everything that was submitted has left it, for as long as that makes
+    headway. What is at the server needs this process no more; what is not would have to wait for the script to be
+    run again."""
+    told = False
+    began = last = time.monotonic()
+    before: object = None
+    try:
+        while True:
+            batches = [(batch, batch._snapshot()) for batch in list(_submitted)]
+            left = {
+                batch.name: sum(snapshot.counts.get(station, 0) for station in _ON_ITS_WAY)
+                for batch, snapshot in batches
+                if not batch.done()
+            }
+            now = time.monotonic()
+            if not any(left.values()) and not _working:
+                return
+            if left != before:
+                before, last = left, now
+            elif now - last > patience:
+                say(
+                    f"{sum(left.values())} tasks have not left this process; "
+                    "run the script again to go on where it stopped"
+                )
+                return
+            if not told and now - began > 1.0:
+                told = True
+                say(f"Sending {sum(left.values())} more tasks before the end (Ctrl-C leaves them)")
+            time.sleep(0.02)
+    except KeyboardInterrupt:
+        with contextlib.suppress(KeyboardInterrupt):
+            say("Left; run the script again to go on where it stopped")
+
+
+def _after_fork() -> None:
+    global _submitted
+    _working.clear()
+    _submitted = weakref.WeakSet()
+
+
+_bridge.register_after_fork(_after_fork)
