@@ -6,9 +6,10 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use wavetask_protocol::native::ApiError;
 
 /// An answer that is not 200.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Refused {
     status: StatusCode,
     code: &'static str,
@@ -58,6 +59,32 @@ impl Refused {
             .hint("free some space in its data folder, then try again")
     }
 
+    /// The database was held on to for too long.
+    pub(crate) fn busy() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "server.busy", "the server is too busy to do this now")
+            .hint("try again in a moment")
+    }
+
+    /// The log of events no longer goes back to where somebody wants to go on, or begins anew since.
+    pub(crate) fn events_gone() -> Self {
+        Self::new(StatusCode::GONE, "events.gone", "events after this number have been forgotten")
+            .hint("list the tasks anew, and follow the events after the `last_event` of that list")
+    }
+
+    /// What it says, within an answer about many things.
+    pub(crate) fn error(&self) -> ApiError {
+        ApiError {
+            code: self.code.to_owned(),
+            message: self.message.clone(),
+            hint: self.hint.map(str::to_owned),
+        }
+    }
+
+    /// Whether the same request may succeed later: the fault is on this side, or with the time.
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.status.is_server_error() || self.status == StatusCode::REQUEST_TIMEOUT
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         self.status
     }
@@ -69,14 +96,7 @@ impl Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let body = Body {
-            error: wavetask_protocol::native::ApiError {
-                code: self.code.to_owned(),
-                message: self.message,
-                hint: self.hint.map(str::to_owned),
-            },
-            detail: self.hint,
-        };
+        let body = Body { error: self.error(), detail: self.hint };
         (self.status, Json(body)).into_response()
     }
 }
@@ -84,7 +104,7 @@ impl IntoResponse for Refused {
 #[derive(serde::Serialize)]
 struct Body {
     #[serde(flatten)]
-    error: wavetask_protocol::native::ApiError,
+    error: ApiError,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'static str>,
 }

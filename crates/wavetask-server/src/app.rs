@@ -1,7 +1,6 @@
 //! What all doors share: the stores, the settings, and how to reach them from a request.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use wavetask_protocol::{FolderId, KeyId, TaskId};
 use wavetask_store::{Applied, ApplyError, BlockStore, DocumentRole, Key, SecretHash, StoreError, TaskStore};
 
 use crate::answer::{Refused, chain};
-use crate::budget::Budget;
+use crate::budget::{Budget, Shares};
 use crate::downloads::Downloads;
 use crate::secret::ServerSecret;
 use crate::staging::Staging;
@@ -25,7 +24,14 @@ use crate::{ServerConfig, Validator};
 const KEY_MEMORY: Duration = Duration::from_secs(10);
 
 /// Entries of a memory of things that do not change, before it starts anew.
-const REMEMBERED: usize = 10_000;
+pub(crate) const REMEMBERED: usize = 10_000;
+
+/// Packs that may come at the same time, from everybody and from one account. Each holds a few megabytes.
+const PACKS: usize = 64;
+const PACKS_OF_ONE: usize = 16;
+
+/// Permits for packs; they hold next to nothing while they have a core.
+const PACKING_MEMORY: u64 = 1 << 30;
 
 /// The server's state, shared by all requests.
 pub(crate) struct App {
@@ -49,12 +55,20 @@ pub(crate) struct App {
     pub(crate) background: TaskTracker,
     keys: Mutex<HashMap<[u8; 32], (Key, Instant)>>,
     /// How often keys were revoked.
-    revocations: AtomicU64,
+    revocations: tokio::sync::watch::Sender<u64>,
     folder_names: Mutex<HashMap<FolderId, String>>,
     /// The digest of the simulation within a mesher, by the digest of the mesher.
     mesh_simulations: Mutex<HashMap<Digest, Digest>>,
     /// What reading uploads and results may use.
     pub(crate) budget: Budget,
+    /// The cores that take packs apart and make them; work of milliseconds, which must not wait for work of seconds.
+    pub(crate) packing: Budget,
+    /// Packs that come at the same time.
+    pub(crate) receiving: Shares,
+    /// Megabytes of batches whose members are being looked at.
+    pub(crate) submitting: Shares,
+    /// Arrays whose blocks have been found to be what their descriptors say.
+    pub(crate) verified: Mutex<HashSet<Digest>>,
 }
 
 impl std::fmt::Debug for App {
@@ -77,10 +91,15 @@ pub(crate) struct Parts {
 
 impl App {
     pub(crate) fn new(parts: Parts) -> Self {
+        let submitting = usize::try_from(parts.config.limits.memory_bytes >> 22).unwrap_or(usize::MAX >> 4);
         Self {
             budget: Budget::new(parts.config.limits.memory_bytes, parts.config.cores),
+            packing: Budget::new(PACKING_MEMORY, parts.config.cores.max(2)),
+            receiving: Shares::new(PACKS, PACKS_OF_ONE),
+            submitting: Shares::new(submitting, submitting / 2),
+            verified: Mutex::default(),
             keys: Mutex::default(),
-            revocations: AtomicU64::new(0),
+            revocations: tokio::sync::watch::Sender::new(0),
             folder_names: Mutex::default(),
             mesh_simulations: Mutex::default(),
             workers: Workers::default(),
@@ -120,7 +139,7 @@ impl App {
         {
             return Ok(key.clone());
         }
-        let revocations = self.revocations.load(Ordering::SeqCst);
+        let revocations = *self.revocations.borrow();
         let key = self
             .blocking(move |app| {
                 let Some(key) = app.tasks.key_by_secret(&hash)? else { return Err(Refused::no_key()) };
@@ -133,7 +152,7 @@ impl App {
         let mut keys = self.keys();
         keys.retain(|_, (_, at)| at.elapsed() < KEY_MEMORY);
         // What the store said before a revocation is not believed after it.
-        if self.revocations.load(Ordering::SeqCst) == revocations {
+        if *self.revocations.borrow() == revocations {
             keys.insert(*hash.as_bytes(), (key.clone(), Instant::now()));
         }
         Ok(key)
@@ -142,8 +161,13 @@ impl App {
     /// Forgets which keys are valid: one was revoked.
     pub(crate) fn forget_keys(&self) {
         let mut keys = self.keys();
-        self.revocations.fetch_add(1, Ordering::SeqCst);
+        self.revocations.send_modify(|count| *count += 1);
         keys.clear();
+    }
+
+    /// Tells of every revocation from now on.
+    pub(crate) fn revocations(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.revocations.subscribe()
     }
 
     fn keys(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], (Key, Instant)>> {
@@ -238,10 +262,11 @@ impl From<StoreError> for Refused {
         match error {
             StoreError::NoSpace { .. } => Self::no_room(),
             StoreError::NotFound(_) => Self::no_such_task(),
-            StoreError::Conflict(conflict) => Self::bad_request(conflict.to_string()),
-            StoreError::EventsGone { .. } => {
-                Self::new(axum::http::StatusCode::GONE, error.code(), error.to_string()).hint(error.hint())
+            StoreError::Conflict(conflict) => {
+                Self::bad_request(conflict.to_string()).hint("change what contradicts")
             }
+            StoreError::EventsGone { .. } => Self::events_gone(),
+            StoreError::Busy { .. } => Self::busy(),
             error => Self::internal(&error),
         }
     }

@@ -6,9 +6,11 @@
 //! what it has. What it had is given back before more is waited for: two that each hold a half and wait for
 //! the other would wait for ever.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wavetask_protocol::KeyId;
 
 use crate::answer::Refused;
 
@@ -55,6 +57,46 @@ impl Budget {
     async fn memory(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Refused> {
         let wanted = u32::try_from((bytes >> 20) + 1).unwrap_or(u32::MAX).min(self.permits);
         Arc::clone(&self.memory).acquire_many_owned(wanted).await.map_err(closed)
+    }
+}
+
+/// Room for what is held in memory while something else is waited for, a client or a turn: what is slow keeps its
+/// room, so no account may have all of it.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    all: Arc<Semaphore>,
+    each: usize,
+    accounts: Mutex<HashMap<KeyId, Arc<Semaphore>>>,
+}
+
+/// Some of it, given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
+impl Shares {
+    /// So much in all, and for each account.
+    pub(crate) fn new(all: usize, each: usize) -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(all.max(1))),
+            each: each.clamp(1, all.max(1)),
+            accounts: Mutex::default(),
+        }
+    }
+
+    /// Waits for this much (all that an account may have at most).
+    pub(crate) async fn share(&self, key: &KeyId, weight: usize) -> Result<Share, Refused> {
+        let weight = u32::try_from(weight.clamp(1, self.each)).unwrap_or(1);
+        let own = {
+            let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+            // Whoever waits or holds something keeps its account here.
+            accounts.retain(|_, room| Arc::strong_count(room) > 1);
+            Arc::clone(accounts.entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(self.each))))
+        };
+        let own = own.acquire_many_owned(weight).await.map_err(closed)?;
+        Ok(Share { _own: own, _all: Arc::clone(&self.all).acquire_many_owned(weight).await.map_err(closed)? })
     }
 }
 

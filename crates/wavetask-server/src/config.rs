@@ -56,6 +56,8 @@ pub struct Limits {
     pub body_idle_timeout: Duration,
     /// Bytes of a JSON request body.
     pub json_bytes: usize,
+    /// Bytes of the JSON of one part of a batch, uncompressed.
+    pub submission_bytes: u64,
     /// Bytes of one uploaded file as it is sent (compressed).
     pub upload_bytes: u64,
     /// Bytes of an uploaded file after decompression.
@@ -82,6 +84,7 @@ impl Default for Limits {
             head_timeout: Duration::from_secs(30),
             body_idle_timeout: Duration::from_secs(60),
             json_bytes: 1 << 20,
+            submission_bytes: 64 * MIB,
             upload_bytes: 64 * GIB,
             uncompressed_bytes: 256 * GIB,
             document_bytes: 256 * MIB,

@@ -13,6 +13,22 @@ pub(crate) fn load(app: &App, task: &TaskId, role: DocumentRole) -> Result<Optio
     Ok(Some(wavetask_store::get_document(&*app.blocks, &stored)?))
 }
 
+/// Whether a mesh is not worth making: nobody asks what it looks like, and the heat solver makes its own.
+pub(crate) fn is_done_at_once(app: &App, kind: TaskKind, task: &TaskId) -> Result<bool, Refused> {
+    if kind != TaskKind::VolumeMesh {
+        return Ok(false);
+    }
+    let Some(input) = load(app, task, DocumentRole::Input)? else { return Ok(false) };
+    wants_no_mesh(&input).map_err(|error| Refused::internal(&error))
+}
+
+/// Whether a mesher asks for nothing that could be looked at.
+pub(crate) fn wants_no_mesh(mesher: &Document) -> Result<bool, DocumentError> {
+    let monitors = mesher.fragment("monitors")?;
+    Ok(monitors
+        .is_none_or(|text| text.chars().filter(|character| !character.is_whitespace()).eq("[]".chars())))
+}
+
 /// Puts the simulation into a result, byte for byte as the user sent it.
 ///
 /// A mesher's result holds the simulation that was meshed. The client puts a `HeatSimulation` into its

@@ -202,7 +202,11 @@ fn etag(record: &TaskRecord, role: DocumentRole) -> String {
 }
 
 /// A task's document; that of a mesh nobody computed is made up here.
-fn document(app: &App, record: &TaskRecord, role: DocumentRole) -> Result<Option<Document>, Refused> {
+pub(crate) fn document(
+    app: &App,
+    record: &TaskRecord,
+    role: DocumentRole,
+) -> Result<Option<Document>, Refused> {
     if let Some(document) = crate::documents::load(app, record.id(), role)? {
         return Ok(Some(document));
     }

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::connection::ConnectionId;
 
 /// Bytes beyond the limit that are read and thrown away before a body is refused.
-const SWALLOWED: usize = 64 << 20;
+pub(crate) const SWALLOWED: usize = 64 << 20;
 
 /// Header in which the tidy3d client shows its key.
 const TIDY3D_KEY: &str = "simcloud-api-key";
@@ -109,22 +109,29 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
         }
         if length > limit {
             let message = format!("the body is larger than {limit} bytes");
-            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "request.too_large", message));
+            return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "request.too_large", message)
+                .hint("send less at once"));
         }
         let bytes: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };
-        serde_json::from_slice(bytes)
-            .map(Self)
-            .map_err(|error| Refused::bad_request(format!("the body is not the JSON expected here: {error}")))
+        serde_json::from_slice(bytes).map(Self).map_err(|error| not_json(&error))
     }
 }
 
-fn body_error(error: &axum::Error) -> Refused {
+/// The body is not what is expected.
+pub(crate) fn not_json(error: &serde_json::Error) -> Refused {
+    Refused::bad_request(format!("the body is not the JSON expected here: {error}"))
+        .hint("see that client and server fit: /api/v1/openapi.json says what the native API expects")
+}
+
+pub(crate) fn body_error(error: &axum::Error) -> Refused {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(slow) = error.downcast_ref::<crate::body::TooSlow>() {
-            return Refused::new(StatusCode::REQUEST_TIMEOUT, "request.too_slow", slow.to_string());
+            return Refused::new(StatusCode::REQUEST_TIMEOUT, "request.too_slow", slow.to_string())
+                .hint("send it again, in smaller parts");
         }
         cause = error.source();
     }
-    Refused::bad_request("the body broke off")
+    Refused::new(StatusCode::REQUEST_TIMEOUT, "request.broke_off", "the body broke off")
+        .hint("send it again; what had come whole need not come again")
 }

@@ -27,6 +27,7 @@ mod files;
 mod gzip;
 mod logs;
 mod native;
+mod quota;
 mod s3;
 mod secret;
 mod server;

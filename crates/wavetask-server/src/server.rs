@@ -206,12 +206,14 @@ fn router(app: &Arc<App>) -> Router {
                 "request.method",
                 "this address does not take this method",
             )
+            .hint("/api/v1/openapi.json lists what there is")
         })
         .fallback(async move |request: Request| -> Response {
             if s3::is_s3_path(request.uri().path()) {
                 s3::handle(s3, request).await
             } else {
                 Refused::new(StatusCode::NOT_FOUND, "request.path", "there is nothing at this address")
+                    .hint("/api/v1/openapi.json lists what there is")
                     .into_response()
             }
         })

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use wavetask_core::{Command, TaskRecord};
 use wavetask_document::{Document, DocumentArrays, DocumentError, hdf5, unpack};
-use wavetask_protocol::{ErrorKind, Estimate, TaskError, TaskId, TaskKind, TaskState};
+use wavetask_protocol::{ErrorKind, Estimate, KeyId, TaskError, TaskId, TaskKind, TaskState};
 use wavetask_store::{BlockSession, StoreError, put_document};
 
 use crate::answer::{Refused, chain};
@@ -22,6 +22,7 @@ use crate::app::{App, now};
 use crate::budget::HeavyWork;
 use crate::disk::RoomyWriter;
 use crate::files::upload_name;
+use crate::quota::{self, Room};
 use crate::{Refusal, ServerConfig};
 
 /// Memory that reading any upload may need, in bytes.
@@ -86,15 +87,10 @@ async fn validate_now(app: &Arc<App>, task: &TaskId) -> Result<(), Refused> {
     let Some((record, manifest)) = begun else { return Ok(()) };
     let started = std::time::Instant::now();
     let kind = record.task.kind;
-    let (outcome, _work) = examine(app, task, kind, manifest).await?;
+    let (outcome, _work) = examine(app, task, record.owner(), kind, manifest).await?;
     let outcome = outcome.unwrap_or_else(|error| {
         tracing::error!(%task, %error, "checking a simulation crashed");
-        Outcome::Refused(TaskError {
-            kind: ErrorKind::Validation,
-            code: "validation.crashed".to_owned(),
-            message: "The simulation could not be checked: this is a fault of the server, please report it."
-                .to_owned(),
-        })
+        Outcome::Refused(crashed())
     });
     tracing::debug!(%task, seconds = started.elapsed().as_secs_f64(), "a simulation was checked");
     let id = task.clone();
@@ -106,6 +102,7 @@ async fn validate_now(app: &Arc<App>, task: &TaskId) -> Result<(), Refused> {
 async fn examine(
     app: &Arc<App>,
     task: &TaskId,
+    owner: &KeyId,
     kind: TaskKind,
     manifest: crate::staging::Manifest,
 ) -> Result<(Result<Outcome, tokio::task::JoinError>, HeavyWork), Refused> {
@@ -129,6 +126,12 @@ async fn examine(
         Ok(Err(outcome)) => return Ok((Ok(outcome), work)),
         Err(error) => return Ok((Err(error), work)),
     };
+    let bytes = (document.json.len() as u64).saturating_add(document.array_bytes());
+    let owner = owner.clone();
+    let room = app.blocking(move |app| Room::of_account(app, &owner)).await?;
+    if bytes > room.bytes {
+        return Ok((Ok(Outcome::Refused(quota::bytes_exceeded_by_task())), work));
+    }
     if parsed > limits.memory_bytes {
         let error = too_large_to_parse(parsed, limits.memory_bytes);
         return Ok((Ok(Outcome::Refused(error)), work));
@@ -213,7 +216,7 @@ fn take_apart(
 /// (`{"a":0}` is seven bytes and becomes a node with room for eleven members), while a text of repetitions
 /// is compressed a thousandfold: neither the upload's length nor the text's bounds it. What each bracket,
 /// colon and comma costs was counted from the sizes of `Value`, `String`, `Vec` and the nodes of `BTreeMap`.
-fn parsed_bytes(json: &str) -> u64 {
+pub(crate) fn parsed_bytes(json: &str) -> u64 {
     let cost = |byte| match byte {
         b'{' => 704,
         b'[' => 176,
@@ -224,7 +227,7 @@ fn parsed_bytes(json: &str) -> u64 {
     json.bytes().map(cost).sum::<u64>().saturating_add(json.len() as u64)
 }
 
-fn too_large_to_parse(needed: u64, allowed: u64) -> TaskError {
+pub(crate) fn too_large_to_parse(needed: u64, allowed: u64) -> TaskError {
     let message = format!(
         "The simulation is too large to be checked here: its JSON text would take about {} MiB of memory, and \
          this server may use {} MiB. Use fewer structures, or put large tables into arrays.",
@@ -236,11 +239,30 @@ fn too_large_to_parse(needed: u64, allowed: u64) -> TaskError {
 
 /// Asks the validator. Blocks.
 fn check(app: &App, kind: TaskKind, document: Document, session: Box<dyn BlockSession>) -> Outcome {
-    let array_bytes = app.config.limits.memory_bytes / 2;
-    let arrays = DocumentArrays { document: &document, blocks: &*app.blocks, array_bytes };
-    match app.validator.validate(kind, &document.json, &arrays) {
+    match ask(app, kind, &document) {
         Ok(estimate) => Outcome::Accepted(Box::new(Accepted { document, estimate, session })),
-        Err(refusals) => Outcome::Refused(refusals_error(&refusals)),
+        Err(error) => Outcome::Refused(error),
+    }
+}
+
+/// Asks the validator about a document whose blocks are there. Blocks.
+///
+/// # Errors
+/// Why it cannot be run.
+pub(crate) fn ask(app: &App, kind: TaskKind, document: &Document) -> Result<Estimate, TaskError> {
+    let array_bytes = app.config.limits.memory_bytes / 2;
+    let arrays = DocumentArrays { document, blocks: &*app.blocks, array_bytes };
+    let answer = app.validator.validate(kind, &document.json, &arrays);
+    answer.map_err(|refusals| refusals_error(&refusals))
+}
+
+/// What is told of a simulation at which the validator broke.
+pub(crate) fn crashed() -> TaskError {
+    TaskError {
+        kind: ErrorKind::Validation,
+        code: "validation.crashed".to_owned(),
+        message: "The simulation could not be checked: this is a fault of the server, please report it."
+            .to_owned(),
     }
 }
 
@@ -263,7 +285,7 @@ fn unpacked(app: &App, task: &TaskId, manifest: &crate::staging::Manifest) -> Re
 }
 
 /// Refuses an upload whose class is not what its task computes.
-fn check_class(kind: TaskKind, document: &Document) -> Result<(), TaskError> {
+pub(crate) fn check_class(kind: TaskKind, document: &Document) -> Result<(), TaskError> {
     let wanted: &[&str] = match kind {
         TaskKind::VolumeMesh => &["VolumeMesher"],
         _ => &["HeatChargeSimulation", "HeatSimulation"],

@@ -44,13 +44,27 @@ const FORGET: Duration = Duration::from_secs(600);
 pub(crate) struct Watch {
     accounts: Mutex<HashMap<KeyId, Account>>,
     connections: Mutex<HashMap<ConnectionId, HashMap<TaskId, Told>>>,
-    /// Wakes those who wait for any event at all.
-    any: Notify,
+    /// Those who follow everything that happens to an account's tasks, and the number of its last event.
+    followed: Mutex<HashMap<KeyId, tokio::sync::watch::Sender<u64>>>,
+    /// Tasks that came further lately, of which the event log says nothing.
+    progress: Mutex<Progress>,
     /// Wakes those who wait for a task to become ready.
     ready: Notify,
     /// Wakes whoever sends callbacks.
     callbacks: Notify,
 }
+
+/// Which tasks came further, and when.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Counts the reports.
+    count: u64,
+    /// The number of each task's last report.
+    tasks: HashMap<TaskId, u64>,
+}
+
+/// Tasks whose progress is remembered: more than can run at once.
+const PROGRESSING: usize = 10_000;
 
 #[derive(Debug, Default)]
 struct Account {
@@ -181,13 +195,28 @@ impl Watch {
             }
             account.news.notify_waiters();
         }
-        self.any.notify_waiters();
         self.ready.notify_waiters();
     }
 
-    /// Becomes ready at the next event of anybody's.
-    pub(crate) fn any_event(&self) -> tokio::sync::futures::Notified<'_> {
-        self.any.notified()
+    /// Tells of every event of an account from now on. Others' events wake nobody.
+    pub(crate) fn follow(&self, key: &KeyId) -> tokio::sync::watch::Receiver<u64> {
+        let mut followed = self.followed();
+        followed.retain(|_, sender| sender.receiver_count() > 0);
+        followed.entry(key.clone()).or_default().subscribe()
+    }
+
+    fn followed(&self) -> MutexGuard<'_, HashMap<KeyId, tokio::sync::watch::Sender<u64>>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tasks that came further since this number of reports, anybody's, and the number of reports now.
+    pub(crate) fn progressed_since(&self, count: u64) -> (Vec<TaskId>, u64) {
+        let progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if progress.count == count {
+            return (Vec::new(), count);
+        }
+        let tasks = progress.tasks.iter().filter(|(_, at)| **at > count).map(|(task, _)| task.clone());
+        (tasks.collect(), progress.count)
     }
 
     /// Becomes ready when a task may have become ready to run.
@@ -223,10 +252,35 @@ impl EventListener for Watch {
             }
         }
         drop(accounts);
-        self.any.notify_waiters();
+        {
+            let followed = self.followed();
+            if !followed.is_empty() {
+                for event in events {
+                    if let Some(sender) = followed.get(&event.owner) {
+                        sender.send_replace(event.sequence);
+                    }
+                }
+            }
+        }
+        {
+            let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+            for event in events.iter().filter(|event| event.state != TaskState::Running) {
+                progress.tasks.remove(&event.task);
+            }
+        }
         if events.iter().any(|event| event.state == TaskState::Queued) {
             self.ready.notify_waiters();
         }
+    }
+
+    fn progressed(&self, tasks: &[TaskId]) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if progress.tasks.len() >= PROGRESSING {
+            progress.tasks.clear();
+        }
+        progress.count += 1;
+        let count = progress.count;
+        progress.tasks.extend(tasks.iter().map(|task| (task.clone(), count)));
     }
 }
 

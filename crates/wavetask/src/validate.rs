@@ -5,10 +5,6 @@ use wavetask_protocol::{Estimate, TaskKind};
 use wavetask_server::{Refusal, Validator};
 use wavetask_worker::support;
 
-/// To be raised with every change after which the heat solver's results differ, however little, within one
-/// version of the program: results of other versions are not taken for those of this one.
-const HEAT_REVISION: u32 = 1;
-
 /// Asks the heat solver; refuses every other kind by name.
 #[derive(Debug)]
 pub(crate) struct Solvers;
@@ -44,13 +40,9 @@ impl Validator for Solvers {
         })
     }
 
-    fn solver_version(&self, kind: TaskKind) -> String {
-        let solver = match kind {
-            TaskKind::Heat | TaskKind::HeatCharge | TaskKind::VolumeMesh => "heat",
-            // Nothing is ever solved by it.
-            _ => "none",
-        };
-        format!("{solver} {}.{HEAT_REVISION}", env!("CARGO_PKG_VERSION"))
+    fn solver_version(&self, _: TaskKind) -> String {
+        // Workers name the same with their results: all solvers come with one build.
+        wavetask_protocol::SOLVER_VERSION.to_owned()
     }
 }
 

@@ -13,6 +13,12 @@ pub const PACK_TYPE: &str = "application/x-wavetask-pack";
 /// Longest pack that a request may hold, in bytes as sent.
 pub const MAXIMUM_PACK: usize = 64 << 20;
 
+/// Longest block that the server takes, in bytes: the blocks of an array, or of a long document, are no longer.
+pub const MAXIMUM_BLOCK: usize = 4 << 20;
+
+/// Blocks that one pack may bring.
+pub const MAXIMUM_PACK_BLOCKS: usize = 65_536;
+
 /// Blocks that may be asked for at once.
 pub const MAXIMUM_BLOCKS: usize = 4_096;
 
@@ -68,13 +74,13 @@ pub struct ResultAnswer {
     /// The task.
     pub task: TaskId,
     /// What became of it.
-    #[serde(flatten)]
     pub outcome: ResultOutcome,
 }
 
-/// A result's document, or why there is none.
+/// A result's document, or why there is none. Written as `{"document": {…}}`: with a tag beside the members, a
+/// document could not be read verbatim.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ResultOutcome {
     /// The task succeeded, or diverged.
@@ -93,7 +99,8 @@ pub enum ResultOutcome {
     },
     /// It has not ended, was stopped or deleted, or there is no such task.
     None {
-        /// Stable code: `task.not_ended`, `task.aborted` or `task.not_found`.
+        /// Stable code: `task.not_ended`, `task.aborted`, `task.not_found`, or `result.too_large` if its document is
+        /// longer than what a frame holds (download it as a file).
         code: String,
     },
 }

@@ -38,8 +38,8 @@ pub use batch::{
     MemberDocument, MemberList, MemberQuery, NewMember, SubmitAnswer, SubmitRequest,
 };
 pub use blocks::{
-    FetchRequest, MAXIMUM_BLOCKS, MAXIMUM_PACK, MAXIMUM_TASKS, PACK_TYPE, PackAnswer, ResultAnswer,
-    ResultOutcome, ResultsRequest, WantedBlock,
+    FetchRequest, MAXIMUM_BLOCK, MAXIMUM_BLOCKS, MAXIMUM_PACK, MAXIMUM_PACK_BLOCKS, MAXIMUM_TASKS, PACK_TYPE,
+    PackAnswer, ResultAnswer, ResultOutcome, ResultsRequest, WantedBlock,
 };
 pub use many::{TaskAnswer, TaskAnswers, TaskSelection};
 

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::disk::is_disk_full;
 use crate::downloads::{self, Download};
 use crate::files::{TaskFile, task_file, upload_name};
+use crate::quota::Room;
 use crate::secret::Grant;
 use crate::staging::{Expected, MAXIMUM_PARTS, StagingError, UploadId};
 
@@ -60,6 +61,13 @@ impl Backend {
             return Err(failed(StagingError::NoRoom));
         }
         Ok(())
+    }
+
+    /// Refuses what would be more than the account may use: as far as its length tells, since it is compressed.
+    async fn check_quota(&self, grant: &Grant, length: Option<i64>) -> S3Result<()> {
+        let length = length.and_then(|length| u64::try_from(length).ok()).unwrap_or(0);
+        let key = grant.key.clone();
+        self.app.blocking(move |app| Room::of_account(app, &key)?.take_bytes(length)).await.map_err(refused)
     }
 
     /// Begins an upload. Waits for the disk, hence not on a thread that answers requests.
@@ -126,6 +134,7 @@ impl S3 for Backend {
         self.draft(&grant).await?;
         let input = request.input;
         self.check_room(input.content_length)?;
+        self.check_quota(&grant, input.content_length).await?;
         let announced = Announced {
             crc32: input.checksum_crc32,
             sha256: input.checksum_sha256,
@@ -163,6 +172,7 @@ impl S3 for Backend {
         let grant = granted(&request)?;
         self.draft(&grant).await?;
         self.check_room(None)?;
+        self.check_quota(&grant, None).await?;
         let upload = self.begin(&grant).await?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(request.input.bucket),
@@ -185,6 +195,7 @@ impl S3 for Backend {
             return Err(s3_error!(InvalidArgument, "part numbers go from 1 to {MAXIMUM_PARTS}"));
         }
         self.check_room(input.content_length)?;
+        self.check_quota(&grant, input.content_length).await?;
         let announced = Announced {
             crc32: input.checksum_crc32,
             sha256: input.checksum_sha256,

@@ -11,7 +11,7 @@ mod files;
 mod folders;
 pub(crate) mod status;
 mod tasks;
-mod unsupported;
+pub(crate) mod unsupported;
 
 use std::sync::Arc;
 

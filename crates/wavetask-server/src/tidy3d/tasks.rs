@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use wavetask_core::{Command, NewTask};
 use wavetask_protocol::{TaskId, TaskKind};
-use wavetask_store::{DocumentRole, TaskRequest};
+use wavetask_store::TaskRequest;
 
 use super::detail::task_id;
 use super::folders::{check_name, folder_id};
@@ -16,6 +16,7 @@ use super::unsupported::{missing, sentence};
 use crate::answer::Refused;
 use crate::app::{App, now};
 use crate::extract::{Body, Caller};
+use crate::quota::Room;
 use crate::{callback, documents, validation};
 
 /// Attribute of a task: the ids that the client named as its parents.
@@ -78,6 +79,7 @@ pub(super) async fn create(
     }
     let record = app
         .blocking(move |app| {
+            Room::of(app, &caller.key)?.take_task()?;
             if app.tasks.folder(caller.id(), &folder)?.is_none() {
                 return Err(Refused::no_such_folder());
             }
@@ -145,7 +147,7 @@ pub(super) async fn submit(
     let priority = submission.and_then(|submission| submission.priority).unwrap_or(0).clamp(0, 10);
     app.blocking(move |app| {
         let record = app.task_of(caller.id(), &task)?;
-        let command = if is_done_at_once(app, record.task.kind, &task)? {
+        let command = if documents::is_done_at_once(app, record.task.kind, &task)? {
             Command::SubmitSolved { result: None, solver_version: None }
         } else {
             Command::Submit { priority }
@@ -155,17 +157,6 @@ pub(super) async fn submit(
     })
     .await?;
     Ok(Json(json!({ "data": {} })))
-}
-
-/// Whether a mesh is not worth making: nobody asks what it looks like, and the heat solver makes its own.
-fn is_done_at_once(app: &App, kind: TaskKind, task: &TaskId) -> Result<bool, Refused> {
-    if kind != TaskKind::VolumeMesh {
-        return Ok(false);
-    }
-    let Some(input) = documents::load(app, task, DocumentRole::Input)? else { return Ok(false) };
-    let monitors = input.fragment("monitors").map_err(|error| Refused::internal(&error))?;
-    Ok(monitors
-        .is_none_or(|text| text.chars().filter(|character| !character.is_whitespace()).eq("[]".chars())))
 }
 
 #[derive(Debug, serde::Deserialize)]

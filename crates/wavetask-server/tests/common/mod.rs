@@ -8,6 +8,8 @@
 )]
 #![allow(missing_docs, clippy::unwrap_used, reason = "this is for tests")]
 
+pub mod native;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -19,10 +21,14 @@ use serde_json::{Value, json};
 use sha2::Digest as _;
 use wavetask_document::{Array, ArraySource, Document, MemoryBlocks, ResultBuilder, hdf5::FilePlan};
 use wavetask_protocol::worker::{
-    Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, Report, Verdict,
+    Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, Report,
+    SOLVER_VERSION_HEADER, Verdict,
 };
 use wavetask_protocol::{Estimate, Progress, TaskKind, WorkerId};
 use wavetask_server::{KEY_FILE, Refusal, Server, ServerConfig, Validator, WORKER_KEY_FILE};
+
+/// The version that results are of.
+pub const SOLVER: &str = "test 1";
 
 /// Accepts everything but simulations of no size.
 pub struct TestValidator;
@@ -45,7 +51,7 @@ impl Validator for TestValidator {
     }
 
     fn solver_version(&self, _: TaskKind) -> String {
-        "test 1".to_owned()
+        SOLVER.to_owned()
     }
 }
 
@@ -441,7 +447,15 @@ impl TestWorker {
 
     pub async fn result(&self, assignment: &Assignment, file: Vec<u8>) -> StatusCode {
         let address = format!("{}/api/v1/worker/leases/{}/result", self.url, assignment.lease);
-        self.http.put(address).bearer_auth(&self.key).body(file).send().await.unwrap().status()
+        self.http
+            .put(address)
+            .bearer_auth(&self.key)
+            .header(SOLVER_VERSION_HEADER, SOLVER)
+            .body(file)
+            .send()
+            .await
+            .unwrap()
+            .status()
     }
 
     pub async fn fail(&self, assignment: &Assignment, failure: &Failure) -> StatusCode {

@@ -1,0 +1,134 @@
+//! What can be said about a part of a batch by looking at it: names, lengths, numbers of things.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+use wavetask_core::TaskRecord;
+use wavetask_protocol::native::{
+    MAXIMUM_INLINE_DOCUMENT, MAXIMUM_MEMBERS, MemberDocument, NewMember, SubmitRequest,
+};
+use wavetask_protocol::{ErrorKind, TaskState};
+
+use crate::answer::Refused;
+use crate::native::{bad, too_many};
+
+/// Characters of the name of a batch, a task or a folder.
+const NAME: usize = 200;
+
+/// Characters of a member's key.
+const KEY: usize = 200;
+
+/// Characters of a submission's name.
+const SUBMISSION: usize = 64;
+
+/// Characters of an idempotency key.
+const IDEMPOTENCY_KEY: usize = 128;
+
+/// Tags of a batch, and characters of each.
+const TAGS: usize = 32;
+const TAG: usize = 100;
+
+/// Parameters of a member, characters of a name, and bytes of a text.
+const PARAMETERS: usize = 64;
+const PARAMETER_NAME: usize = 100;
+const PARAMETER_TEXT: usize = 1_000;
+
+/// Tasks that one may wait for.
+const AFTER: usize = 100;
+
+/// Blocks that a document's text may be cut into.
+const DOCUMENT_BLOCKS: usize = 512;
+
+/// Refuses a part as a whole.
+pub(super) fn request(request: &SubmitRequest) -> Result<(), Refused> {
+    if request.members.len() > MAXIMUM_MEMBERS {
+        return Err(too_many("members", MAXIMUM_MEMBERS));
+    }
+    text("the batch's name", &request.batch, NAME)?;
+    text("the submission's name", &request.submission, SUBMISSION)?;
+    if request.tags.len() > TAGS {
+        return Err(bad(format!("a batch has {TAGS} tags at most")));
+    }
+    request.tags.iter().try_for_each(|tag| text("a tag", tag, TAG))
+}
+
+/// Refuses a member for what it says about itself.
+pub(super) fn member(member: &NewMember) -> Result<(), Refused> {
+    text("a member's key", &member.key, KEY)?;
+    text("a task's name", &member.name, NAME)?;
+    text("a folder's name", &member.folder, NAME)?;
+    text("an idempotency key", &member.idempotency_key, IDEMPOTENCY_KEY)?;
+    if i64::try_from(member.position).is_err() {
+        return Err(bad("a position is less than 2^63"));
+    }
+    if member.after.len() > AFTER {
+        return Err(bad(format!("a task waits for {AFTER} others at most")));
+    }
+    if member.after.iter().collect::<HashSet<_>>().len() < member.after.len() {
+        return Err(bad("`after` names a task twice"));
+    }
+    if member.parameters.len() > PARAMETERS {
+        return Err(bad(format!("a member has {PARAMETERS} parameters at most")));
+    }
+    for (name, value) in &member.parameters {
+        text("a parameter's name", name, PARAMETER_NAME)?;
+        match value {
+            Value::Number(_) | Value::Bool(_) => {}
+            Value::String(value) if value.len() <= PARAMETER_TEXT => {}
+            _ => {
+                let message = format!(
+                    "the parameter `{name}` is neither a number nor a truth value nor a text of at most \
+                     {PARAMETER_TEXT} bytes"
+                );
+                return Err(bad(message));
+            }
+        }
+    }
+    match &member.document {
+        MemberDocument::Inline(json) if json.get().len() > MAXIMUM_INLINE_DOCUMENT => {
+            let message =
+                format!("a document of more than {MAXIMUM_INLINE_DOCUMENT} bytes is sent as blocks");
+            Err(bad(message))
+        }
+        MemberDocument::Blocks(blocks) if !(1..=DOCUMENT_BLOCKS).contains(&blocks.len()) => {
+            Err(bad(format!("a document is sent in 1 to {DOCUMENT_BLOCKS} blocks")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn text(what: &str, text: &str, longest: usize) -> Result<(), Refused> {
+    if text.is_empty() || text.chars().count() > longest || text.chars().any(char::is_control) {
+        return Err(bad(format!("{what} has 1 to {longest} characters, none of them control characters")));
+    }
+    Ok(())
+}
+
+/// What a task that was made before means for the member that it was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// It is what the member wants, or its state is the answer.
+    Stands,
+    /// It waits for blocks: go on where it stands.
+    Draft,
+    /// It ended for a reason that may have gone: run it again.
+    Again,
+    /// It was stopped before there was anything to run: it makes room for a new one.
+    Replaced,
+}
+
+/// Decides what a repetition does with the task that the first request made.
+pub(super) fn existing(record: &TaskRecord) -> Existing {
+    let may_pass =
+        |kind| matches!(kind, ErrorKind::Infrastructure | ErrorKind::Resources | ErrorKind::Dependency);
+    let could_run = record.input.is_some() && record.estimate.is_some();
+    match record.state {
+        TaskState::Draft => Existing::Draft,
+        TaskState::Aborted if could_run => Existing::Again,
+        TaskState::Aborted => Existing::Replaced,
+        TaskState::Error if record.error.as_ref().is_some_and(|error| may_pass(error.kind)) && could_run => {
+            Existing::Again
+        }
+        _ => Existing::Stands,
+    }
+}
