@@ -15,6 +15,7 @@ mod client;
 mod engine;
 pub mod error;
 mod flow;
+pub mod http;
 mod journal;
 pub mod member;
 mod result;

@@ -44,10 +44,13 @@ pub trait Server: fmt::Debug + Send + Sync {
 
     /// Sends blocks, in as many packs at once as the line takes; returns when all are durable there. Blocks that
     /// arrived before a failure need not be sent again: `arrived` hears of each as soon as it is durable.
+    ///
+    /// (`for<'a>` is written out in `arrived`, here and in implementations: `async_trait` would otherwise name that
+    /// lifetime for the whole call, and nothing that is made within it could be told.)
     async fn send_blocks(
         &self,
         blocks: &[(Digest, BlockPlace)],
-        arrived: &(dyn Fn(&[Digest]) + Send + Sync),
+        arrived: &(dyn for<'a> Fn(&'a [Digest]) + Send + Sync),
     ) -> Result<(), ClientError>;
 
     /// Fetches results; `take` gets each as it comes, with the blocks that came with them.
