@@ -12,11 +12,13 @@
 
 mod batch;
 mod client;
+pub mod embedded;
 mod engine;
 pub mod error;
 mod flow;
 pub mod http;
 mod journal;
+pub mod locate;
 pub mod member;
 mod result;
 pub mod server;

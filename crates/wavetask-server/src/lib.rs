@@ -10,6 +10,7 @@
 //! user read: [`KEY_FILE`] (the first key, made at the first start), [`WORKER_KEY_FILE`] (what workers
 //! show) and [`ADDRESS_FILE`] (where the server answers, while it runs).
 
+mod activity;
 mod answer;
 mod app;
 mod body;
@@ -38,6 +39,7 @@ mod validator;
 mod watch;
 mod workers;
 
+pub use activity::Activity;
 pub use config::{Limits, ServerConfig};
 pub use error::ServerError;
 pub use server::Server;

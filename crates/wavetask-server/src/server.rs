@@ -13,6 +13,7 @@ use wavetask_core::Policy;
 use wavetask_protocol::KeyId;
 use wavetask_store::{BlockStore, EventListener, KeyRole, LocalOptions, LocalStore, SecretHash, TaskStore};
 
+use crate::activity::{self, Activity, Requests};
 use crate::answer::Refused;
 use crate::app::{App, Parts, now};
 use crate::secret::{self, ServerSecret};
@@ -34,6 +35,7 @@ pub struct Server {
     listener: std::net::TcpListener,
     address: SocketAddr,
     app: Arc<App>,
+    requests: Arc<Requests>,
 }
 
 impl std::fmt::Debug for Server {
@@ -103,7 +105,7 @@ impl Server {
         let address_file = app.config.data_folder.join(ADDRESS_FILE);
         secret::write_private(&address_file, &format!("{}\n", reachable(address)))
             .map_err(|source| ServerError::DataFolder { path: address_file, source })?;
-        Ok(Self { listener, address, app: Arc::new(app) })
+        Ok(Self { listener, address, app: Arc::new(app), requests: Arc::new(Requests::new()) })
     }
 
     /// The address that it listens on, with the port that was really taken.
@@ -111,12 +113,17 @@ impl Server {
         self.address
     }
 
+    /// Tells, while it runs, whether anybody needs it.
+    pub fn activity(&self) -> Activity {
+        Activity { requests: Arc::clone(&self.requests), tasks: Arc::clone(&self.app.tasks) }
+    }
+
     /// Serves until `shutdown` is ready, then lets requests in flight finish.
     ///
     /// # Errors
     /// If the listening socket fails for good.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServerError> {
-        let Self { listener, address, app } = self;
+        let Self { listener, address, app, requests } = self;
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|source| ServerError::Listen { address, source })?;
         let care = [
@@ -137,7 +144,8 @@ impl Server {
         };
         let limits = app.config.limits.clone();
         let on_close = Arc::new(move |id| watch.forget(id));
-        connection::serve(listener, router(&app), &limits, on_close, stopping).await;
+        let counted = axum::middleware::from_fn_with_state(requests, activity::count);
+        connection::serve(listener, router(&app).layer(counted), &limits, on_close, stopping).await;
         for task in care {
             task.abort();
             // Ended by the abort, which is what was asked for.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -17,7 +18,8 @@ pub(crate) struct Arguments {
 
 const EXIT_CODES: &str = "\
 Commands find the server by --data, else by WAVETASK_URL (with WAVETASK_KEY), else by WAVETASK_DATA, else
-by the data folder in $XDG_DATA_HOME/wavetask (~/.local/share/wavetask).
+by `url` and `key`, or `data`, in $XDG_CONFIG_HOME/wavetask/config.toml (~/.config), else by the data folder
+$XDG_DATA_HOME/wavetask (~/.local/share/wavetask).
 
 Exit codes: 0 done; 1 it failed, or a watched task or a check did; 2 wrong usage; 3 the server cannot be
 reached; 4 the key is not accepted or may not do this; 5 no such task or key, or several begin so;
@@ -77,12 +79,29 @@ pub(crate) struct ServeArguments {
     /// Memory that solvers may use, such as 12GiB [default: four fifths of the machine's].
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
+    /// Be the server that clients start by themselves and share: leave the terminal, and stop after 10 minutes
+    /// without clients and tasks.
+    #[arg(long)]
+    pub(crate) embedded: bool,
+    /// Stop after so long without clients and tasks, such as 90s, 10min, 2h, or never [default: never, with
+    /// --embedded 10min].
+    #[arg(long, value_name = "TIME", value_parser = parse_idle_stop)]
+    pub(crate) idle_stop: Option<IdleStop>,
     /// Start no worker: run `wavetask worker` yourself.
     #[arg(long)]
     pub(crate) no_worker: bool,
     /// Seconds that a worker may stay silent before its tasks are run again elsewhere.
     #[arg(long, value_name = "SECONDS", hide = true, value_parser = parse_seconds)]
     pub(crate) lease_seconds: Option<f64>,
+}
+
+/// When a server stops by itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum IdleStop {
+    /// After so long without clients and tasks.
+    After(Duration),
+    /// Not at all.
+    Never,
 }
 
 #[derive(Debug, Args)]
@@ -253,6 +272,32 @@ fn parse_seconds(text: &str) -> Result<f64, String> {
     }
 }
 
+fn parse_idle_stop(text: &str) -> Result<IdleStop, String> {
+    if text.trim().eq_ignore_ascii_case("never") {
+        Ok(IdleStop::Never)
+    } else {
+        parse_time(text).map(IdleStop::After)
+    }
+}
+
+/// A time from text such as `90s`, `10min` or `2h`; a bare number is seconds.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit.trim() {
+        "" | "s" => 1.0,
+        "min" | "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return Err("its unit must be one of s, min, h, d".to_owned()),
+    };
+    match number.parse::<f64>().map(|number| number * factor) {
+        Ok(seconds) if (0.1..=1e7).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("it must be a time such as 10min".to_owned()),
+    }
+}
+
 /// Bytes from text such as `12GiB`, `800 MB` or `1073741824`.
 fn parse_size(text: &str) -> Result<u64, String> {
     let text = text.trim();
@@ -299,6 +344,17 @@ mod tests {
         for wrong in ["", "GiB", "-1", "1e3", "12 parsecs", "0", "nan", "1.2.3", "99999999999 TB"] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn times_are_read_with_their_units() {
+        assert_eq!(parse_time("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_time("10 min"), Ok(Duration::from_secs(600)));
+        assert_eq!(parse_time("0.5h"), Ok(Duration::from_secs(1800)));
+        for wrong in ["", "s", "-1", "0", "1 week", "1e9", "99999999d"] {
+            assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_idle_stop("never"), Ok(IdleStop::Never));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use wavetask_client::ErrorGroup;
+
 /// The exit codes that `wavetask --help` lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -76,6 +78,22 @@ impl fmt::Display for Failure {
             }
             Self::OutputClosed => Ok(()),
         }
+    }
+}
+
+/// Failures of the engine.
+impl From<wavetask_client::ClientError> for Failure {
+    fn from(error: wavetask_client::ClientError) -> Self {
+        let exit = match error.group {
+            ErrorGroup::ConnectionLost | ErrorGroup::ServerBusy => Exit::Unreachable,
+            ErrorGroup::Unauthorized => Exit::Denied,
+            ErrorGroup::NotFound => Exit::NotFound,
+            _ if error.code.starts_with("embedded.") => Exit::CannotStart,
+            // An address that is none reaches no server.
+            _ if error.code == "url.malformed" => Exit::Unreachable,
+            _ => Exit::Failed,
+        };
+        Self::Told { exit, what: error.message, hint: error.hint }
     }
 }
 

@@ -11,7 +11,7 @@ use wavetask_server::{KEY_FILE, WORKER_KEY_FILE};
 use crate::api::Api;
 use crate::arguments::DoctorArguments;
 use crate::failure::{Exit, Failure};
-use crate::locate::{Connection, Surroundings, locate};
+use crate::locate::{Absent, Connection, Surroundings, locate};
 use crate::terminal::{bytes, now_milliseconds, span};
 
 /// How bad it is.
@@ -59,11 +59,10 @@ pub(crate) async fn run(arguments: DoctorArguments) -> Result<ExitCode, Failure>
         wavetask_worker::machine::total_memory_bytes(),
         wavetask_worker::machine::available_memory_bytes(),
     )];
-    if surroundings.named_by_url().is_none() {
-        let folder = surroundings.data_folder()?;
+    if let Some(folder) = surroundings.folder()? {
         checks.extend(folder_checks(&folder));
     }
-    match locate(&surroundings, |path| std::fs::read_to_string(path)) {
+    match locate(&surroundings, Absent::Tell) {
         Err(failure) => checks.push(of_failure("server", failure)),
         Ok(connection) => {
             let api = Api::new(connection)?;

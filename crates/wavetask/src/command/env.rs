@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use crate::arguments::{EnvArguments, Shell};
 use crate::failure::Failure;
-use crate::locate::{Connection, Surroundings, locate};
+use crate::locate::{Absent, Connection, Surroundings, locate};
 
 /// The names and values, in the order in which they are printed.
 pub(crate) fn settings(connection: &Connection, no_client_cache: bool) -> Vec<(&'static str, String)> {
@@ -28,7 +28,7 @@ pub(crate) fn settings(connection: &Connection, no_client_cache: bool) -> Vec<(&
 
 pub(crate) fn run(arguments: &EnvArguments) -> Result<ExitCode, Failure> {
     let surroundings = Surroundings::of_process(arguments.data.data.clone());
-    let connection = locate(&surroundings, |path| std::fs::read_to_string(path))?;
+    let connection = locate(&surroundings, Absent::StartAgain)?;
     let settings = settings(&connection, arguments.no_client_cache);
     let mut output = std::io::stdout().lock();
     if arguments.json {

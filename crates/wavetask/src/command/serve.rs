@@ -13,17 +13,23 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
-use wavetask_server::{Server, ServerConfig, ServerError, WORKER_KEY_FILE};
+use wavetask_server::{ADDRESS_FILE, Activity, Server, ServerConfig, ServerError, WORKER_KEY_FILE};
 use wavetask_worker::process::Program;
 
-use crate::arguments::ServeArguments;
+use crate::arguments::{IdleStop, ServeArguments};
 use crate::failure::{Exit, Failure, chain};
 use crate::locate::Surroundings;
 use crate::supervise::Supervisor;
 use crate::validate::Solvers;
 
+/// After how long without clients and tasks an embedded server stops.
+const EMBEDDED_IDLE: Duration = Duration::from_secs(600);
+
 pub(crate) fn run(arguments: ServeArguments) -> Result<ExitCode, Failure> {
     let folder = Surroundings::of_process(arguments.data.data.clone()).data_folder()?;
+    if arguments.embedded {
+        leave_terminal();
+    }
     super::worker::start_log();
     let mut config = ServerConfig::new(&folder);
     config.listen = arguments.listen;
@@ -54,6 +60,7 @@ async fn serve(
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     let (stop, stopped) = oneshot::channel::<()>();
+    let idle = idle_for(server.activity(), idle_limit(arguments));
     let mut running = tokio::spawn(server.run(async {
         // A dropped sender means the same as a message.
         let _ = stopped.await;
@@ -73,6 +80,14 @@ async fn serve(
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         ended = &mut running => Some(ended),
+        limit = idle => {
+            tracing::info!("nobody has needed this server for {} s", limit.as_secs());
+            // Clients that come now start the next one rather than find this one closing.
+            if let Err(error) = std::fs::remove_file(folder.join(ADDRESS_FILE)) {
+                tracing::debug!("the address file cannot be removed: {error}");
+            }
+            None
+        }
     };
     tracing::info!("stopping");
     let orderly = async {
@@ -98,6 +113,41 @@ async fn serve(
             Err(Failure::new(Exit::Failed, format!("the server stopped by a fault: {}", chain(&error))))
         }
     }
+}
+
+/// After how long without clients and tasks to stop; `None` is never.
+fn idle_limit(arguments: &ServeArguments) -> Option<Duration> {
+    match arguments.idle_stop {
+        Some(IdleStop::After(time)) => Some(time),
+        Some(IdleStop::Never) => None,
+        None => arguments.embedded.then_some(EMBEDDED_IDLE),
+    }
+}
+
+/// Becomes ready once nobody has needed the server for the limit; never without one.
+async fn idle_for(activity: Activity, limit: Option<Duration>) -> Duration {
+    let Some(limit) = limit else { return std::future::pending().await };
+    let look = (limit / 10).clamp(Duration::from_millis(50), Duration::from_secs(10));
+    loop {
+        tokio::time::sleep(look).await;
+        let activity = activity.clone();
+        match tokio::task::spawn_blocking(move || activity.idle_for()).await {
+            Ok(Ok(Some(idle))) if idle >= limit => return limit,
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                tracing::warn!("cannot tell whether anybody needs this server: {}", chain(&error))
+            }
+            Err(error) => tracing::warn!("cannot tell whether anybody needs this server: {}", chain(&error)),
+        }
+    }
+}
+
+/// Begins a session of its own, so that neither Ctrl-C nor the end of the terminal or the notebook that started
+/// this server reaches it.
+fn leave_terminal() {
+    // SAFETY: setsid has no memory preconditions. It fails for the leader of a process group, which has been started
+    // by a shell with job control: by hand, that is, and then stays with its terminal.
+    unsafe { libc::setsid() };
 }
 
 /// The worker of this machine: this same binary.
