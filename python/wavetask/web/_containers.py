@@ -293,17 +293,23 @@ class Batch(original.Batch):
                 }
         return state["members"]
 
-    def _tasks(self, hold: bool, priority: int | None = None) -> dict[str, Task]:
-        """The handles by task name; submits those that were not yet, all at once."""
+    def _known_tasks(self) -> dict[str, Task]:
+        """The handles of members that were submitted before, by this batch, by its jobs or as its file says."""
         state = _state(self)
         tasks: dict[str, Task] = state.setdefault("tasks", {})
-        members = self._members()
         for name, job in (self.jobs_cached or {}).items():
             if name not in tasks and (known := _id_of(job)):
                 tasks[name] = _engine.find(known)
         for name, job in state.get("jobs", {}).items():
             if name not in tasks and (found := job._known_task()) is not None:
                 tasks[name] = found
+        return tasks
+
+    def _tasks(self, hold: bool, priority: int | None = None) -> dict[str, Task]:
+        """The handles by task name; submits those that were not yet, all at once."""
+        state = _state(self)
+        members = self._members()
+        tasks = self._known_tasks()
         missing = {name: member for name, member in members.items() if name not in tasks}
         if missing:
             _engine.refuse(callback_url=self.callback_url)
@@ -372,17 +378,21 @@ class Batch(original.Batch):
         """Runs all and gives their `BatchData`. Files are written as results come; members that fail are left out,
         with a warning that says why."""
         self._check_path_dir(path_dir)
-        known = set(_state(self).get("tasks", {}))
-        tasks = self._tasks(hold=False, priority=priority)
-        for name in known:
-            _start(tasks[name])
+        self.start(priority)
         self.monitor(download_on_success=True, path_dir=path_dir, replace_existing=replace_existing)
         self.to_file(self._batch_path(path_dir=path_dir))
         return self.load(path_dir=path_dir, skip_download=True)
 
-    def step(self, path_dir: PathLikeString = ".", *arguments: Any, **keywords: Any) -> Any:
+    def step(
+        self,
+        path_dir: PathLikeString = ".",
+        priority: int | None = None,
+        replace_existing: bool = False,
+        vgpu_allocation: int | None = None,
+        ignore_memory_limit: bool | None = None,
+    ) -> Any:
         """Runs all: the steps before the last are part of it here."""
-        return self.run(path_dir, *arguments, **keywords)
+        return self.run(path_dir, priority, replace_existing)
 
     def upload(self) -> None:
         """Uploads all without starting them; members that fail show when they are waited for."""
@@ -399,10 +409,13 @@ class Batch(original.Batch):
         ignore_memory_limit: bool | None = None,
     ) -> None:
         """Starts all."""
-        known = set(_state(self).get("tasks", {}))
-        for name, task in self._tasks(hold=False, priority=priority).items():
-            if name in known or self.jobs_cached is not None:
+        before = list(self._known_tasks().values())
+        self._tasks(hold=False, priority=priority)
+        for task in before:
+            try:
                 _start(task)
+            except original_error as error:  # shows when it is waited for
+                log.warning(str(error))
 
     def monitor(
         self,
