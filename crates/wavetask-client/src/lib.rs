@@ -20,6 +20,7 @@ pub mod http;
 mod journal;
 pub mod locate;
 pub mod member;
+pub mod plain;
 mod result;
 pub mod server;
 mod settings;
