@@ -24,6 +24,8 @@ pub mod plain;
 mod result;
 pub mod server;
 mod settings;
+#[cfg(feature = "shaping")]
+pub mod shaping;
 mod signal;
 mod status;
 mod submission;
