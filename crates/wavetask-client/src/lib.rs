@@ -12,6 +12,7 @@
 
 mod batch;
 mod client;
+mod connect;
 pub mod embedded;
 mod engine;
 pub mod error;
@@ -20,12 +21,9 @@ pub mod http;
 mod journal;
 pub mod locate;
 pub mod member;
-pub mod plain;
 mod result;
 pub mod server;
 mod settings;
-#[cfg(feature = "shaping")]
-pub mod shaping;
 mod signal;
 mod status;
 mod submission;

@@ -13,9 +13,12 @@ pub struct Settings {
     pub url: Option<String>,
     /// The key's secret; `None` is that of the embedded server.
     pub key: Option<String>,
-    /// The data folder: the journal lies in `client/journal.db` within it. Default: `WAVETASK_DATA`, or
-    /// `wavetask` in the user's data folder.
+    /// The data folder: the journal lies in `client/journal.db` within it. Default: what
+    /// [`locate`](crate::locate) finds.
     pub data: PathBuf,
+    /// The `wavetask` binary that starts the embedded server; `None` is `WAVETASK_BINARY`, or `wavetask` on the
+    /// search path.
+    pub binary: Option<PathBuf>,
     /// Bytes of arrays and documents that may wait to be sent, before [`Submission::push`](crate::Submission::push)
     /// blocks. Default: a quarter of the memory.
     pub send_budget: u64,
@@ -47,6 +50,7 @@ impl Default for Settings {
             url: None,
             key: None,
             data: default_data_folder(),
+            binary: None,
             send_budget: memory / 4,
             document_budget: 64 << 20,
             result_budget: memory / 8,
@@ -89,27 +93,21 @@ impl Settings {
             Some(url) => {
                 format!("{}\n{}", url.trim_end_matches('/'), self.key.as_deref().unwrap_or_default())
             }
-            None => format!("embedded\n{}", self.data.display()),
+            None => {
+                let folder = std::path::absolute(&self.data).unwrap_or_else(|_| self.data.clone());
+                format!("folder\n{}", folder.display())
+            }
         };
         Digest::of(text.as_bytes()).to_string()[..32].to_owned()
     }
 }
 
-/// `WAVETASK_DATA`, or `wavetask` in the user's data folder.
+/// The data folder that [`locate`](crate::locate) finds; a temporary one where there is no home.
 fn default_data_folder() -> PathBuf {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    if let Some(data) = folder("WAVETASK_DATA") {
-        return data;
-    }
-    let home = || folder("HOME").or_else(|| folder("USERPROFILE")).unwrap_or_else(std::env::temp_dir);
-    let base = if cfg!(target_os = "macos") {
-        home().join("Library").join("Application Support")
-    } else if cfg!(windows) {
-        folder("LOCALAPPDATA").unwrap_or_else(|| home().join("AppData").join("Local"))
-    } else {
-        folder("XDG_DATA_HOME").unwrap_or_else(|| home().join(".local").join("share"))
-    };
-    base.join("wavetask")
+    let surroundings = crate::locate::Surroundings::of_process();
+    surroundings
+        .data_folder(|path| std::fs::read_to_string(path))
+        .unwrap_or_else(|_| std::env::temp_dir().join("wavetask"))
 }
 
 /// Memory that this process may use: that of the machine or of its control group; 8 GiB where nobody says.

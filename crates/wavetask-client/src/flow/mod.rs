@@ -33,6 +33,8 @@ mod following;
 mod gate;
 mod naming;
 mod sending;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -375,15 +377,12 @@ impl Flow {
 
     /// When [`Input::Tick`] is due, if ever.
     pub(crate) fn next_wake(&self) -> Option<u64> {
-        [
-            self.gate.opens_at(self.now),
-            self.naming.next_wake(),
-            self.fetching.next_wake(),
-            self.silence_ends(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        if let Some(opens) = self.gate.opens_at(self.now) {
+            // Until then, nothing else could be done about what is due.
+            return Some(opens);
+        }
+        let wakes = [self.naming.next_wake(), self.fetching.next_wake(), self.silence_ends()];
+        wakes.into_iter().flatten().min()
     }
 
     fn take(&mut self, input: Input) {
