@@ -22,8 +22,17 @@
 //! **Nothing survives a fork.** The engine's threads stay behind in the parent; every call checks the process and
 //! says so instead of waiting forever ([`process`]).
 
+mod batch;
+mod client;
+mod connection;
+mod document;
+mod failure;
+mod packed;
 mod port;
 mod process;
+mod strided;
+mod task;
+mod view;
 mod waiting;
 
 use pyo3::prelude::*;
@@ -33,7 +42,17 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     process::remember();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(client::locate, module)?)?;
+    module.add_function(wrap_pyfunction!(packed::pack, module)?)?;
     module.add_function(wrap_pyfunction!(process::adopt, module)?)?;
+    module.add_class::<batch::BatchHandle>()?;
+    module.add_class::<batch::PendingHandle>()?;
+    module.add_class::<batch::SubmissionHandle>()?;
+    module.add_class::<client::ClientHandle>()?;
+    module.add_class::<document::Document>()?;
+    module.add_class::<packed::Packed>()?;
     module.add_class::<port::Port>()?;
+    module.add_class::<task::Status>()?;
+    module.add_class::<task::TaskHandle>()?;
     Ok(())
 }

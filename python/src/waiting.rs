@@ -1,5 +1,6 @@
 //! Waiting without the interpreter lock, and without losing Ctrl-C.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
@@ -47,4 +48,33 @@ pub(crate) fn until<T: Send>(
             return Ok(None);
         }
     }
+}
+/// Runs something that blocks on a thread of its own and waits for it interruptibly. If a signal handler raises,
+/// the work goes on by itself and what it gives is dropped.
+///
+/// # Errors
+/// What a signal handler raises.
+pub(crate) fn on_thread<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> PyResult<T> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    std::thread::Builder::new().name("wavetask-call".to_owned()).spawn(move || {
+        let _ = sender.send(work());
+    })?;
+    // The receiver may not be shared between threads, so it moves in and out of each slice.
+    let receiver = std::sync::Mutex::new(receiver);
+    let value = until(py, None, |slice| {
+        let receiver = receiver.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match receiver.recv_timeout(slice) {
+            Ok(value) => Some(Some(value)),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => Some(None),
+        }
+    })?;
+    value.flatten().ok_or_else(|| {
+        pyo3::exceptions::PyRuntimeError::new_err(
+            "a thread of the engine ended without an answer; please report it",
+        )
+    })
 }

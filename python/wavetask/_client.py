@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import sys
 import threading
 import weakref
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavetask import _bridge, _command, _native, _progress, errors
@@ -121,9 +119,9 @@ def connect(
 
     Raises `errors.ConnectionLost` or `errors.Unauthorized`.
     """
-    where, secret = _locate(url, key, data)
+    where = _native.locate(url, key, data)
     with _lock:
-        client = _connect(where, secret)
+        client = _connect(where, url, key, data)
         if current:
             _make_current(client)
     return client
@@ -134,8 +132,7 @@ def current() -> Client:
     with _lock:
         if _current is not None:
             return _current
-        where, secret = _locate(None, None, None)
-        client = _connect(where, secret)
+        client = _connect(_native.locate(), None, None, None)
         _make_current(client)
         return client
 
@@ -154,91 +151,15 @@ def _make_current(client: Client) -> None:
     _current = client
 
 
-def _connect(where: Where, secret: str | None) -> Client:
+def _connect(where: Where, url: str | None, key: str | None, data: str | os.PathLike[str] | None) -> Client:
     found = _clients.get(where)
-    if found is not None and secret in (None, found._secret):
+    if found is not None and key in (None, found._secret):
         return found
     if not _clients:
         atexit.register(_at_exit)
-    kind, place = where
-    packaged = _command.binary()
-    native = _native.Client(
-        url=place if kind == "url" else None,
-        key=secret,
-        data=place if kind == "data" else None,
-        binary=None if packaged is None else str(packaged),
-    )
-    client = _clients[where] = Client(native, where, secret)
+    native = _native.Client(url=url, key=key, data=data, binary=_command.binary())
+    client = _clients[where] = Client(native, where, key)
     return client
-
-
-def _locate(
-    url: str | None, key: str | None, data: str | os.PathLike[str] | None
-) -> tuple[Where, str | None]:
-    """Which server is meant, and the key to show it."""
-    variables = os.environ
-    settled = url.rstrip("/") if url else None
-    if settled is None and data is None:
-        named = variables.get("WAVETASK_URL", "").strip()
-        settings = {} if named else _settings()
-        settled = (named or settings.get("url", "")).rstrip("/") or None
-        key = key or variables.get("WAVETASK_KEY", "").strip() or settings.get("key")
-    elif settled is not None and key is None:
-        # The key of an address is the one that is configured for it, and no other's.
-        named = variables.get("WAVETASK_URL", "").strip().rstrip("/")
-        settings = _settings()
-        if named in ("", settled) and variables.get("WAVETASK_KEY", "").strip():
-            key = variables["WAVETASK_KEY"].strip()
-        elif settings.get("url", "").rstrip("/") == settled:
-            key = settings.get("key")
-    if settled is not None:
-        if not key:
-            raise errors.Unauthorized(
-                f"there is no key for {settled}",
-                code="client.no_key",
-                hint="set WAVETASK_KEY, or pass it: wavetask.connect(url, key)",
-            )
-        return ("url", settled), key
-    folder = os.fspath(data) if data is not None else _native.default_data_folder()
-    return ("data", os.path.abspath(folder)), key  # noqa: PTH100
-
-
-def _settings() -> dict[str, str]:
-    """What the configuration file says."""
-    path = configuration_file()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError:
-        return {}
-    settings = {}
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        match = re.fullmatch(r"""(url|key)\s*=\s*(?:"([^"\\]*)"|'([^']*)')\s*(?:#.*)?""", stripped)
-        if match is None:
-            raise errors.Usage(
-                f"line {number} of {path} is not understood",
-                code="client.configuration",
-                hint='it takes lines such as url = "http://localhost:8600" and key = "…"',
-            )
-        settings[match[1]] = match[2] if match[2] is not None else match[3]
-    return settings
-
-
-def configuration_file() -> Path:
-    """Where the configuration file is, if there is one."""
-    named = os.environ.get("WAVETASK_CONFIG")
-    if named:
-        return Path(named)
-    if os.name == "nt":
-        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        named = os.environ.get("XDG_CONFIG_HOME", "")
-        base = Path(named) if os.path.isabs(named) else Path.home() / ".config"  # noqa: PTH117
-    return base / "wavetask" / "config.toml"
 
 
 def _client_of(where: Where) -> Client:
@@ -248,9 +169,8 @@ def _client_of(where: Where) -> Client:
         if found is not None:
             return found
     kind, place = where
-    located, secret = _locate(place if kind == "url" else None, None, place if kind == "data" else None)
     with _lock:
-        return _connect(located, secret)
+        return _connect(where, place if kind == "url" else None, None, place if kind == "data" else None)
 
 
 def _reopen_task(where: Where, identity: tuple[str, str, dict[str, Any]], task_id: str | None) -> Task:

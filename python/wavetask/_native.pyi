@@ -17,8 +17,11 @@ __version__: str
 def adopt() -> None:
     """Notes that what is made from now on belongs to this process: for forked children."""
 
-def default_data_folder() -> str:
-    """The user's data folder: ``WAVETASK_DATA``, or ``wavetask`` where such things are kept."""
+def locate(
+    url: str | None = None, key: str | None = None, data: str | PathLike[str] | None = None
+) -> tuple[str, str]:
+    """Which server is meant, by arguments, environment and files, without its key: ``("url", address)``, or
+    ``("data", folder)`` for whatever server that data folder has."""
 
 def pack(kind: str, json: str, arrays: Sequence[tuple[str, numpy.ndarray[Any, Any] | list[str]]]) -> Packed:
     """Describes and hashes a simulation, on all cores and without the interpreter lock.

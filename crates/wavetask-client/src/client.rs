@@ -110,11 +110,11 @@ impl Client {
     /// # Errors
     /// `Usage` if the name is none; those of the journal.
     pub fn submit(&self, options: SubmissionOptions) -> Result<Submission, ClientError> {
-        let SubmissionOptions { name, tags, cache, hold, lazy, folder, priority, after } = options;
+        let SubmissionOptions { name, tags, cache, hold, lazy, folder, priority, after, program } = options;
         let named = name.is_some();
         let name = match name {
             Some(name) => name,
-            None => automatic_name()?,
+            None => automatic_name(program.as_deref())?,
         };
         if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
             let message = "A batch's name has 1 to 200 characters, none of them a control character.";
@@ -405,17 +405,20 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ClientError> {
 }
 
 /// `<program>-<yyyymmdd-hhmmss>-<4 hexadecimal digits>`.
-fn automatic_name() -> Result<String, ClientError> {
-    let script = std::env::args_os().next().unwrap_or_default();
-    let script = std::path::Path::new(&script).file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let script: String = script.chars().filter(|character| !character.is_control()).take(60).collect();
-    let script = if script.is_empty() { "batch".to_owned() } else { script };
+fn automatic_name(program: Option<&str>) -> Result<String, ClientError> {
+    let own = || {
+        let path = std::env::args_os().next().unwrap_or_default();
+        std::path::Path::new(&path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    };
+    let program = program.map_or_else(own, str::to_owned);
+    let program: String = program.chars().filter(|character| !character.is_control()).take(60).collect();
+    let program = if program.is_empty() { "batch".to_owned() } else { program };
     let now = time::OffsetDateTime::now_utc();
     let (year, month, day) = (now.year(), u8::from(now.month()), now.day());
     let (hour, minute, second) = (now.hour(), now.minute(), now.second());
     let word = random_word()?;
     let word = word.get(..4).unwrap_or_default();
-    Ok(format!("{script}-{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}-{word}"))
+    Ok(format!("{program}-{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}-{word}"))
 }
 
 /// 32 hexadecimal digits that nobody has drawn before.

@@ -21,9 +21,12 @@ pub mod http;
 mod journal;
 pub mod locate;
 pub mod member;
+pub mod plain;
 mod result;
 pub mod server;
 mod settings;
+#[cfg(feature = "shaping")]
+pub mod shaping;
 mod signal;
 mod status;
 mod submission;

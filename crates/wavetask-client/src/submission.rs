@@ -36,6 +36,8 @@ pub struct SubmissionOptions {
     pub priority: i32,
     /// Tasks that must succeed before these start.
     pub after: Vec<TaskId>,
+    /// What to name a batch after that has no name; `None` is this program. An interpreter names the script.
+    pub program: Option<String>,
 }
 
 impl Default for SubmissionOptions {
@@ -49,6 +51,7 @@ impl Default for SubmissionOptions {
             folder: "default".to_owned(),
             priority: 0,
             after: Vec::new(),
+            program: None,
         }
     }
 }

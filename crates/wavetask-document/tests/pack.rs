@@ -190,8 +190,8 @@ fn a_wrong_digest_is_refused_and_stays_refused() {
     for _ in 0..2 {
         reader.feed(b"more");
         let error = reader.next().unwrap_err();
-        assert_eq!(error, PackError::Damaged { what: "the bytes are not what their digest says", offset });
-        assert_eq!(error.code(), "pack.damaged");
+        assert_eq!(error, PackError::Corrupted { digest: Digest::of(b"another"), offset });
+        assert_eq!(error.code(), "block.corrupted");
     }
     assert!(reader.finish().is_err());
 }

@@ -9,6 +9,8 @@ use std::str::FromStr;
 /// The BLAKE3 digest of some bytes: 32 bytes, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(into = "String", try_from = "String")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[cfg_attr(feature = "openapi", schema(value_type = String, pattern = "^[0-9A-Fa-f]{64}$"))]
 pub struct Digest([u8; 32]);
 
 /// The text is not a digest.

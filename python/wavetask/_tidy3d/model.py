@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 from autograd.extend import Box
-from autograd.tracer import trace_stack
 from tidy3d.components.base import Tidy3dBaseModel
 from tidy3d.components.data.data_array import DATA_ARRAY_MAP, DATA_ARRAY_VALUE_NAME, DataArray
 
@@ -28,7 +27,6 @@ __all__ = [
     "Tidy3dBaseModel",
     "array_classes",
     "json_text",
-    "tracing",
     "validate",
 ]
 
@@ -64,11 +62,6 @@ def array_classes() -> frozenset[str]:
         names.update(subclass.__name__ for subclass in subclasses)
         waiting.extend(subclasses)
     return frozenset(names)
-
-
-def tracing() -> bool:
-    """Whether a gradient is being taken right now; only then can a model hold tracers that mean anything."""
-    return trace_stack.top >= 0
 
 
 def validate(values: dict[str, Any]) -> Any:

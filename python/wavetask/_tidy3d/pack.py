@@ -5,8 +5,8 @@ element of every array for a tracer of `autograd`. Here the text comes from the 
 the arrays that the text mentions are visited, each for its address. Nothing is copied unless an array does not lie in
 memory as a document keeps it (C order, little-endian, a type that documents know).
 
-Rule for tracers: inside a gradient, an object that carries tracers is refused by name, for the gradient would be lost
-without a word. Outside of one, tracers are left-overs and their values are taken, as the client does.
+Objects that carry tracers are refused by name, for the gradient would be lost without a word. Looking for them costs
+one look at the type of each field; arrays are not looked into unless they hold Python objects.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,15 +73,19 @@ def pack(simulation: Any) -> Packed:
             "pass a tidy3d simulation, or the path of a file that holds one",
         )
     kind = _kind(simulation)
-    if model.tracing():
-        traced = next(_traced(simulation, ""), None)
-        if traced is not None:
-            raise CannotPack(
-                f"`{traced}` is traced by autograd, and gradients through wavetask are not supported",
-                "take `simulation.to_static()` if the gradient is not needed",
-            )
+    refuse_tracers(simulation)
     text = model.json_text(simulation)
     return Packed(kind, text, arrays_of(simulation, text))
+
+
+def refuse_tracers(simulation: Any) -> None:
+    """Raises `CannotPack` if a value of the simulation is traced by autograd."""
+    traced = _traced(simulation, "")
+    if traced is not None:
+        raise CannotPack(
+            f"`{traced}` is traced by autograd, and gradients through wavetask are not supported",
+            "take `simulation.to_static()` if the gradient is not needed",
+        )
 
 
 def arrays_of(root: Any, text: str) -> list[tuple[str, np.ndarray | list[str]]]:
@@ -200,30 +203,36 @@ def _unknown_type(values: np.ndarray, path: str) -> CannotPack:
     )
 
 
-def _traced(value: Any, path: str) -> Iterator[str]:
-    """The paths of the values that carry tracers."""
-    if isinstance(value, model.Box):
-        yield path
-    elif isinstance(value, model.Tidy3dBaseModel):
-        for name, below in value.__dict__.items():
-            yield from _traced(below, f"{path}/{name}" if path else name)
-    elif isinstance(value, xarray.DataArray):
-        data = value.data
-        if isinstance(data, model.Box) or (
-            getattr(data, "dtype", None) == np.dtype(object)
-            and any(isinstance(element, model.Box) for element in data.flat)
-        ):
-            yield path
-    elif isinstance(value, np.ndarray):
-        if value.dtype == object and any(isinstance(element, model.Box) for element in value.flat):
-            yield path
+_PLAIN = frozenset((str, float, int, bool, type(None), complex, np.float64))
+
+
+def _traced(value: Any, path: str) -> str | None:
+    """The path of a value that carries a tracer; ``None`` if there is none."""
+    if isinstance(value, model.Tidy3dBaseModel):
+        children: Any = value.__dict__.items()
     elif isinstance(value, dict):
-        for name, below in value.items():
-            yield from _traced(below, f"{path}/{name}")
+        children = value.items()
     elif isinstance(value, (list, tuple)):
-        for index, below in enumerate(value):
-            if not isinstance(below, (float, int, str)):
-                yield from _traced(below, f"{path}/{index}")
+        children = enumerate(value)
+    elif isinstance(value, model.Box):
+        return path
+    elif isinstance(value, xarray.DataArray):
+        data = value.variable._data
+        return path if isinstance(data, model.Box) or _holds_tracers(data) else None
+    else:
+        return path if isinstance(value, np.ndarray) and _holds_tracers(value) else None
+    for name, below in children:
+        if type(below) not in _PLAIN:
+            found = _traced(below, f"{path}/{name}" if path else str(name))
+            if found is not None:
+                return found
+    return None
+
+
+def _holds_tracers(data: Any) -> bool:
+    return getattr(data, "dtype", None) == np.dtype(object) and any(
+        isinstance(element, model.Box) for element in np.asarray(data).flat
+    )
 
 
 def _pack_file(path: pathlib.Path) -> Packed:

@@ -196,7 +196,7 @@ pub(super) async fn fetch_blocks(
         }
         tokio::select! {
             biased;
-            lane = async { match &mut turn { Some(turn) => turn.await, None => std::future::pending().await } } => {
+            lane = async { match &mut turn { Some(turn) => turn.await, None => std::future::pending().await } }, if turn.is_some() => {
                 turn = None;
                 let usual = u64::checked_div(came_bytes, came).map_or(USUAL_BLOCK, |usual| usual.max(1));
                 let (wanted, lanes) = core.down.link(|link| (link.transfer_bytes() / usual, link.lanes()));

@@ -69,6 +69,7 @@ impl Fault {
         match self {
             Self::Connect(error) | Self::Broken(error) if is_about_tls(error.as_ref()) => Hope::None,
             Self::Connect(_) | Self::Broken(_) | Self::Stalled { .. } => Hope::Patient(None),
+            Self::Refused { api: Some(api), .. } if may_be_the_line(&api.code) => Hope::Faint,
             Self::Refused { status, retry_after, .. } => match status.as_u16() {
                 408 | 425 | 429 | 502 | 503 | 504 => Hope::Patient(*retry_after),
                 // A full disk and the like will not pass within a minute; the caller knows what to do instead.
@@ -170,7 +171,12 @@ impl Fault {
 }
 
 fn is_about_damage(code: &str) -> bool {
-    matches!(code, "pack.damaged" | "pack.digest" | "block.damaged" | "block.corrupted")
+    matches!(code, "block.corrupted" | "pack.damaged")
+}
+
+/// Refusals of bytes that may have left here as they should be.
+fn may_be_the_line(code: &str) -> bool {
+    is_about_damage(code) || code == "pack.truncated"
 }
 
 fn root_cause(error: &dyn Error) -> Option<String> {
@@ -217,7 +223,7 @@ mod tests {
             (404, Some("task.not_found"), Hope::None, ErrorGroup::NotFound),
             (404, None, Hope::None, ErrorGroup::Usage),
             (408, None, Hope::Patient(None), ErrorGroup::ServerBusy),
-            (422, Some("pack.digest"), Hope::None, ErrorGroup::DataCorrupted),
+            (400, Some("block.corrupted"), Hope::Faint, ErrorGroup::DataCorrupted),
             (429, None, Hope::Patient(None), ErrorGroup::ServerBusy),
             (500, Some("server.internal"), Hope::Faint, ErrorGroup::Internal),
             (501, None, Hope::None, ErrorGroup::Usage),

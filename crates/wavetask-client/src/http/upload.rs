@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use wavetask_document::{Digest, pack};
-use wavetask_protocol::native::{MAXIMUM_BLOCKS, PACK_TYPE, PackAnswer};
+use wavetask_protocol::native::{MAXIMUM_PACK_BLOCKS, PACK_TYPE, PackAnswer};
 
 use super::fault::Fault;
 use super::lanes::Lane;
@@ -53,7 +53,7 @@ pub(super) async fn send_blocks(
         tokio::select! {
             // Turns first: a lane that is freed before the next turn was asked for would look unwanted.
             biased;
-            lane = async { match &mut turn { Some(turn) => turn.await, None => std::future::pending().await } } => {
+            lane = async { match &mut turn { Some(turn) => turn.await, None => std::future::pending().await } }, if turn.is_some() => {
                 turn = None;
                 let compress = core.compress();
                 let (chosen, others) = rest.split_at(core.choose(rest, compress));
@@ -88,7 +88,7 @@ impl Core {
         let on_line = self.up.link(|link| link.transfer_bytes());
         let raw = if compress { self.economy().raw_bytes(on_line) } else { on_line };
         let mut room = raw.min(MOST_RAW.max(on_line));
-        let fitting = blocks.iter().take(MAXIMUM_BLOCKS).take_while(|(_, place)| {
+        let fitting = blocks.iter().take(MAXIMUM_PACK_BLOCKS).take_while(|(_, place)| {
             let fits = place.length as u64 <= room;
             room = room.saturating_sub(place.length as u64);
             fits

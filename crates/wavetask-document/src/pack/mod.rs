@@ -105,8 +105,16 @@ impl FrameKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackError {
-    /// The bytes are not a pack, or a frame is not what its digest says. Frames that came before are good; send or
-    /// fetch the others again.
+    /// A frame's bytes are not what its digest says. Frames that came before are good; send or fetch the others
+    /// again.
+    #[error("the bytes of the frame at byte {offset} are not what its digest {digest} says")]
+    Corrupted {
+        /// The digest that came with the bytes.
+        digest: crate::Digest,
+        /// Where the frame begins, in bytes from the start of the pack.
+        offset: u64,
+    },
+    /// The bytes are not a pack. Frames that came before are good; send or fetch the others again.
     #[error("the pack is damaged at byte {offset}: {what}")]
     Damaged {
         /// What is wrong.
@@ -137,6 +145,7 @@ impl PackError {
     /// A stable word for this kind of error.
     pub const fn code(&self) -> &'static str {
         match self {
+            Self::Corrupted { .. } => "block.corrupted",
             Self::Damaged { .. } => "pack.damaged",
             Self::Truncated { .. } => "pack.truncated",
             Self::TooLarge { .. } => "pack.too_large",
@@ -146,7 +155,7 @@ impl PackError {
     /// What the reader of the message can do about it.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Damaged { .. } => {
+            Self::Corrupted { .. } | Self::Damaged { .. } => {
                 "Send it again; if it comes again, something between client and server changes bytes."
             }
             Self::Truncated { .. } => "The connection broke; send what has not arrived again.",

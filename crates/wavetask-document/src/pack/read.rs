@@ -169,6 +169,9 @@ impl Reader {
                         return Ok(None);
                     };
                     let bytes = decode(&header, &frame[HEADER_BYTES..]).map_err(|what| self.damaged(what))?;
+                    if Digest::of(&bytes) != header.digest {
+                        return Err(PackError::Corrupted { digest: header.digest, offset: self.offset });
+                    }
                     self.advance(length);
                     self.state = State::Header;
                     return Ok(Some(Frame { kind: header.kind, digest: header.digest, bytes }));
@@ -257,7 +260,7 @@ thread_local! {
     static DECODER: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// The raw bytes of a frame, compared with its digest.
+/// The raw bytes of a frame.
 fn decode(header: &Header, coded: &[u8]) -> Result<Vec<u8>, &'static str> {
     let bytes = match header.codec {
         CODEC_RAW => coded.to_vec(),
@@ -272,11 +275,7 @@ fn decode(header: &Header, coded: &[u8]) -> Result<Vec<u8>, &'static str> {
             }
         }
     };
-    if Digest::of(&bytes) == header.digest {
-        Ok(bytes)
-    } else {
-        Err("the bytes are not what their digest says")
-    }
+    Ok(bytes)
 }
 
 fn inflate(coded: &[u8], raw_length: usize) -> Result<Vec<u8>, &'static str> {

@@ -19,6 +19,7 @@ use crate::{BatchId, Digest, TaskId, TaskKind};
 /// place of the one before. `complete` ends a submission: members that an earlier submission put there and this
 /// one did not name leave the batch (their tasks stay).
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubmitRequest {
     /// The batch's name: 1 to 200 characters, none of them a control character.
     pub batch: String,
@@ -40,6 +41,7 @@ pub const MAXIMUM_MEMBERS: usize = 1_000;
 
 /// One simulation of a batch.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewMember {
     /// Its name within the batch, such as `I=4mA` or `0`; the path of nested containers is joined with `/`.
     pub key: String,
@@ -87,6 +89,7 @@ pub const MAXIMUM_INLINE_DOCUMENT: usize = 1 << 20;
 
 /// What came of a part of a batch.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubmitAnswer {
     /// The batch.
     pub batch: BatchId,
@@ -98,6 +101,7 @@ pub struct SubmitAnswer {
 
 /// What came of one member.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum MemberAnswer {
@@ -127,6 +131,7 @@ pub enum MemberAnswer {
 
 /// Which batches to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct BatchQuery {
     /// Of this name only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,6 +146,7 @@ pub struct BatchQuery {
 
 /// Batches, the last touched first.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BatchList {
     /// The batches.
     pub batches: Vec<BatchSummary>,
@@ -148,6 +154,7 @@ pub struct BatchList {
 
 /// A batch, without its members.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BatchSummary {
     /// Its id.
     pub batch: BatchId,
@@ -167,6 +174,7 @@ pub struct BatchSummary {
 
 /// Which members of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct MemberQuery {
     /// Only members behind this position and key, as `next` of the part before gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,6 +186,7 @@ pub struct MemberQuery {
 
 /// Members of a batch by position.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MemberList {
     /// The batch.
     pub batch: BatchSummary,
@@ -192,6 +201,7 @@ pub struct MemberList {
 
 /// One member of a batch.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Member {
     /// Its name within the batch.
     pub key: String,
@@ -200,4 +210,35 @@ pub struct Member {
     pub parameters: BTreeMap<String, serde_json::Value>,
     /// Its task.
     pub task: TaskSummary,
+}
+
+/// The schema of [`MemberDocument`], which cannot be derived: a verbatim text is any JSON.
+#[cfg(feature = "openapi")]
+mod schema {
+    use crate::Digest;
+
+    /// A document on its way: as JSON, or where that JSON is.
+    #[derive(serde::Serialize, utoipa::ToSchema)]
+    #[serde(rename_all = "snake_case")]
+    #[expect(dead_code, reason = "only its schema is used")]
+    pub(super) enum MemberDocument {
+        /// `{"json": text, "arrays": {path: descriptor}}`.
+        Inline(serde_json::Value),
+        /// The UTF-8 bytes of the JSON lie in these blocks, in order.
+        Blocks(Vec<Digest>),
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for MemberDocument {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        <schema::MemberDocument as utoipa::PartialSchema>::schema()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for MemberDocument {
+    fn schemas(schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+        <schema::MemberDocument as utoipa::ToSchema>::schemas(schemas);
+    }
 }

@@ -27,6 +27,7 @@ pub const MAXIMUM_TASKS: usize = 1_000;
 
 /// The answer to a pack: all its blocks are durable, and kept for a day even if no task needs them.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PackAnswer {
     /// Blocks that came.
     pub blocks: u64,
@@ -36,6 +37,7 @@ pub struct PackAnswer {
 
 /// "Send me these blocks." The answer is a pack of block frames, in the order asked for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FetchRequest {
     /// At most [`MAXIMUM_BLOCKS`].
     pub blocks: Vec<WantedBlock>,
@@ -45,6 +47,7 @@ pub struct FetchRequest {
 
 /// One block that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WantedBlock {
     /// Which.
     pub digest: Digest,
@@ -56,6 +59,7 @@ pub struct WantedBlock {
 /// [`ResultAnswer`], then, if all its arrays together have at most `inline_bytes`, a frame for each of its blocks
 /// that the pack has not held yet.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResultsRequest {
     /// At most [`MAXIMUM_TASKS`].
     pub tasks: Vec<TaskId>,
@@ -70,6 +74,7 @@ pub struct ResultsRequest {
 
 /// One result, or why there is none.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ResultAnswer {
     /// The task.
     pub task: TaskId,
@@ -80,12 +85,14 @@ pub struct ResultAnswer {
 /// A result's document, or why there is none. Written as `{"document": {…}}`: with a tag beside the members, a
 /// document could not be read verbatim.
 #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ResultOutcome {
     /// The task succeeded, or diverged.
     Document {
         /// `wavetask-document`'s `Document` as JSON.
+        #[cfg_attr(feature = "openapi", schema(value_type = Object))]
         document: Box<serde_json::value::RawValue>,
         /// Whether its blocks follow in this pack.
         inline: bool,

@@ -5,6 +5,7 @@ use crate::TaskId;
 
 /// Tasks to look at, start, stop, run again or delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskSelection {
     /// At most [`MAXIMUM_TASKS`](super::blocks::MAXIMUM_TASKS).
     pub tasks: Vec<TaskId>,
@@ -15,6 +16,7 @@ pub struct TaskSelection {
 
 /// What came of it, one for each task in order.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskAnswers {
     /// The answers.
     pub tasks: Vec<TaskAnswer>,
@@ -24,6 +26,7 @@ pub struct TaskAnswers {
 
 /// What came of one task.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum TaskAnswer {

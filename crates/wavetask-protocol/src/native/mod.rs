@@ -50,6 +50,7 @@ use crate::{FolderId, KeyId, Progress, TaskError, TaskId, TaskKind, TaskState, W
 
 /// How the server is.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServerStatus {
     /// Version of the server's binary.
     pub version: String,
@@ -73,6 +74,7 @@ pub struct ServerStatus {
 
 /// How many tasks are in one state.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StateCount {
     /// The state.
     pub state: TaskState,
@@ -82,6 +84,7 @@ pub struct StateCount {
 
 /// A worker as the server sees it.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerStatus {
     /// Its id.
     pub worker: WorkerId,
@@ -93,6 +96,7 @@ pub struct WorkerStatus {
 
 /// Which tasks to list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct TaskFilter {
     /// Only tasks in this state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -126,6 +130,7 @@ pub struct TaskFilter {
 
 /// Tasks, newest first.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskList {
     /// The tasks.
     pub tasks: Vec<TaskSummary>,
@@ -138,6 +143,7 @@ pub struct TaskList {
 
 /// One task, as far as a list or a progress bar needs it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskSummary {
     /// Its id.
     pub task: TaskId,
@@ -167,6 +173,7 @@ pub struct TaskSummary {
 
 /// Which part of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct LogQuery {
     /// Bytes to skip: the `next` of the part before.
     #[serde(default)]
@@ -178,6 +185,7 @@ pub struct LogQuery {
 
 /// A part of a task's log.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogPart {
     /// Whole lines, each ended by a line feed; may be empty.
     pub text: String,
@@ -189,6 +197,7 @@ pub struct LogPart {
 
 /// Which events.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
 pub struct EventQuery {
     /// Only events after this number.
     #[serde(default)]
@@ -203,6 +212,7 @@ pub struct EventQuery {
 
 /// Events in order.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EventPage {
     /// What happened to this key's tasks.
     pub events: Vec<TaskEvent>,
@@ -212,6 +222,7 @@ pub struct EventPage {
 
 /// A task changed its state or came further.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskEvent {
     /// Number of the event; later ones are larger.
     pub sequence: u64,
@@ -225,6 +236,7 @@ pub struct TaskEvent {
 
 /// A key, without its secret.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeySummary {
     /// Its id.
     pub key: KeyId,
@@ -246,6 +258,7 @@ pub struct KeySummary {
 
 /// What a key may use in all; `None` is without a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Quota {
     /// Tasks that are not deleted.
     #[serde(default)]
@@ -257,6 +270,7 @@ pub struct Quota {
 
 /// What a key uses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// Tasks that are not deleted.
     pub tasks: u64,
@@ -266,6 +280,7 @@ pub struct Usage {
 
 /// All keys, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeyList {
     /// The keys.
     pub keys: Vec<KeySummary>,
@@ -273,6 +288,7 @@ pub struct KeyList {
 
 /// "Make a key."
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewKey {
     /// What to call it: 1 to 100 printable characters, no other valid key has the name.
     pub name: String,
@@ -280,6 +296,7 @@ pub struct NewKey {
 
 /// A new key. Its secret is not told again.
 #[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CreatedKey {
     /// The key.
     #[serde(flatten)]
@@ -296,6 +313,7 @@ impl std::fmt::Debug for CreatedKey {
 
 /// The body of every answer other than 200.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ApiError {
     /// Stable code such as `task.not_found`, for programs.
     pub code: String,

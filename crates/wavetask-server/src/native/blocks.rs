@@ -228,8 +228,7 @@ fn pack_refused(error: &PackError) -> Refused {
             Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "pack.too_large", message)
                 .hint("cut arrays into smaller blocks, and send fewer of them in one pack")
         }
-        error => Refused::new(StatusCode::BAD_REQUEST, "block.corrupted", chain(error))
-            .hint("send it again: it was damaged on the way, or never was what it was said to be"),
+        error => Refused::new(StatusCode::BAD_REQUEST, error.code(), chain(error)).hint(error.hint()),
     }
 }
 

@@ -25,9 +25,9 @@ pub(super) async fn apikey(caller: Caller) -> Json<Value> {
     Json(json!({ "data": { "keyId": caller.key.id, "name": caller.key.name } }))
 }
 
-/// Whether the server is there; needs no key.
+/// Whether the server is there; needs no key. It says what it is, so that a client of ours knows what it may leave out.
 pub(super) async fn health() -> Json<Value> {
-    Json(json!({ "health": "OK" }))
+    Json(json!({ "health": "OK", "server": concat!("wavetask-", env!("CARGO_PKG_VERSION")) }))
 }
 
 /// There are no credits here: what a task costs is processor time, and nobody counts it.

@@ -1,0 +1,255 @@
+//! One request at a time, and what to make of a failure: may it be repeated, may it have been done all the same?
+//!
+//! The protocol has no idempotency keys, so the second question matters: a creating request whose answer was lost is
+//! *not* repeated here. Its caller looks for the task first.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Method, StatusCode};
+
+use crate::error::{ClientError, ErrorGroup};
+
+/// Longest answer that is held in memory, other than files: a list of 20,000 tasks has about 20 MB.
+const ANSWER_BYTES: usize = 256 << 20;
+/// Tries of a request that may be repeated.
+const TRIES: u32 = 6;
+
+/// Why a request did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// Nothing reached the server.
+    #[error("{what}: the server cannot be reached")]
+    NotSent {
+        /// Method and path.
+        what: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The answer did not arrive, or not whole: the server may have done it.
+    #[error("{what}: the connection broke before the answer was there")]
+    Lost {
+        /// Method and path.
+        what: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The server said no.
+    #[error("{what}: HTTP {status}: {text}")]
+    Refused {
+        /// Method and path.
+        what: String,
+        status: StatusCode,
+        text: String,
+    },
+    /// The answer makes no sense.
+    #[error("{what}: not an answer of this protocol: {text}")]
+    Unreadable {
+        /// Method and path.
+        what: String,
+        text: String,
+    },
+}
+
+impl Failure {
+    /// Whether the same request may succeed a little later.
+    pub(super) fn may_pass(&self) -> bool {
+        match self {
+            Self::NotSent { .. } | Self::Lost { .. } => true,
+            Self::Refused { status, .. } => {
+                status.is_server_error() && *status != StatusCode::NOT_IMPLEMENTED
+                    || matches!(*status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+            }
+            Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// Whether it is certain that the server did nothing: then a creating request may be repeated at once.
+    pub(super) fn was_not_done(&self) -> bool {
+        match self {
+            Self::NotSent { .. } => true,
+            Self::Refused { status, .. } => {
+                status.is_client_error() && *status != StatusCode::REQUEST_TIMEOUT
+            }
+            Self::Lost { .. } | Self::Unreadable { .. } => false,
+        }
+    }
+
+    /// The status of a refusal.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+impl From<Failure> for ClientError {
+    fn from(failure: Failure) -> Self {
+        let (group, code, hint) = match &failure {
+            Failure::NotSent { .. } => {
+                (ErrorGroup::ConnectionLost, "plain.unreachable", "Check the address and the network.")
+            }
+            Failure::Lost { .. } => (ErrorGroup::ConnectionLost, "plain.connection_lost", "Go on later."),
+            Failure::Refused { status, .. } => match status.as_u16() {
+                401 | 403 => (ErrorGroup::Unauthorized, "plain.unauthorized", "Set another key."),
+                404 => (ErrorGroup::NotFound, "plain.not_found", "Check the name; it may have been deleted."),
+                408 | 429 | 500..=599 => (ErrorGroup::ServerBusy, "plain.server_busy", "Wait, then go on."),
+                _ => (ErrorGroup::Usage, "plain.refused", "The message is the server's."),
+            },
+            Failure::Unreadable { .. } => (
+                ErrorGroup::Internal,
+                "plain.unreadable",
+                "Check that the address is that of a server which speaks the tidy3d protocol.",
+            ),
+        };
+        Self::new(group, code, failure.to_string()).hint(hint).caused_by(failure)
+    }
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) url: String,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Bytes,
+    /// From sending to the last byte of the answer.
+    pub(super) timeout: Duration,
+}
+
+/// An answer, whole.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// A header as text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// Sends requests.
+#[derive(Debug)]
+pub(super) struct Transport {
+    http: reqwest::Client,
+    requests: AtomicU64,
+}
+
+impl Transport {
+    /// A pool of connections.
+    pub(super) fn new() -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(10))
+            // Files are stored as they were sent, and their lengths are checked as sent.
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .pool_idle_timeout(Duration::from_secs(20))
+            .user_agent(concat!("wavetask-client/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| {
+                ClientError::new(ErrorGroup::Internal, "plain.http", "the HTTP client cannot be set up")
+                    .caused_by(error)
+            })?;
+        Ok(Self { http, requests: AtomicU64::new(0) })
+    }
+
+    /// Requests sent so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// One try. Any status but 200, 204 and 206 is a failure.
+    pub(super) async fn once(&self, call: &Call) -> Result<Answer, Failure> {
+        // The query may hold what is nobody's business.
+        let what = format!("{} {}", call.method, call.url.split('?').next().unwrap_or_default());
+        let mut headers = HeaderMap::with_capacity(call.headers.len());
+        for (name, value) in &call.headers {
+            match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                (Ok(name), Ok(value)) => {
+                    headers.insert(name, value);
+                }
+                _ => {
+                    return Err(Failure::Unreadable { what, text: format!("`{name}` cannot be a header") });
+                }
+            }
+        }
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let answer = self
+            .http
+            .request(call.method.clone(), &call.url)
+            .headers(headers)
+            .body(call.body.clone())
+            .timeout(call.timeout)
+            .send()
+            .await;
+        let mut answer = match answer {
+            Ok(answer) => answer,
+            Err(source) if source.is_connect() || source.is_builder() => {
+                return Err(Failure::NotSent { what, source });
+            }
+            Err(source) => return Err(Failure::Lost { what, source }),
+        };
+        let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
+        let mut body = Vec::new();
+        loop {
+            match answer.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES => body.extend_from_slice(&chunk),
+                Ok(Some(_)) => {
+                    return Err(Failure::Unreadable { what, text: "the answer is too long".to_owned() });
+                }
+                Ok(None) => break,
+                Err(source) => return Err(Failure::Lost { what, source }),
+            }
+        }
+        if matches!(status.as_u16(), 200 | 204 | 206) {
+            return Ok(Answer { status, headers, body: body.into() });
+        }
+        Err(Failure::Refused { what, status, text: words(&body) })
+    }
+
+    /// Tries until it succeeds, for requests that may be repeated. `call` is made anew each time: signatures age.
+    pub(super) async fn patiently(&self, call: impl Fn() -> Call + Send) -> Result<Answer, Failure> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.once(&call()).await {
+                Err(failure) if tries < TRIES && failure.may_pass() => pause(tries).await,
+                result => return result,
+            }
+        }
+    }
+}
+
+/// Waits before the next try: 0.2 s, doubled each time up to 5 s, give or take a half.
+pub(super) async fn pause(tries: u32) {
+    let ceiling = (200_u64 << tries.saturating_sub(1).min(5)).min(5_000);
+    let chance = u64::from(getrandom::u32().unwrap_or(u32::MAX / 2));
+    let milliseconds = ceiling / 2 + ceiling * chance / u64::from(u32::MAX);
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+}
+
+/// What a refusal says: the texts that servers of this protocol put into their JSON, else the body's beginning.
+fn words(body: &[u8]) -> String {
+    let json: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let found: Vec<String> = json
+        .as_ref()
+        .map(|json| {
+            ["error", "message", "msg", "detail", "code"]
+                .iter()
+                .filter_map(|name| json.get(name))
+                .filter_map(|value| value.as_str().map(ToOwned::to_owned))
+                .collect()
+        })
+        .unwrap_or_default();
+    let text = if found.is_empty() { String::from_utf8_lossy(body).into_owned() } else { found.join("; ") };
+    text.chars().filter(|character| !character.is_control()).take(2_000).collect()
+}

@@ -1,0 +1,201 @@
+//! The connection, as Python holds it.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use wavetask_client::{Client, ClientError, Opened, SubmissionOptions};
+use wavetask_protocol::TaskId;
+use wavetask_protocol::native::{BatchQuery, TaskFilter};
+
+use crate::batch::{BatchHandle, SubmissionHandle};
+use crate::connection::{self, Wanted};
+use crate::task::TaskHandle;
+use crate::{failure, process, waiting};
+
+/// A clone of every client that was made. The engine's threads end with its last handle; in a forked child, where
+/// they are not, and at the end of the process, nobody is to end them, so there is always one handle more.
+static KEPT: Mutex<Vec<Client>> = Mutex::new(Vec::new());
+
+/// A connection; see the stub.
+#[pyclass(frozen, name = "Client", module = "wavetask._native")]
+#[derive(Debug)]
+pub(crate) struct ClientHandle {
+    client: Client,
+    url: String,
+    process: u32,
+}
+
+impl ClientHandle {
+    fn here(&self) -> PyResult<&Client> {
+        process::check(self.process)?;
+        Ok(&self.client)
+    }
+
+    /// Runs something that asks the server, interruptibly.
+    fn ask<T: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&Client) -> Result<T, ClientError> + Send + 'static,
+    ) -> PyResult<T> {
+        let client = self.here()?.clone();
+        waiting::on_thread(py, move || work(&client))?.map_err(|error| failure::raise(py, &error))
+    }
+
+    fn opened<'py>(py: Python<'py>, opened: Opened) -> PyResult<Bound<'py, PyAny>> {
+        Ok(match opened {
+            Opened::Batch(batch) => BatchHandle::new(batch).into_pyobject(py)?.into_any(),
+            Opened::Task(task) => {
+                let batch = task.batch().map(|batch| batch.name().to_owned()).unwrap_or_default();
+                TaskHandle::new(task, &batch).into_pyobject(py)?.into_any()
+            }
+            _ => return Err(PyValueError::new_err("the engine opened something that is not known here")),
+        })
+    }
+}
+
+#[pymethods]
+impl ClientHandle {
+    #[new]
+    #[pyo3(signature = (*, url=None, key=None, data=None, binary=None))]
+    fn new(
+        py: Python<'_>,
+        url: Option<String>,
+        key: Option<String>,
+        data: Option<PathBuf>,
+        binary: Option<PathBuf>,
+    ) -> PyResult<Self> {
+        let wanted = Wanted { url, key, data };
+        let connected = waiting::on_thread(py, move || connection::connect(wanted.place()?, binary))?;
+        let (client, url) = connected.map_err(|error| failure::raise(py, &error))?;
+        KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(client.clone());
+        Ok(Self { client, url, process: std::process::id() })
+    }
+
+    #[getter]
+    fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Begins a submission.
+    #[pyo3(signature = (*, name, tags, cache, hold, lazy, folder, priority, after, program))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn submit(
+        &self,
+        py: Python<'_>,
+        name: Option<String>,
+        tags: Vec<String>,
+        cache: bool,
+        hold: bool,
+        lazy: bool,
+        folder: String,
+        priority: i32,
+        after: Vec<String>,
+        program: Option<String>,
+    ) -> PyResult<SubmissionHandle> {
+        let client = self.here()?;
+        let after =
+            after.iter().map(|id| id.parse::<TaskId>()).collect::<Result<Vec<_>, _>>().map_err(|error| {
+                PyValueError::new_err(format!("`after` takes tasks and their ids: {error}"))
+            })?;
+        let options = SubmissionOptions { name, tags, cache, hold, lazy, folder, priority, after, program };
+        let submission = py.detach(|| client.submit(options)).map_err(|error| failure::raise(py, &error))?;
+        Ok(SubmissionHandle::new(submission))
+    }
+
+    /// A batch by name or a task by id.
+    fn open<'py>(&self, py: Python<'py>, name_or_id: String) -> PyResult<Bound<'py, PyAny>> {
+        let opened = self.ask(py, move |client| client.open(&name_or_id))?;
+        Self::opened(py, opened)
+    }
+
+    /// A batch by name.
+    fn open_batch(&self, py: Python<'_>, name: String) -> PyResult<BatchHandle> {
+        self.ask(py, move |client| client.open_batch(&name)).map(BatchHandle::new)
+    }
+
+    /// Batches, the last touched first.
+    #[pyo3(signature = (name=None, tag=None))]
+    fn batches<'py>(
+        &self,
+        py: Python<'py>,
+        name: Option<String>,
+        tag: Option<String>,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let query = BatchQuery { name, tag, limit: None };
+        let list = self.ask(py, move |client| client.batches(&query))?;
+        let row = |batch: wavetask_protocol::native::BatchSummary| {
+            let dict = PyDict::new(py);
+            let states = PyDict::new(py);
+            for count in batch.states {
+                states.set_item(count.state.as_str(), count.count)?;
+            }
+            dict.set_item("name", batch.name)?;
+            dict.set_item("tags", batch.tags)?;
+            dict.set_item("members", batch.members)?;
+            dict.set_item("complete", batch.complete)?;
+            dict.set_item("created", crate::task::seconds(batch.created_milliseconds))?;
+            dict.set_item("states", states)?;
+            Ok(dict)
+        };
+        list.batches.into_iter().map(row).collect()
+    }
+
+    /// Tasks, newest first.
+    #[pyo3(signature = (conditions=None, *, state=None, folder=None, name=None, tag=None, batch=None, limit=None))]
+    #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
+    fn tasks<'py>(
+        &self,
+        py: Python<'py>,
+        conditions: Option<String>,
+        state: Option<String>,
+        folder: Option<String>,
+        name: Option<String>,
+        tag: Option<String>,
+        batch: Option<String>,
+        limit: Option<u32>,
+    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let state = match state {
+            Some(word) => {
+                Some(serde_json::from_value(serde_json::Value::from(word.as_str())).map_err(|_| {
+                    PyValueError::new_err(format!("there is no state `{word}`; one is `running`"))
+                })?)
+            }
+            None => None,
+        };
+        let filter =
+            TaskFilter { state, folder, name, tag, batch, conditions, limit, ..TaskFilter::default() };
+        let list = self.ask(py, move |client| client.list(&filter))?;
+        let row = |task: wavetask_protocol::native::TaskSummary| {
+            let dict = PyDict::new(py);
+            dict.set_item("id", task.task.to_string())?;
+            dict.set_item("name", task.name)?;
+            dict.set_item("folder", task.folder_name)?;
+            dict.set_item("kind", task.kind.as_str())?;
+            dict.set_item("state", task.state.as_str())?;
+            dict.set_item("percent", task.progress.map(|progress| progress.percent))?;
+            dict.set_item("error", task.error.map(|error| error.message))?;
+            dict.set_item("attempts", task.attempts)?;
+            dict.set_item("created", crate::task::seconds(task.created_milliseconds))?;
+            dict.set_item("started", task.started_milliseconds.map(crate::task::seconds))?;
+            dict.set_item("ended", task.ended_milliseconds.map(crate::task::seconds))?;
+            Ok(dict)
+        };
+        list.tasks.into_iter().map(row).collect()
+    }
+}
+
+/// Names the server that is meant, without its key: its address, or the data folder whose server it is.
+#[pyfunction]
+#[pyo3(signature = (url=None, key=None, data=None))]
+pub(crate) fn locate(
+    py: Python<'_>,
+    url: Option<String>,
+    key: Option<String>,
+    data: Option<PathBuf>,
+) -> PyResult<(&'static str, String)> {
+    let place = Wanted { url, key, data }.place().map_err(|error| failure::raise(py, &error))?;
+    Ok(connection::name(&place))
+}

@@ -1,0 +1,94 @@
+"""What the client asks about tasks beside running them: listing, details, costs, deleting, by the plain protocol.
+
+These calls are rare, one request each, and answered by any server of tidy3d's protocol; the answers become the
+client's own objects.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from typing import Any
+
+import tidy3d
+from tidy3d.exceptions import WebError
+
+from wavetask import errors
+
+TIMEOUT = 120.0
+"""Seconds that one request may take."""
+
+
+def request(method: str, path: str, body: Any = None) -> Any:
+    """One request; the payload of its answer. Raises the client's `WebError`, or `errors.ConnectionLost`."""
+    url, key = _address()
+    message = urllib.request.Request(
+        f"{url.rstrip('/')}/{path}",
+        data=None if body is None else json.dumps(body).encode(),
+        headers={
+            "simcloud-api-key": key or "",
+            "tidy3d-python-version": tidy3d.__version__,
+            "content-type": "application/json",
+            "source": "Python",
+        },
+        method=method,
+    )
+    try:
+        with urllib.request.urlopen(message, timeout=TIMEOUT) as answer:
+            text = answer.read()
+    except urllib.error.HTTPError as error:
+        raise WebError(_explained(error, path)) from error
+    except OSError as error:
+        raise errors.ConnectionLost(
+            f"{url} does not answer", code="web.no_answer", hint="check the server's address and the network"
+        ) from error
+    payload = json.loads(text) if text else None
+    return payload["data"] if isinstance(payload, dict) and "data" in payload else payload
+
+
+def _address() -> tuple[str, str | None]:
+    """Where the current server answers, and the key to show it."""
+    from wavetask import _client
+
+    client = _client.current()
+    return client.url, client._native.key
+
+
+def _explained(error: urllib.error.HTTPError, path: str) -> str:
+    if error.code == 404:
+        return f"Resource not found (HTTP 404): {path}"
+    text = error.read().decode(errors="replace")
+    try:
+        answer = json.loads(text)
+        text = answer.get("error") or answer.get("message") or text
+    except (ValueError, AttributeError):
+        pass  # not JSON: the text as it is
+    return f"{text} [HTTP {error.code}]"
+
+
+def parsed(kind: Any, values: Any) -> Any:
+    """One of the client's objects from the server's answer, whichever generation of pydantic it is of."""
+    return kind.model_validate(values) if hasattr(kind, "model_validate") else kind.parse_obj(values)
+
+
+def dumped(thing: Any) -> dict[str, Any]:
+    """Such an object as a dict, again."""
+    return thing.model_dump() if hasattr(thing, "model_dump") else thing.dict()
+
+
+def detail(task_id: str) -> dict[str, Any]:
+    """All that the server says of a task; the client's errors if there is none."""
+    if not isinstance(task_id, str) or not task_id:
+        raise ValueError("Task id not found.")
+    found = request("GET", f"tidy3d/tasks/{urllib.parse.quote(task_id, safe='')}/detail")
+    if not found:
+        raise ValueError("Task not found.")
+    return found
+
+
+def folder(name: str) -> str | None:
+    """The id of a folder; ``None`` if there is none of this name."""
+    found = request("GET", "tidy3d/project?" + urllib.parse.urlencode({"projectName": name}))
+    return found["projectId"] if found else None
