@@ -98,21 +98,3 @@ def test_in_a_jupyter_kernel(server, tmp_path):
     # One summary, updated in place, and nothing else.
     shown = [output for output in outputs[4] if output["output_type"] == "display_data"]
     assert len(shown) == 1 and "1 of 1 done" in shown[0]["data"]["text/plain"]
-
-
-EXIT = """
-import asyncio, sys, threading
-sys.path.insert(0, {here!r})
-import wavetask as wt
-scan = wt.submit(("key %d" % n, "no such file %d.json" % n) if n % 2 else ("key %d" % n, __file__) for n in range(200))
-async def main():
-    for task in scan.tasks:
-        asyncio.ensure_future(asyncio.wait_for(task.as_future(), 60))
-    asyncio.ensure_future(collect())
-    await asyncio.sleep({after})
-async def collect():
-    async for task in scan:
-        pass
-threading.Thread(target=lambda: [task.wait() for task in scan.tasks[:20]], daemon=True).start()
-asyncio.run(main())
-"""

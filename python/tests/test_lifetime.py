@@ -1,0 +1,223 @@
+"""Ends: of loops, of processes, of their children. Nothing crashes, nothing hangs, nothing is lost without a word."""
+
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+HERE = pathlib.Path(__file__).parent
+EXITS = int(os.environ.get("WAVETASK_TEST_EXITS", "100"))
+
+IN_FLIGHT = """
+import asyncio, sys, threading
+import wavetask as wt
+from wavetask import _bridge, _native
+client = wt.connect()
+submission = client._native.submit(name=None, tags=[], cache=True, hold=False, lazy=False, folder="default",
+                                   priority=0, after=[], program="exit")
+tasks = []
+for number in range(200):
+    task, pending = submission.add(str(number), None, {})
+    pending.push(_native.pack("HEAT", '{"n": %d}' % number, []))
+    tasks.append(task)
+submission.finish()
+def block():
+    for task in tasks:
+        task.wait(0.5)
+for _ in range(4):
+    threading.Thread(target=block, daemon=True).start()
+watcher = _bridge.watcher()
+async def main():
+    waits = [asyncio.ensure_future(_bridge.finished(task.watch)) for task in tasks]
+    for task in tasks:
+        watcher.when_finished(task.watch, lambda: None)
+    await asyncio.sleep(float(sys.argv[1]))
+    assert not all(wait.done() for wait in waits)
+how = sys.argv[2]
+if how == "loop":
+    asyncio.run(main())
+elif how == "open loop":
+    asyncio.new_event_loop().run_until_complete(main())
+elif how == "error":
+    asyncio.run(main())
+    raise SystemExit(3)
+"""
+
+
+@pytest.fixture
+def silence():
+    """The address of a server that takes connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def environment(tmp_path, url, **more):
+    return {
+        **os.environ,
+        "WAVETASK_URL": url,
+        "WAVETASK_KEY": "a-key-that-nobody-checks",
+        "WAVETASK_DATA": str(tmp_path / "data"),
+        "WAVETASK_EXIT_WAIT": "0",
+        **more,
+    }
+
+
+def test_a_hundred_processes_end_with_two_hundred_operations_in_flight(silence, tmp_path):
+    running: list[tuple[subprocess.Popen, int]] = []
+    statuses = []
+
+    def reap(keep):
+        while len(running) > keep:
+            process, expected = running.pop(0)
+            output = process.communicate(timeout=60)[0]
+            assert process.returncode == expected, f"exit {process.returncode}\n{output}"
+            statuses.append(process.returncode)
+
+    for number in range(EXITS):
+        how = ("loop", "open loop", "error")[number % 3]
+        words = [sys.executable, "-c", IN_FLIGHT, str((number % 7) / 100), how]
+        process = subprocess.Popen(
+            words,
+            env=environment(tmp_path / str(number % 4), silence),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        running.append((process, 3 if how == "error" else 0))
+        reap(3)
+    reap(0)
+    assert len(statuses) == EXITS
+
+
+FORK = """
+import os, sys, warnings
+warnings.simplefilter("ignore")
+import wavetask as wt
+from wavetask import _native, _bridge, _client
+client = wt.connect()
+submission = client._native.submit(name="forked", tags=[], cache=True, hold=False, lazy=False, folder="default",
+                                   priority=0, after=[], program=None)
+task, pending = submission.add("0", None, {})
+other, unpacked = submission.add("1", None, {})
+child = os.fork()
+if child == 0:
+    for touch in (task.status, task.wait, task.ended, task.cancel, submission.finish, lambda: client._native.submit):
+        try:
+            touch()
+        except RuntimeError as error:
+            assert "forked child" in str(error)
+    del task, pending, other, unpacked, submission
+    assert _client._current is None
+    again = client._in_this_process()
+    assert again is not client and again.url == client.url
+    more = again._native.submit(name="child", tags=[], cache=True, hold=False, lazy=False, folder="default",
+                                priority=0, after=[], program=None)
+    one, pending = more.add("0", None, {})
+    pending.push(_native.pack("HEAT", "{}", []))
+    assert one.status().phase in ("packing", "waiting", "uploading"), one.status().phase
+    assert one.wait(0.2) is False
+    sys.exit(7)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+pending.push(_native.pack("HEAT", "{}", []))
+assert task.wait(0.2) is False
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_gets_engines_of_its_own(silence, tmp_path):
+    answer = subprocess.run(
+        [sys.executable, "-c", FORK],
+        env=environment(tmp_path, silence),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+WAIT = """
+import sys
+import wavetask as wt
+from wavetask import _native
+from wavetask._batch import Batch
+from wavetask._task import Task
+client = wt.connect()
+submission = client._native.submit(name="long scan", tags=[], cache=True, hold=False, lazy=False, folder="default",
+                                   priority=0, after=[], program=None)
+batch = Batch(submission.name, client, native=submission.batch)
+native, pending = submission.add("0", None, {})
+pending.push(_native.pack("HEAT", "{}", []))
+batch._add(Task(native, client))
+batch._close()
+submission.finish()
+print("waiting", flush=True)
+exec(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "batch.results()",
+        "batch['0'].result()",
+        "next(batch.as_completed())",
+        "batch.wait()",
+        "batch['0'].wait()",
+    ],
+)
+def test_ctrl_c_stops_waiting_and_says_how_to_come_back(how, silence, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAIT, how],
+        env=environment(tmp_path, silence),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "waiting\n"
+    time.sleep(0.3)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    # A second one, whenever it comes, does nothing worse.
+    threading.Timer(0.15, lambda: process.poll() is None and process.send_signal(signal.SIGINT)).start()
+    _, said = process.communicate(timeout=30)
+    assert time.monotonic() - began < 10
+    assert process.returncode in (1, -signal.SIGINT, 130), said
+    assert said.count("Come back with: wavetask.open('long scan')") == 1, said
+    assert "KeyboardInterrupt" in said
+
+
+def test_a_script_that_ends_at_once_waits_for_what_it_submitted_and_says_what_it_leaves(silence, tmp_path):
+    code = WAIT + "import wavetask._submit; wavetask._submit._submitted.add(batch)"
+    began = time.monotonic()
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "pass"],
+        env=environment(tmp_path, silence, WAVETASK_EXIT_WAIT="1.5"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert time.monotonic() - began > 1.5
+    assert "run the script again" in answer.stderr
+
+
+def test_importing_is_quick_and_imports_nothing_that_is_large():
+    code = (
+        "import sys, time; began = time.perf_counter(); import wavetask; took = time.perf_counter() - began;"
+        "large = {'numpy', 'pandas', 'tidy3d', 'asyncio', 'IPython', 'xarray'} & set(sys.modules);"
+        "print(took, *large)"
+    )
+    best = 9.0
+    for _ in range(5):
+        took, *large = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+        assert not large
+        best = min(best, float(took))
+    assert best < 0.2
