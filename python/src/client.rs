@@ -68,7 +68,7 @@ impl ClientHandle {
         binary: Option<PathBuf>,
     ) -> PyResult<Self> {
         let wanted = Wanted { url, key, data };
-        let connected = waiting::on_thread(py, move || connection::connect(wanted.place()?, binary))?;
+        let connected = waiting::on_thread(py, move || connection::connect(wanted, binary))?;
         let (client, url) = connected.map_err(|error| failure::raise(py, &error))?;
         KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(client.clone());
         Ok(Self { client, url, process: std::process::id() })

@@ -1,10 +1,8 @@
 //! Finding the server that is meant, and connecting.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use wavetask_client::embedded;
-use wavetask_client::http::{NativeServer, Tuning};
 use wavetask_client::locate::{Place, Surroundings, locate};
 use wavetask_client::{Client, ClientError, Settings};
 
@@ -30,10 +28,12 @@ impl std::fmt::Debug for Wanted {
 impl Wanted {
     /// Which server is meant, by arguments, environment and files.
     pub(crate) fn place(self) -> Result<Place, ClientError> {
+        locate(&self.surroundings(), |path: &Path| std::fs::read_to_string(path))
+    }
+
+    fn surroundings(self) -> Surroundings {
         let Self { url, key, data } = self;
-        locate(&Surroundings { url, key, data, ..Surroundings::of_process() }, |path: &Path| {
-            std::fs::read_to_string(path)
-        })
+        Surroundings { url, key, data, ..Surroundings::of_process() }
     }
 }
 
@@ -48,20 +48,17 @@ pub(crate) fn name(place: &Place) -> (&'static str, String) {
     }
 }
 
-/// Connects; starts the server of a data folder if none answers there, with this binary. Also gives the address.
-pub(crate) fn connect(place: Place, binary: Option<PathBuf>) -> Result<(Client, String), ClientError> {
-    let (url, key, data, scope) = match place {
-        Place::Address { url, key, data } => (url, key, data, None),
-        Place::Folder { data, key } => {
-            let mut options = embedded::Options::new(&data);
-            options.binary = std::env::var_os("WAVETASK_BINARY").map(PathBuf::from).or(binary);
-            let address = embedded::ensure(&options)?;
-            // The address changes from start to start, the folder does not.
-            let scope = wavetask_document::Digest::of(format!("folder\n{}", data.display()).as_bytes());
-            (address.url, key.unwrap_or(address.key), data, Some(scope.to_string()[..32].to_owned()))
-        }
+/// Connects; starts the server of a data folder if none answers there, with this binary unless the environment names
+/// another. Also gives the address.
+pub(crate) fn connect(wanted: Wanted, binary: Option<PathBuf>) -> Result<(Client, String), ClientError> {
+    let named = std::env::var_os("WAVETASK_BINARY").filter(|name| !name.is_empty()).map(PathBuf::from);
+    let settings = Settings { binary: named.or(binary), ..Settings::located(&wanted.surroundings())? };
+    let folder = settings.data.clone();
+    let url = settings.url.clone();
+    let client = Client::connect(settings)?;
+    let url = match url {
+        Some(url) => url,
+        None => embedded::find(&folder).map_or_else(String::new, |address| address.url),
     };
-    let server = NativeServer::connect(&url, &key, Tuning::default())?;
-    let settings = Settings { url: Some(url.clone()), key: Some(key), data, scope, ..Settings::default() };
-    Ok((Client::with_server(settings, Arc::new(server))?, url))
+    Ok((client, url))
 }

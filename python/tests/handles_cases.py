@@ -45,7 +45,7 @@ def check_rises(results: dict, numbers: dict) -> None:
 
 def case_one_task():
     name = named("one")
-    task = wt.submit(slab(), name=name, parameters={"rate": 1e-6}, tags=["handles"])
+    task = wt.submit(slab(), name=name, parameters={"rate": 1e-6}, tags=["handles"], cache=False)
     data = task.result(timeout=60)
     assert rise(data) > 0
     assert task.done() and task.status == "done" and task.progress.percent == 100
@@ -260,19 +260,27 @@ async def case_awaiting_a_bad_member():
 
 
 async def case_a_loop_stays_free():
+    counted = 0
+
     async def ticks():
-        count = 0
+        nonlocal counted
         while True:
             await asyncio.sleep(0.01)
-            count += 1
-            counted[0] = count
+            counted += 1
 
-    counted = [0]
+    scan = wt.submit([slab(7), slab(8)], name=named("free"), hold=True, cache=False)
     ticking = asyncio.ensure_future(ticks())
-    scan = wt.submit([slab(7), slab(8)], name=named("free"), cache=False)
-    await scan
+    waiting = asyncio.ensure_future(scan[0].as_future())
+    await asyncio.sleep(0.5)
+    assert not waiting.done() and counted >= 5, counted
+    scan.cancel()
+    try:
+        await waiting
+    except errors.Cancelled:
+        pass
+    else:
+        raise AssertionError("a cancelled task has a result")
     ticking.cancel()
-    assert counted[0] > 3
 
 
 CASES = {name: value for name, value in sorted(globals().items()) if name.startswith("case_")}

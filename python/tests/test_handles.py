@@ -78,8 +78,11 @@ def test_in_a_jupyter_kernel(server, tmp_path):
         f"count = {CASES}.run_sync('kernel')",
         f"count += await {CASES}.run_async('kernel')",
         "count",
-        f"import wavetask as wt\nscan = wt.submit([{CASES}.slab(9)], name='shown', cache=False, progress='notebook')\n"
-        "from wavetask import _progress\n_progress._GRACE['notebook'] = 0\nscan.results()\nNone",
+        "import threading, time\nimport wavetask as wt\nfrom wavetask import _progress\n"
+        "_progress._GRACE['notebook'] = 0.2\n"
+        f"scan = wt.submit([{CASES}.slab(9)], name='shown', cache=False, hold=True, progress='notebook')\n"
+        "while scan[0].status != 'held': time.sleep(0.02)\n"
+        "threading.Timer(0.8, scan.start).start()\nscan.results()\nNone",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     before = os.environ.get("JUPYTER_PATH")

@@ -1,9 +1,9 @@
 """Ends: of loops, of processes, of their children. Nothing crashes, nothing hangs, nothing is lost without a word."""
 
+import json
 import os
-import pathlib
 import signal
-import socket
+import socketserver
 import subprocess
 import sys
 import threading
@@ -11,7 +11,6 @@ import time
 
 import pytest
 
-HERE = pathlib.Path(__file__).parent
 EXITS = int(os.environ.get("WAVETASK_TEST_EXITS", "100"))
 
 IN_FLIGHT = """
@@ -50,11 +49,58 @@ elif how == "error":
 """
 
 
+class Silent(socketserver.ThreadingTCPServer):
+    """A server that says who it is and never answers anything else."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 512
+
+    class RequestHandlerClass(socketserver.StreamRequestHandler):
+        def handle(self):
+            head = b""
+            while line := self.rfile.readline():
+                head += line
+                if line in (b"\r\n", b"\n"):
+                    if not head.startswith(b"GET /api/v1/status "):
+                        self.server.ended.wait()
+                        return
+                    head = b""
+                    body = json.dumps(STATUS).encode()
+                    self.wfile.write(
+                        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+                        b"content-length: %d\r\n\r\n%s" % (len(body), body)
+                    )
+
+    def __init__(self):
+        self.ended = threading.Event()
+        super().__init__(("127.0.0.1", 0), self.RequestHandlerClass)
+
+    def handle_error(self, request, client_address):
+        """Clients that are killed leave their connections broken."""
+
+
+STATUS = {
+    "version": "0.1.0",
+    "now_milliseconds": 0,
+    "started_milliseconds": 0,
+    "disk_free_bytes": 0,
+    "key": "key-0",
+    "key_name": "nobody",
+    "administrator": False,
+    "tasks": [],
+    "workers": [],
+}
+
+
 @pytest.fixture
 def silence():
-    """The address of a server that takes connections and never says anything."""
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    """The address of such a server."""
+    with Silent() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.ended.set()
+        server.shutdown()
 
 
 def environment(tmp_path, url, **more):
@@ -197,7 +243,7 @@ def test_a_script_that_ends_at_once_waits_for_what_it_submitted_and_says_what_it
     began = time.monotonic()
     answer = subprocess.run(
         [sys.executable, "-c", code, "pass"],
-        env=environment(tmp_path, silence, WAVETASK_EXIT_WAIT="1.5"),
+        env=environment(tmp_path, silence, WAVETASK_EXIT_WAIT="1.5", WAVETASK_PROGRESS="plain"),
         capture_output=True,
         text=True,
         timeout=60,

@@ -396,6 +396,8 @@ class Batch(Mapping[str, Task]):
 
     def cancel(self) -> None:
         """Stops all tasks that have not ended."""
+        for task in self.tasks:
+            task._unwanted = True
         self._each(lambda task: task.cancel(), lambda native: native.cancel())
 
     def retry(self) -> None:

@@ -234,7 +234,7 @@ class _Work:
             _working.discard(threading.current_thread())
 
     def _pack(self, task: Task, pending: _native.Pending, simulation: Any) -> None:
-        if task._native.ended():
+        if task._unwanted:
             pending.fail("Cancelled", "task.aborted", "it was cancelled before it was packed")
             return
         try:
@@ -258,6 +258,8 @@ class _Work:
             )
         else:
             pending.push(packed)
+            if task._unwanted:
+                task._native.cancel()
 
     def _save(self, task: Task) -> None:
         if task.status != "done" or self.path is None:

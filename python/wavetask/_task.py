@@ -93,6 +93,7 @@ class Task:
         self._progress_wish = progress
         self._begun = time.monotonic()
         self._pack_error: BaseException | None = None
+        self._unwanted = False
         self._submitted: Callable[[], Any] = lambda: None
         self._submitted_json = ""
         self._built: Callable[[], Any] = lambda: None
@@ -304,6 +305,8 @@ class Task:
 
     def cancel(self) -> None:
         """Stops it. Does nothing if it has ended."""
+        # One that is not packed yet is unknown to the engine; whoever packs it looks at this.
+        self._unwanted = True
         with self._errors_here():
             self._handle().cancel()
 
