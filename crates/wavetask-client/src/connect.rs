@@ -1,4 +1,5 @@
-//! From an address to a server: by the native API, and for the server of a data folder wherever it answers today.
+//! From an address to a server: by the native API where it is offered, else by the plain tidy3d protocol; and for the
+//! server of a data folder, wherever it answers today.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -18,6 +19,7 @@ use crate::error::{ClientError, ErrorGroup};
 use crate::http::{NativeServer, Tuning};
 use crate::locate::{Place, Surroundings, locate};
 use crate::member::BlockPlace;
+use crate::plain::{PlainServer, PlainSettings};
 use crate::server::{ResultSink, Server, TaskAction};
 use crate::settings::Settings;
 use crate::signal::lock;
@@ -73,13 +75,16 @@ impl Client {
                 }),
             }
         };
+        let plain = settings.url.as_ref().zip(settings.key.as_ref()).map(|(url, key)| {
+            // Its own table lies beside the journal.
+            PlainSettings::new(url, key, settings.data.join("client"))
+        });
         let answered = server.and_then(|server| {
             let (answer, wait) = std::sync::mpsc::channel();
-            let asked = server.clone();
             runtime.spawn(async move {
-                let _ = answer.send(asked.status().await);
+                let _ = answer.send(choose(server, plain).await);
             });
-            wait.recv().unwrap_or_else(|_| Err(no_answer())).map(|_| server)
+            wait.recv().unwrap_or_else(|_| Err(no_answer()))
         });
         match answered {
             Ok(server) => Self::on_runtime(settings, runtime, server),
@@ -88,6 +93,25 @@ impl Client {
                 Err(error)
             }
         }
+    }
+}
+
+/// The server itself, if it offers the native API; else the plain tidy3d protocol, if it speaks that.
+async fn choose(
+    native: Arc<dyn Server>,
+    plain: Option<PlainSettings>,
+) -> Result<Arc<dyn Server>, ClientError> {
+    let error = match native.status().await {
+        Ok(_) => return Ok(native),
+        Err(error) => error,
+    };
+    // A server without the native API may answer anything to a request of it, a refusal of the key among others.
+    match plain {
+        Some(plain) if !error.group.may_pass() => match PlainServer::connect(plain).await {
+            Ok(server) => Ok(Arc::new(server)),
+            Err(_) => Err(error),
+        },
+        _ => Err(error),
     }
 }
 

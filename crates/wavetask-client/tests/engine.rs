@@ -1,0 +1,395 @@
+//! The engine against a real server over HTTP, from submission to saved files.
+
+#![expect(clippy::unwrap_used, reason = "helper functions of a test")]
+
+#[path = "../../wavetask-server/tests/common/mod.rs"]
+mod common;
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use common::{TestServer, result_file, simulation_json};
+use wavetask_client::http::{NativeServer, Tuning};
+use wavetask_client::member::BlockPlace;
+use wavetask_client::server::{ResultSink, TaskAction};
+use wavetask_client::{
+    Batch, Client, ClientError, ErrorGroup, MemberOptions, Opened, PackedSimulation, Phase, Server, Settings,
+    SubmissionOptions, Task,
+};
+use wavetask_document::{Array, BlockSource, Digest, Document, Limits, MemoryBlocks, hdf5};
+use wavetask_protocol::native::{
+    BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, ResultsRequest,
+    ServerStatus, SubmitAnswer, SubmitRequest, TaskAnswers, TaskFilter, TaskList, TaskSelection, WantedBlock,
+};
+use wavetask_protocol::{TaskId, TaskKind};
+
+/// The native server, with its calls and the bytes of blocks counted.
+#[derive(Debug)]
+struct Counted {
+    server: NativeServer,
+    calls: AtomicUsize,
+    blocks: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Counted {
+    fn count(&self) -> &NativeServer {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        &self.server
+    }
+}
+
+#[async_trait::async_trait]
+impl Server for Counted {
+    async fn status(&self) -> Result<ServerStatus, ClientError> {
+        self.count().status().await
+    }
+
+    async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ClientError> {
+        self.count().submit(request).await
+    }
+
+    async fn send_blocks(
+        &self,
+        blocks: &[(Digest, BlockPlace)],
+        arrived: &(dyn for<'a> Fn(&'a [Digest]) + Send + Sync),
+    ) -> Result<(), ClientError> {
+        self.blocks.fetch_add(blocks.len(), Ordering::SeqCst);
+        self.bytes.fetch_add(blocks.iter().map(|(_, place)| place.length).sum(), Ordering::SeqCst);
+        self.count().send_blocks(blocks, arrived).await
+    }
+
+    async fn results(&self, request: &ResultsRequest, take: &mut ResultSink<'_>) -> Result<(), ClientError> {
+        self.count().results(request, take).await
+    }
+
+    async fn fetch_blocks(
+        &self,
+        blocks: &[WantedBlock],
+        take: &(dyn Fn(Digest, Bytes) -> Result<(), ClientError> + Send + Sync),
+    ) -> Result<(), ClientError> {
+        self.count().fetch_blocks(blocks, take).await
+    }
+
+    async fn next_events(&self, after: u64) -> Result<EventPage, ClientError> {
+        // One stream, however often its next page is asked for.
+        self.server.next_events(after).await
+    }
+
+    async fn act(&self, action: TaskAction, tasks: &TaskSelection) -> Result<TaskAnswers, ClientError> {
+        self.count().act(action, tasks).await
+    }
+
+    async fn log(&self, task: &TaskId, query: &LogQuery) -> Result<LogPart, ClientError> {
+        self.count().log(task, query).await
+    }
+
+    async fn list(&self, filter: &TaskFilter) -> Result<TaskList, ClientError> {
+        self.count().list(filter).await
+    }
+
+    async fn batches(&self, query: &BatchQuery) -> Result<BatchList, ClientError> {
+        self.count().batches(query).await
+    }
+
+    async fn members(&self, batch: &str, query: &MemberQuery) -> Result<MemberList, ClientError> {
+        self.count().members(batch, query).await
+    }
+}
+
+fn client(server: &TestServer, data: &Path) -> (Client, Arc<Counted>) {
+    let native = NativeServer::connect(&server.url, &server.key, Tuning::default()).unwrap();
+    let counted = Arc::new(Counted { server: native, calls: 0.into(), blocks: 0.into(), bytes: 0.into() });
+    let settings = Settings {
+        url: Some(server.url.clone()),
+        key: Some(server.key.clone()),
+        data: data.to_owned(),
+        scope: Some("test".to_owned()),
+        ..Settings::default()
+    };
+    (Client::with_server(settings, counted.clone()).unwrap(), counted)
+}
+
+/// A simulation of this size with an array of so many numbers, the same in all.
+fn packed(size: f64, numbers: usize) -> PackedSimulation {
+    let mut store = MemoryBlocks::new();
+    let values = (0..numbers).map(|at| (at as f64).sin()).collect();
+    let array = Array::from_floats(values).store(&mut store, 1 << 20).unwrap();
+    let mut blocks = HashMap::new();
+    for digest in &array.blocks {
+        let mut bytes = Vec::new();
+        store.get(digest, &mut bytes).unwrap();
+        let length = bytes.len();
+        blocks.insert(*digest, BlockPlace { array: Arc::new(bytes), offset: 0, length, width: 8 });
+    }
+    let array_bytes = array.byte_length;
+    let document = Document {
+        json: simulation_json(size).into(),
+        arrays: BTreeMap::from([("sources/0/rate/x".to_owned(), array)]),
+    };
+    let digest = document.digest().unwrap();
+    PackedSimulation { kind: TaskKind::HeatCharge, document, digest, blocks, array_bytes }
+}
+
+fn options(name: &str) -> SubmissionOptions {
+    SubmissionOptions { name: Some(name.to_owned()), ..SubmissionOptions::default() }
+}
+
+fn member(key: impl Into<String>) -> MemberOptions {
+    MemberOptions { key: key.into(), ..MemberOptions::default() }
+}
+
+fn submit(client: &Client, name: &str, sizes: &[f64], numbers: usize) -> Batch {
+    let submission = client.submit(options(name)).unwrap();
+    for (index, size) in sizes.iter().enumerate() {
+        submission.push(member(index.to_string()), Ok(packed(*size, numbers))).unwrap();
+    }
+    submission.finish()
+}
+
+fn soon() -> Option<Instant> {
+    Some(Instant::now() + Duration::from_secs(120))
+}
+
+/// A worker that solves whatever comes; how much it has solved.
+fn work(server: &TestServer) -> Arc<AtomicUsize> {
+    let solved = Arc::new(AtomicUsize::new(0));
+    let (worker, count) = (server.worker(), solved.clone());
+    tokio::spawn(async move {
+        loop {
+            if let Some(assignment) = worker.lease(Duration::from_secs(1)).await {
+                worker.result(&assignment, result_file(&[300.0, 301.0, 302.0])).await;
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    solved
+}
+
+/// What blocks runs beside the server's threads.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_small_tasks_need_few_requests_and_each_block_once() {
+    let server = TestServer::start();
+    let solved = work(&server);
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().to_owned();
+    let (client, counted) = client(&server, data.path());
+    let sizes: Vec<f64> = (1..=100).map(f64::from).collect();
+    let sent = counted.clone();
+    let (client, sizes) = aside(move || {
+        let batch = submit(&client, "scan", &sizes, 1000);
+        let mut completed = batch.as_completed();
+        let mut seen = 0;
+        while let Some(task) = completed.next(soon()).unwrap() {
+            assert_eq!(task.status().phase, Phase::Done, "{:?}", task.status().error);
+            let result = task.result(soon()).unwrap();
+            let values = result.array("data/0/temperature/x").unwrap();
+            assert_eq!(values.bytes, [300.0_f64, 301.0, 302.0].map(f64::to_le_bytes).concat());
+            seen += 1;
+        }
+        assert_eq!(seen, 100);
+        let calls = sent.calls.load(Ordering::SeqCst);
+        println!("100 small tasks: {calls} requests");
+        assert!(calls <= 200, "{calls} requests for 100 tasks");
+        assert_eq!(sent.blocks.load(Ordering::SeqCst), 1, "the array that they share travels once");
+        (client, sizes)
+    })
+    .await;
+    assert_eq!(solved.load(Ordering::SeqCst), 100);
+
+    // The same again with one more: only that is new.
+    let sent = counted.clone();
+    aside(move || {
+        let mut more = sizes.clone();
+        more.push(1000.0);
+        let batch = submit(&client, "scan", &more, 1000);
+        batch.wait(soon()).unwrap();
+        assert_eq!(batch.counts(), BTreeMap::from([(Phase::Done, 101)]));
+        assert_eq!(sent.blocks.load(Ordering::SeqCst), 1);
+        let task = batch.get("7").unwrap();
+        let path = path.join("seven.hdf5");
+        task.save(&path, soon()).unwrap();
+        let file = std::fs::read(&path).unwrap();
+        let mut blocks = MemoryBlocks::new();
+        let document = hdf5::read(&file.as_slice(), &Limits::default(), &mut blocks).unwrap();
+        let values = document.arrays["data/0/temperature/x"].load(&blocks, 1 << 20).unwrap();
+        assert_eq!(values.to_floats().unwrap(), [300.0, 301.0, 302.0]);
+        assert!(document.arrays.contains_key("simulation/sources/0/rate/x"), "with the simulation's arrays");
+        assert!(!path.with_file_name("seven.hdf5.partial").exists());
+        let result = task.result(None).unwrap();
+        let part = result.slice("data/0/temperature/x", std::slice::from_ref(&(1..3))).unwrap();
+        assert_eq!((part.shape, part.bytes.len()), (vec![2], 16));
+        let missing = result.array("data/0/nothing").unwrap_err();
+        assert_eq!(missing.group, ErrorGroup::NotFound);
+    })
+    .await;
+    assert_eq!(solved.load(Ordering::SeqCst), 101);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_member_sinks_no_other() {
+    let server = TestServer::start();
+    work(&server);
+    let data = tempfile::tempdir().unwrap();
+    let (client, _) = client(&server, data.path());
+    aside(move || {
+        let submission = client.submit(options("mixed")).unwrap();
+        let good = submission.push(member("good"), Ok(packed(1.0, 10))).unwrap();
+        let bad = submission.push(member("bad"), Ok(packed(0.0, 10))).unwrap();
+        let broken = ClientError::new(ErrorGroup::InvalidSimulation, "pack.failed", "It cannot be packed.");
+        let unpacked = submission.push(member("unpacked"), Err(broken)).unwrap();
+        let dropped = submission.add(member("dropped")).unwrap().task().clone();
+        assert_eq!(submission.add(member("good")).unwrap_err().code, "member.key_taken");
+        let batch = submission.finish();
+        batch.wait(soon()).unwrap();
+        assert_eq!(good.status().phase, Phase::Done);
+        let group = |task: &Task| task.error(None).unwrap().map(|error| (error.group, error.code));
+        assert_eq!(group(&bad).unwrap().0, ErrorGroup::InvalidSimulation);
+        assert!(bad.id().is_some(), "it is a task with a log");
+        assert_eq!(group(&unpacked).unwrap().1, "pack.failed");
+        assert_eq!(group(&dropped).unwrap().1, "member.not_packed");
+        assert_eq!(bad.result(None).unwrap_err().group, ErrorGroup::InvalidSimulation);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_found_again_by_name_and_its_tasks_by_id() {
+    let server = TestServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (first, _) = client(&server, data.path());
+    let (second, _) = client(&server, elsewhere.path());
+    let first = aside(move || {
+        let batch = submit(&first, "by name", &[1.0, 2.0, 3.0], 10);
+        batch.wait_placed(soon()).unwrap();
+        first
+    })
+    .await;
+    drop(first);
+    work(&server);
+    aside(move || {
+        let Opened::Batch(batch) = second.open("by name").unwrap() else { panic!("not a batch") };
+        assert_eq!(batch.keys(), ["0", "1", "2"]);
+        batch.wait(soon()).unwrap();
+        let task = batch.get("1").unwrap();
+        assert_eq!(task.result(soon()).unwrap().array("data/0/temperature/x").unwrap().shape, [3]);
+        let id = task.id().unwrap();
+        let Opened::Task(again) = second.open(id.as_str()).unwrap() else { panic!("not a task") };
+        assert_eq!(again.wait(soon()).unwrap().phase, Phase::Done);
+        assert_eq!(second.open("nothing").unwrap_err().group, ErrorGroup::NotFound);
+        assert_eq!(second.open("task-0123").unwrap_err().group, ErrorGroup::NotFound);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_are_stopped_and_run_again() {
+    let server = TestServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let (client, _) = client(&server, data.path());
+    let batch = aside(move || {
+        let batch = submit(&client, "stopped", &[1.0, 2.0], 10);
+        batch.wait_placed(soon()).unwrap();
+        batch.cancel();
+        batch.wait(soon()).unwrap();
+        assert_eq!(batch.counts(), BTreeMap::from([(Phase::Cancelled, 2)]));
+        let error = batch.get("0").unwrap().result(None).unwrap_err();
+        assert_eq!(error.group, ErrorGroup::Cancelled);
+        assert!(batch.retry().is_empty());
+        assert!(!batch.get("0").unwrap().is_done());
+        batch
+    })
+    .await;
+    work(&server);
+    aside(move || {
+        batch.wait(soon()).unwrap();
+        assert_eq!(batch.counts(), BTreeMap::from([(Phase::Done, 2)]));
+        batch.get("0").unwrap().result(soon()).unwrap();
+    })
+    .await;
+}
+
+/// The server is stopped while tasks are sent and run, and comes back; nobody has to do anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_server_is_waited_for() {
+    let mut server = TestServer::start();
+    let port = server.url.rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let mut tuning = Tuning::default();
+    tuning.retry.patience = Duration::from_millis(300);
+    let native = NativeServer::connect(&server.url, &server.key, tuning).unwrap();
+    let settings = Settings { data: data.path().to_owned(), ..Settings::default() };
+    let client = Client::with_server(settings, Arc::new(native)).unwrap();
+    let batch = aside({
+        let client = client.clone();
+        move || {
+            let batch = submit(&client, "restart", &[1.0, 2.0, 3.0], 10);
+            batch.wait_placed(soon()).unwrap();
+            batch
+        }
+    })
+    .await;
+    server.stop().await;
+    let more = aside({
+        let client = client.clone();
+        move || {
+            let more = submit(&client, "while away", &[4.0, 5.0], 2000);
+            let waited = Instant::now();
+            while client.trouble().is_none() {
+                assert!(waited.elapsed() < Duration::from_secs(60));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            more
+        }
+    })
+    .await;
+    let server = TestServer::start_in(server.folder.clone(), |config| config.listen.set_port(port));
+    work(&server);
+    aside(move || {
+        batch.wait(soon()).unwrap();
+        more.wait(soon()).unwrap();
+        assert_eq!(batch.counts(), BTreeMap::from([(Phase::Done, 3)]));
+        assert_eq!(more.counts(), BTreeMap::from([(Phase::Done, 2)]));
+        assert!(client.trouble().is_none());
+    })
+    .await;
+}
+
+/// A file that was cut off goes on: what is right in it is not fetched again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_file_goes_on_where_it_stopped() {
+    let server = TestServer::start();
+    work(&server);
+    let data = tempfile::tempdir().unwrap();
+    let path = data.path().join("result.hdf5");
+    let (client, counted) = client(&server, data.path());
+    aside(move || {
+        let batch = submit(&client, "large", &[1.0], 400_000);
+        let task = batch.get("0").unwrap();
+        task.save(&path, soon()).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let partial = path.with_file_name("result.hdf5.partial");
+        std::fs::write(&partial, &whole[..whole.len() / 2]).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let before = counted.calls.load(Ordering::SeqCst);
+        task.save(&path, soon()).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), whole);
+        assert!(counted.calls.load(Ordering::SeqCst) > before);
+        std::fs::write(&partial, &whole).unwrap();
+        let before = counted.calls.load(Ordering::SeqCst);
+        task.save(&path, soon()).unwrap();
+        assert_eq!(counted.calls.load(Ordering::SeqCst), before, "all blocks are there already");
+        let nowhere = task.save("/nonexistent/folder/file.hdf5", soon()).unwrap_err();
+        assert_eq!(nowhere.code, "save.unwritable");
+    })
+    .await;
+}
