@@ -222,16 +222,20 @@ class Map(Generic[Value, Result]):
                 value_error = error
             else:
                 item = _Item[Value, Result](value)
-                with self._lock:
-                    if self._exhausted:
-                        return None
-                    self._items.append(item)
-                return item
+                return item if self._append(item) else None
             with self._lock:
                 self._exhausted = True
                 self._source_error = value_error
                 self._changed.notify_all()
             return None
+
+    def _append(self, item: _Item[Value, Result]) -> bool:
+        """Takes a value in, unless the map was cancelled while the source made it."""
+        with self._lock:
+            if not self._exhausted:
+                self._items.append(item)
+                return True
+            return False
 
     def _run(self, item: _Item[Value, Result]) -> None:
         def call() -> Result:

@@ -33,11 +33,12 @@ __all__ = [
 
 def _json_text_version_2(model: Any) -> str:
     # The serializer itself: the client's `model_dump_json` adds a pass over every character, in Python.
-    return type(model).__pydantic_serializer__.to_json(model).decode()
+    written: bytes = type(model).__pydantic_serializer__.to_json(model)
+    return written.decode()
 
 
 def _json_text_version_1(model: Any) -> str:
-    return model._json()
+    return str(model._json())
 
 
 def _json_text_built(model: Any) -> str:

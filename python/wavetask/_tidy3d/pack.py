@@ -48,6 +48,10 @@ class CannotPack(errors.InvalidSimulation):
         super().__init__(what, code="pack.refused", hint=hint)
 
 
+Arrays = list[tuple[str, np.ndarray | list[str]]]
+"""Arrays by path, in the order of the text."""
+
+
 class Packed(NamedTuple):
     """A document: the task kind, the JSON text, and the arrays by path."""
 
@@ -55,7 +59,7 @@ class Packed(NamedTuple):
     """As `TaskKind` writes it: `HEAT_CHARGE`, `FDTD`, …"""
     json: str
     """The whole model; a word such as `SpatialDataArray` stands where an array belongs."""
-    arrays: list[tuple[str, np.ndarray | list[str]]]
+    arrays: Arrays
     """`structures/0/medium/permittivity/x` and its numbers in C order, or its strings."""
 
 
@@ -88,11 +92,11 @@ def refuse_tracers(simulation: Any) -> None:
         )
 
 
-def arrays_of(root: Any, text: str) -> list[tuple[str, np.ndarray | list[str]]]:
+def arrays_of(root: Any, text: str) -> Arrays:
     """The arrays that the JSON text of a model stands for, by path."""
     if not _mentions_arrays(text):
         return []
-    arrays: list[tuple[str, np.ndarray | list[str]]] = []
+    arrays: Arrays = []
     _collect(json.loads(text), root, "", arrays)
     return arrays
 
@@ -119,7 +123,7 @@ def _mentions_arrays(text: str) -> bool:
     return _pattern.search(text) is not None
 
 
-def _collect(node: Any, value: Any, path: str, arrays: list) -> None:
+def _collect(node: Any, value: Any, path: str, arrays: Arrays) -> None:
     """Walks the text and the model side by side: what the text does not mention does not exist."""
     if type(node) is list:
         if not isinstance(value, (list, tuple)):
@@ -143,7 +147,7 @@ def _collect(node: Any, value: Any, path: str, arrays: list) -> None:
             _collect(child, below, f"{path}{key}/", arrays)
 
 
-def _append(path: str, array: xarray.DataArray, arrays: list) -> None:
+def _append(path: str, array: xarray.DataArray, arrays: Arrays) -> None:
     values = _static(array.data)
     if not isinstance(values, np.ndarray):
         values = np.asarray(values)
@@ -275,7 +279,7 @@ def _kind_in(text: str, path: pathlib.Path) -> str:
 def _pack_hdf5(source: Any, path: pathlib.Path) -> Packed:
     import h5py
 
-    arrays: list[tuple[str, np.ndarray | list[str]]] = []
+    arrays: Arrays = []
     with h5py.File(source, "r") as file:
         parts = sorted(
             (name for name in file if name.startswith("JSON_STRING")), key=lambda name: (len(name), name)

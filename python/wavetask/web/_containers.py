@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import tidy3d.web as original
 from tidy3d.components import base
-from tidy3d.exceptions import DataError
+from tidy3d.exceptions import DataError, WebError
 from tidy3d.log import log
 
 from wavetask import errors
@@ -35,7 +35,8 @@ _registered = dict(base.TYPE_TO_CLASS_MAP)
 
 def _state(thing: Any) -> dict[str, Any]:
     """What we keep beside the fields of a model."""
-    return thing._cached_properties.setdefault("wavetask", {})
+    state: dict[str, Any] = thing._cached_properties.setdefault("wavetask", {})
+    return state
 
 
 def _from_file(cls: Any, fname: PathLikeString, group_path: str | None = None, **keywords: Any) -> Any:
@@ -46,7 +47,7 @@ def _from_file(cls: Any, fname: PathLikeString, group_path: str | None = None, *
     return cls.parse_obj(values, **keywords)
 
 
-class Job(original.Job):
+class Job(original.Job):  # type: ignore[misc]
     """One simulation: `tidy3d.web.Job` on wavetask's engine. Also heat simulations have one ``task_id``."""
 
     def _task(self, hold: bool, priority: int | None = None) -> Task:
@@ -243,7 +244,7 @@ class Job(original.Job):
         return _from_file(cls, fname, group_path, **keywords)
 
 
-class BatchData(original.BatchData):
+class BatchData(original.BatchData):  # type: ignore[misc]
     """The results of a batch, read when they are asked for: `tidy3d.web.BatchData`."""
 
     def load_sim_data(self, task_name: str) -> Any:
@@ -270,7 +271,7 @@ class BatchData(original.BatchData):
         return batch.load(path_dir=path_dir, replace_existing=replace_existing)
 
 
-class Batch(original.Batch):
+class Batch(original.Batch):  # type: ignore[misc]
     """Many simulations: `tidy3d.web.Batch` on wavetask's engine."""
 
     def _remember_cache(self, cache: bool | None) -> None:
@@ -291,7 +292,7 @@ class Batch(original.Batch):
                     f"{_functions.default_name(member)}_{index}": member
                     for index, member in enumerate(self.simulations, 1)
                 }
-        return state["members"]
+        return dict(state["members"])
 
     def _known_tasks(self) -> dict[str, Task]:
         """The handles of members that were submitted before, by this batch, by its jobs or as its file says."""
@@ -334,7 +335,7 @@ class Batch(original.Batch):
             for name, job in state.get("jobs", {}).items():
                 if name in tasks:
                     job._adopt(tasks[name])
-        return state["tasks"]
+        return dict(state["tasks"])
 
     @property
     def jobs(self) -> dict[str, Any]:
@@ -360,7 +361,7 @@ class Batch(original.Batch):
                 state["jobs"][name]._adopt(task)
             for job in state["jobs"].values():
                 _state(job)["cache"] = state.get("cache")
-        return state["jobs"]
+        return dict(state["jobs"])
 
     @property
     def num_jobs(self) -> int:
@@ -399,7 +400,7 @@ class Batch(original.Batch):
         for task in self._tasks(hold=True).values():
             try:
                 _engine.uploaded(task)
-            except original_error as error:
+            except WebError as error:
                 log.warning(str(error))
 
     def start(
@@ -414,7 +415,7 @@ class Batch(original.Batch):
         for task in before:
             try:
                 _start(task)
-            except original_error as error:  # shows when it is waited for
+            except WebError as error:  # shows when it is waited for
                 log.warning(str(error))
 
     def monitor(
@@ -434,13 +435,15 @@ class Batch(original.Batch):
                     place = pathlib.Path(self._job_data_path(_engine.identifier(task), path_dir))
                     if replace_existing or not place.exists():
                         _results.save(task, place)
-            except (original_error, errors.WavetaskError, OSError) as error:
+            except (WebError, errors.WavetaskError, OSError) as error:
                 failed[name] = error
         if self.verbose:
             _functions._say(True, f"{self.num_jobs - len(failed)} of {self.num_jobs} tasks: status = success")
 
     def _failed(self) -> dict[str, BaseException]:
-        return _state(self).setdefault("failed", dict(_state(self).get("refused", {})))
+        state = _state(self)
+        failed: dict[str, BaseException] = state.setdefault("failed", dict(state.get("refused", {})))
+        return failed
 
     def download(self, path_dir: PathLikeString = ".", replace_existing: bool = False) -> None:
         """Waits for all and writes their files."""
@@ -464,13 +467,13 @@ class Batch(original.Batch):
             if name not in failed:
                 try:
                     _engine.finish(task)
-                except original_error as error:
+                except WebError as error:
                     failed[name] = error
                     continue
                 ids[name] = _engine.identifier(task)
                 paths[name] = str(self._job_data_path(ids[name], path_dir))
-        for name, error in failed.items():
-            log.warning(f"Not loading '{name}' as the task errored: {str(error).splitlines()[0]}")
+        for name, why in failed.items():
+            log.warning(f"Not loading '{name}' as the task errored: {str(why).splitlines()[0]}")
         data = BatchData(
             task_paths=paths,
             task_ids=ids,
@@ -573,9 +576,6 @@ class Batch(original.Batch):
         if on_load is not None:
             on_load(loaded)
         return loaded
-
-
-original_error = _engine.WebError
 
 
 def _start(task: Task) -> None:

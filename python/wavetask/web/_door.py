@@ -75,7 +75,7 @@ def parsed(kind: Any, values: Any) -> Any:
 
 def dumped(thing: Any) -> dict[str, Any]:
     """Such an object as a dict, again."""
-    return thing.model_dump() if hasattr(thing, "model_dump") else thing.dict()
+    return dict(thing.model_dump() if hasattr(thing, "model_dump") else thing.dict())
 
 
 def detail(task_id: str) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def detail(task_id: str) -> dict[str, Any]:
     found = request("GET", f"tidy3d/tasks/{urllib.parse.quote(task_id, safe='')}/detail")
     if not found:
         raise ValueError("Task not found.")
-    return found
+    return dict(found)
 
 
 def folder(name: str) -> str | None:

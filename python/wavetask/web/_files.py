@@ -40,7 +40,7 @@ def write(
                 warn(text)
             part.write_text(json.dumps(values, indent=4), encoding="utf-8")
         elif kind.endswith((".yaml", ".yml")):
-            import yaml
+            import yaml  # type: ignore[import-untyped, unused-ignore]
 
             part.write_text(yaml.dump(values, indent=4), encoding="utf-8")
         elif kind.endswith(".hdf5.gz"):

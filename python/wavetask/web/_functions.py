@@ -254,7 +254,8 @@ def run_async(
         lazy=True if lazy is None else lazy,
     )
     batch._remember_cache(cache)
-    return batch.run(path_dir=path_dir, priority=priority)
+    results: BatchData = batch.run(path_dir=path_dir, priority=priority)
+    return results
 
 
 # One step at a time.
