@@ -79,6 +79,11 @@ impl ClientHandle {
         &self.url
     }
 
+    #[getter]
+    fn key(&self) -> Option<String> {
+        self.client.settings().key.clone()
+    }
+
     /// Begins a submission.
     #[pyo3(signature = (*, name, tags, cache, hold, lazy, folder, priority, after, program))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]

@@ -73,6 +73,9 @@ class Client:
     @property
     def url(self) -> str:
         """Where the server answers."""
+    @property
+    def key(self) -> str | None:
+        """The key that is shown to the server; not to be shown to anybody else."""
     def submit(
         self,
         *,

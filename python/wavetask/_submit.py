@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from wavetask import _bridge, _native, _shape, errors
+from wavetask import _bridge, _native, _scope, _shape, errors
 from wavetask._batch import Batch
 from wavetask._task import Task
 
@@ -156,7 +156,9 @@ def submit(
         source = _emptied(waiting)
     del simulations, members
     work.start(source)
-    return batch[_shape.ROOT] if single else batch
+    submitted = batch[_shape.ROOT] if single else batch
+    _scope.register(submitted)
+    return submitted
 
 
 def _emptied(waiting: collections.deque[Member]) -> Iterator[Member]:

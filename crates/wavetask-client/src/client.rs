@@ -404,7 +404,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ClientError> {
         })
 }
 
-/// `<program>-<yyyymmdd-hhmmss>-<4 hexadecimal digits>`.
+/// `<program>-<yyyymmdd-hhmmss>-<8 hexadecimal digits>`: hundreds of threads may ask within one second.
 fn automatic_name(program: Option<&str>) -> Result<String, ClientError> {
     let own = || {
         let path = std::env::args_os().next().unwrap_or_default();
@@ -417,7 +417,7 @@ fn automatic_name(program: Option<&str>) -> Result<String, ClientError> {
     let (year, month, day) = (now.year(), u8::from(now.month()), now.day());
     let (hour, minute, second) = (now.hour(), now.minute(), now.second());
     let word = random_word()?;
-    let word = word.get(..4).unwrap_or_default();
+    let word = word.get(..8).unwrap_or_default();
     Ok(format!("{program}-{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}-{word}"))
 }
 
