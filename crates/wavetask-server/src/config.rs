@@ -20,6 +20,9 @@ pub struct ServerConfig {
     pub file_credentials: Duration,
     /// Whether callback addresses may lie on this machine or in a private network.
     pub allow_private_callbacks: bool,
+    /// Whether the native API is offered beside the tidy3d protocol. Workers are served either way; the command line
+    /// is not.
+    pub native_api: bool,
     /// Processor cores that this server's own work (reading uploads, writing results) may use.
     pub cores: usize,
     /// Sizes and counts beyond which requests are refused or wait.
@@ -39,6 +42,7 @@ impl ServerConfig {
             hold: Duration::from_secs(5),
             file_credentials: Duration::from_secs(12 * 60 * 60),
             allow_private_callbacks: false,
+            native_api: true,
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             limits: Limits::default(),
         }

@@ -207,7 +207,7 @@ fn router(app: &Arc<App>) -> Router {
     Router::new()
         .merge(tidy3d::routes())
         .merge(workers::routes())
-        .merge(native::routes())
+        .merge(if app.config.native_api { native::routes() } else { Router::new() })
         .method_not_allowed_fallback(async || {
             Refused::new(
                 StatusCode::METHOD_NOT_ALLOWED,

@@ -73,6 +73,9 @@ pub(crate) struct ServeArguments {
     /// Let callback addresses lie on this machine or in a private network.
     #[arg(long)]
     pub(crate) allow_private_callbacks: bool,
+    /// Speak the tidy3d protocol only, as other servers do: for tests of what clients make of that.
+    #[arg(long, hide = true)]
+    pub(crate) no_native_api: bool,
     /// Processor cores that solvers may use [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub(crate) cores: Option<u32>,

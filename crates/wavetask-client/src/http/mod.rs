@@ -53,6 +53,7 @@ pub use self::retry::RetryPolicy;
 use self::retry::{Retries, RetryBudget};
 pub use self::transport::Patience;
 use self::transport::{Ask, Transport};
+pub(crate) use self::transport::{Route, connector};
 use crate::error::{ClientError, ErrorGroup};
 use crate::member::BlockPlace;
 use crate::server::{ResultSink, Server, TaskAction};

@@ -155,18 +155,7 @@ impl Transport {
         upload_limit: Option<Arc<Bandwidth>>,
         download_limit: Option<Arc<Bandwidth>>,
     ) -> Result<Self, ClientError> {
-        let mut direct = HttpConnector::new();
-        direct.enforce_http(false);
-        direct.set_nodelay(true);
-        direct.set_connect_timeout(Some(patience.connect));
-        direct.set_keepalive(Some(Duration::from_secs(15)));
-        let proxies = (!address.is_this_machine()).then(|| Arc::new(Matcher::from_env()));
-        let route = Route { direct, proxies };
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(&address)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(route);
+        let connector = connector(address.is_secure(), !address.is_this_machine(), patience.connect)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_CONNECTION)
@@ -312,12 +301,31 @@ fn bare(error: hyper_util::client::legacy::Error) -> BoxError {
     error.into()
 }
 
-/// Certificates are those that the system trusts, looked for only where the address needs them.
-fn tls(address: &Address) -> Result<rustls::ClientConfig, ClientError> {
+/// Connects within a time, with TLS where addresses need it (`secure`), through the proxies of the environment or not.
+pub(crate) fn connector(
+    secure: bool,
+    proxies: bool,
+    within: Duration,
+) -> Result<HttpsConnector<Route>, ClientError> {
+    let mut direct = HttpConnector::new();
+    direct.enforce_http(false);
+    direct.set_nodelay(true);
+    direct.set_connect_timeout(Some(within));
+    direct.set_keepalive(Some(Duration::from_secs(15)));
+    let route = Route { direct, proxies: proxies.then(|| Arc::new(Matcher::from_env())) };
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(tls(secure)?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(route))
+}
+
+/// Certificates are those that the system trusts, looked for only where addresses need them.
+fn tls(secure: bool) -> Result<rustls::ClientConfig, ClientError> {
     use crate::error::ErrorGroup::Usage;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
-    if address.is_secure() {
+    if secure {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
@@ -342,7 +350,7 @@ fn tls(address: &Address) -> Result<rustls::ClientConfig, ClientError> {
 
 /// Connects directly, or through a proxy of the environment.
 #[derive(Clone, Debug)]
-struct Route {
+pub(crate) struct Route {
     direct: HttpConnector,
     proxies: Option<Arc<Matcher>>,
 }

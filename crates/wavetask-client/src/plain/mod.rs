@@ -177,8 +177,9 @@ impl PlainServer {
     /// `plain.unreadable` if whoever answers does not speak this protocol, `Infrastructure` if the table cannot be
     /// opened.
     pub async fn connect(settings: PlainSettings) -> Result<Self, ClientError> {
+        let transport = Self::transport(&settings)?;
         let rest = Rest::new(
-            Transport::new()?,
+            transport,
             &settings.url,
             &settings.key,
             &settings.region,
@@ -192,10 +193,7 @@ impl PlainServer {
             .and_then(|health| health.get("server").and_then(|name| name.as_str()).map(ToOwned::to_owned))
             .unwrap_or_default();
         let ours = name.starts_with("wavetask");
-        let local = reqwest::Url::parse(&settings.url).ok().is_some_and(|url| {
-            url.host_str()
-                .is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]")
-        });
+        let local = is_here(&settings.url);
         let endpoint = match &settings.object_store {
             Some(address) => Endpoint::Path(address.clone()),
             None if ours => Endpoint::Path(settings.url.clone()),
@@ -231,6 +229,19 @@ impl PlainServer {
         Ok(Self { shared, resumed: AtomicBool::new(false) })
     }
 
+    fn transport(settings: &PlainSettings) -> Result<Transport, ClientError> {
+        let is_secure = |address: &str| address.trim_start().to_ascii_lowercase().starts_with("https:");
+        let here = is_here(&settings.url);
+        if is_secure(&settings.url) {
+            return Transport::new(true, here);
+        }
+        // Without an address of its own, the object store may turn out to be Amazon's, which is reached by TLS.
+        match &settings.object_store {
+            Some(address) => Transport::new(is_secure(address), here),
+            None => Transport::new(true, here).or_else(|_| Transport::new(false, here)),
+        }
+    }
+
     /// HTTP requests sent so far, those to the object store included.
     pub fn requests(&self) -> u64 {
         self.shared.rest.transport.requests()
@@ -247,6 +258,12 @@ impl PlainServer {
         }
         Ok(())
     }
+}
+
+/// Whether an address is on this machine.
+fn is_here(address: &str) -> bool {
+    let host = url::Url::parse(address).ok().and_then(|url| url.host_str().map(ToOwned::to_owned));
+    host.is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]")
 }
 
 #[async_trait::async_trait]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::Method;
+use http::Method;
 
 use super::rest::FilePlace;
 use super::sign::{EMPTY, Signed, encode, now, payload, query_text};
@@ -48,7 +48,7 @@ impl<'t> Object<'t> {
             }
         };
         // What is signed must be what is sent, so the parts are taken from the parsed address.
-        let url = reqwest::Url::parse(&address).map_err(|error| Failure::Unreadable {
+        let url = url::Url::parse(&address).map_err(|error| Failure::Unreadable {
             what: "the address of the object store".to_owned(),
             text: error.to_string(),
         })?;
@@ -149,7 +149,7 @@ impl<'t> Object<'t> {
         match element(&text, "Code").filter(|_| text.contains("<Error")) {
             Some(code) => Err(Failure::Refused {
                 what: "ending a multipart upload".to_owned(),
-                status: reqwest::StatusCode::SERVICE_UNAVAILABLE,
+                status: http::StatusCode::SERVICE_UNAVAILABLE,
                 text: code,
             }),
             None => Ok(()),

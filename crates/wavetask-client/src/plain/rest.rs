@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::Method;
+use http::Method;
 use serde_json::{Value, json};
 use wavetask_protocol::TaskKind;
 

@@ -7,15 +7,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, StatusCode};
+use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::error::{ClientError, ErrorGroup};
+use crate::http::{Route, connector};
 
 /// Longest answer that is held in memory, other than files: a list of 20,000 tasks has about 20 MB.
 const ANSWER_BYTES: usize = 256 << 20;
 /// Tries of a request that may be repeated.
 const TRIES: u32 = 6;
+
+/// What the network says.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a request did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +34,7 @@ pub(super) enum Failure {
         /// Method and path.
         what: String,
         #[source]
-        source: reqwest::Error,
+        source: Cause,
     },
     /// The answer did not arrive, or not whole: the server may have done it.
     #[error("{what}: the connection broke before the answer was there")]
@@ -34,7 +42,7 @@ pub(super) enum Failure {
         /// Method and path.
         what: String,
         #[source]
-        source: reqwest::Error,
+        source: Cause,
     },
     /// The server said no.
     #[error("{what}: HTTP {status}: {text}")]
@@ -138,28 +146,22 @@ impl Answer {
 /// Sends requests.
 #[derive(Debug)]
 pub(super) struct Transport {
-    http: reqwest::Client,
+    client: Client<HttpsConnector<Route>, Full<Bytes>>,
     requests: AtomicU64,
 }
 
+const USER: HeaderValue = HeaderValue::from_static(concat!("wavetask-client/", env!("CARGO_PKG_VERSION")));
+
 impl Transport {
-    /// A pool of connections.
-    pub(super) fn new() -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(10))
-            // Files are stored as they were sent, and their lengths are checked as sent.
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
+    /// A pool of connections. `secure`: some addresses begin with `https`; `here`: the server is on this machine, so
+    /// no proxy leads to it.
+    pub(super) fn new(secure: bool, here: bool) -> Result<Self, ClientError> {
+        let connector = connector(secure, !here, Duration::from_secs(10))?;
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(20))
-            .user_agent(concat!("wavetask-client/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| {
-                ClientError::new(ErrorGroup::Internal, "plain.http", "the HTTP client cannot be set up")
-                    .caused_by(error)
-            })?;
-        Ok(Self { http, requests: AtomicU64::new(0) })
+            .build(connector);
+        Ok(Self { client, requests: AtomicU64::new(0) })
     }
 
     /// Requests sent so far.
@@ -171,11 +173,17 @@ impl Transport {
     pub(super) async fn once(&self, call: &Call) -> Result<Answer, Failure> {
         // The query may hold what is nobody's business.
         let what = format!("{} {}", call.method, call.url.split('?').next().unwrap_or_default());
-        let mut headers = HeaderMap::with_capacity(call.headers.len());
+        let mut request = Request::new(Full::new(call.body.clone()));
+        *request.method_mut() = call.method.clone();
+        match call.url.parse() {
+            Ok(address) => *request.uri_mut() = address,
+            Err(_) => return Err(Failure::Unreadable { what, text: "that is no address".to_owned() }),
+        }
+        request.headers_mut().insert(USER_AGENT, USER);
         for (name, value) in &call.headers {
             match (HeaderName::try_from(name), HeaderValue::try_from(value)) {
                 (Ok(name), Ok(value)) => {
-                    headers.insert(name, value);
+                    request.headers_mut().insert(name, value);
                 }
                 _ => {
                     return Err(Failure::Unreadable { what, text: format!("`{name}` cannot be a header") });
@@ -183,37 +191,42 @@ impl Transport {
             }
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let answer = self
-            .http
-            .request(call.method.clone(), &call.url)
-            .headers(headers)
-            .body(call.body.clone())
-            .timeout(call.timeout)
-            .send()
-            .await;
-        let mut answer = match answer {
-            Ok(answer) => answer,
-            Err(source) if source.is_connect() || source.is_builder() => {
-                return Err(Failure::NotSent { what, source });
-            }
-            Err(source) => return Err(Failure::Lost { what, source }),
-        };
-        let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));
-        let mut body = Vec::new();
-        loop {
-            match answer.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES => body.extend_from_slice(&chunk),
-                Ok(Some(_)) => {
-                    return Err(Failure::Unreadable { what, text: "the answer is too long".to_owned() });
-                }
-                Ok(None) => break,
-                Err(source) => return Err(Failure::Lost { what, source }),
-            }
-        }
+        let (status, headers, body) =
+            match tokio::time::timeout(call.timeout, self.answer(request, &what)).await {
+                Ok(answer) => answer?,
+                Err(elapsed) => return Err(Failure::Lost { what, source: elapsed.into() }),
+            };
         if matches!(status.as_u16(), 200 | 204 | 206) {
-            return Ok(Answer { status, headers, body: body.into() });
+            return Ok(Answer { status, headers, body });
         }
         Err(Failure::Refused { what, status, text: words(&body) })
+    }
+
+    async fn answer(
+        &self,
+        request: Request<Full<Bytes>>,
+        what: &str,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
+        let what = || what.to_owned();
+        let answer = match self.client.request(request).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => {
+                return Err(Failure::NotSent { what: what(), source: error.into() });
+            }
+            Err(error) => return Err(Failure::Lost { what: what(), source: error.into() }),
+        };
+        let (head, mut incoming) = answer.into_parts();
+        let mut body = Vec::new();
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| Failure::Lost { what: what(), source: error.into() })?;
+            // Trailers are of no interest.
+            let Ok(piece) = frame.into_data() else { continue };
+            if body.len() + piece.len() > ANSWER_BYTES {
+                return Err(Failure::Unreadable { what: what(), text: "the answer is too long".to_owned() });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok((head.status, head.headers, body.into()))
     }
 
     /// Tries until it succeeds, for requests that may be repeated. `call` is made anew each time: signatures age.

@@ -34,6 +34,7 @@ pub(crate) fn run(arguments: ServeArguments) -> Result<ExitCode, Failure> {
     let mut config = ServerConfig::new(&folder);
     config.listen = arguments.listen;
     config.allow_private_callbacks = arguments.allow_private_callbacks;
+    config.native_api = !arguments.no_native_api;
     if let Some(seconds) = arguments.lease_seconds {
         config.lease = Duration::from_secs_f64(seconds);
     }
