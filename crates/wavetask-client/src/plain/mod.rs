@@ -178,13 +178,8 @@ impl PlainServer {
     /// opened.
     pub async fn connect(settings: PlainSettings) -> Result<Self, ClientError> {
         let transport = Self::transport(&settings)?;
-        let rest = Rest::new(
-            transport,
-            &settings.url,
-            &settings.key,
-            &settings.region,
-            &settings.protocol_version,
-        );
+        let rest =
+            Rest::new(transport, &settings.url, &settings.key, &settings.region, &settings.protocol_version);
         let (health, key) = tokio::join!(rest.health(), rest.check_key());
         key?;
         // A server without this endpoint is none of ours; that is all that is wanted of it.
