@@ -1,5 +1,5 @@
 # `make demo` and `make test` do all their set-up. Everything they make lies in target/, .venv/,
-# .venv-old/, demo-output/ and bench-output/.
+# .venv-old/, python/wavetask/bin/, demo-output/ and bench-output/.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -9,11 +9,14 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BINARY := target/release/wavetask
 SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 
+PYTHON_SOURCES := $(shell find python/src python/wavetask -name '*.rs' -o -name '*.py' -o -name '*.pyi' 2>/dev/null) \
+	python/Cargo.toml python/pyproject.toml python/README.md
+
 export WAVETASK_TEST_PYTHON := $(CURDIR)/.venv/bin/python
 export WAVETASK_TEST_PYTHON_OLD := $(CURDIR)/.venv-old/bin/python
 export WAVETASK_TEST_BINARY := $(CURDIR)/$(BINARY)
 
-.PHONY: help setup tools demo test test-rust test-python lint bench clean
+.PHONY: help setup tools wheel demo test test-rust test-python lint bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,7 +39,21 @@ tools: ## installs what is missing of the compiler and venv packages (Debian), o
 $(BINARY): $(SOURCES) | tools
 	$(CARGO) build --release --locked --package wavetask
 
-setup: .venv/.ready .venv-old/.ready $(BINARY) ## both clients and the release build
+# The wheel holds the binary, too: it is the command line and the embedded server.
+target/wheels/.ready: $(BINARY) $(PYTHON_SOURCES) .venv/.ready
+	@mkdir -p python/wavetask/bin target/wheels
+	strip -S -o python/wavetask/bin/wavetask $(BINARY)
+	@rm -f target/wheels/*.whl
+	.venv/bin/maturin build --quiet --release --locked --manifest-path python/Cargo.toml --out target/wheels
+	@touch $@
+
+wheel: target/wheels/.ready ## the Python package, in target/wheels
+
+.venv/.wavetask: target/wheels/.ready
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/*.whl
+	@touch $@
+
+setup: .venv/.ready .venv-old/.ready .venv/.wavetask $(BINARY) ## both clients, the release build, the Python package
 
 demo: .venv/.ready $(BINARY) ## runs the thermo-optic heat sweep through the unmodified client
 	@.venv/bin/python scripts/with_server.py --binary $(BINARY) --log demo-output/server.log -- \
@@ -49,6 +66,7 @@ test-rust: .venv/.ready .venv-old/.ready $(BINARY)
 
 test-python: setup
 	.venv/bin/python -m pytest tests -q -p no:cacheprovider
+	.venv/bin/python -m pytest python/tests -q -p no:cacheprovider
 	.venv-old/bin/python -m pytest tests/client -q -p no:cacheprovider
 
 lint: .venv/.ready ## formatting and lints, warnings are errors
@@ -62,4 +80,4 @@ bench: setup ## prints the benchmark tables with method and machine
 	.venv/bin/python bench/run.py
 
 clean: ## removes everything that the other targets made
-	rm -rf target .venv .venv-old demo-output bench-output
+	rm -rf target .venv .venv-old demo-output bench-output python/wavetask/bin

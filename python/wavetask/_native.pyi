@@ -12,6 +12,22 @@ import numpy
 
 from wavetask.errors import WavetaskError
 
+__all__ = [
+    "Batch",
+    "Client",
+    "Document",
+    "Packed",
+    "Pending",
+    "Port",
+    "Status",
+    "Submission",
+    "Task",
+    "__version__",
+    "adopt",
+    "locate",
+    "pack",
+]
+
 __version__: str
 
 def adopt() -> None:
@@ -251,5 +267,5 @@ class Document:
     ) -> numpy.ndarray[Any, Any] | list[str]:
         """The array at a path, or the part of it from each range's first index to before its second; dimensions
         without a range are whole. Only the blocks that are touched are fetched."""
-    def fetch(self, prefixes: Sequence[str] = ()) -> None:
+    def fetch(self, prefixes: Sequence[str] = ...) -> None:
         """Fetches the arrays below these paths (all without any) into memory, as far as there is room."""

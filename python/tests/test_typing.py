@@ -1,0 +1,43 @@
+"""The package is typed, and its stubs say what the native module has."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("mypy")
+PROJECT = pathlib.Path(__file__).parents[1]
+SETTINGS = str(PROJECT / "pyproject.toml")
+
+
+def mypy(*words, cwd):
+    answer = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=cwd)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+
+
+def test_the_stub_is_complete_and_right(tmp_path):
+    mypy("mypy.stubtest", "wavetask._native", "--mypy-config-file", SETTINGS, cwd=tmp_path)
+
+
+def test_the_package_is_typed(tmp_path):
+    mypy("mypy", "--config-file", SETTINGS, "--cache-dir", str(tmp_path), cwd=PROJECT)
+
+
+def test_users_see_the_types(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import wavetask as wt\n"
+        "from collections.abc import Iterator\n"
+        "def simulations() -> Iterator[object]: yield 1\n"
+        "scan: wt.Batch = wt.submit([1, 2])\n"
+        "more: wt.Batch = wt.submit(simulations())\n"
+        "task: wt.Task = scan['0']\n"
+        "for each in scan.as_completed(timeout=1.0): each.save('x.hdf5')\n"
+        "async def main() -> dict[str, object]:\n"
+        "    async for each in scan: await each\n"
+        "    return await scan\n"
+        "try: task.result()\n"
+        "except wt.errors.TimedOut as error: print(error.hint, error.task)\n"
+    )
+    mypy("mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(script), cwd=tmp_path)
