@@ -1,7 +1,5 @@
 //! Bad input at the native door, keys that want too much, and what one account can learn of another.
 
-#![expect(clippy::unwrap_used, reason = "helper functions of a test")]
-
 mod common;
 
 use std::time::{Duration, Instant};

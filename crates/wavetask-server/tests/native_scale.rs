@@ -2,8 +2,6 @@
 //!
 //! The bounds are those of an unoptimised build on a busy machine; the figures are printed.
 
-#![expect(clippy::unwrap_used, reason = "helper functions of a test")]
-
 mod common;
 
 use std::sync::Arc;
