@@ -313,6 +313,10 @@ async fn many_are_held_started_stopped_run_again_and_deleted_at_once() {
         client.post(&format!("tasks/{action}"), &json!({ "tasks": tasks })).await
     };
     assert_eq!(states(&ask("status").await), same(TaskState::Validated));
+    let mut wanted = simulations[0].member("m0", 0);
+    wanted["hold"] = json!(false);
+    let answer = client.submit(&request("held", vec![wanted])).await;
+    assert_eq!(accepted(&answer.members[0]).0.state, TaskState::Queued, "held no more");
     for _ in 0..2 {
         assert_eq!(states(&ask("start").await), same(TaskState::Queued), "may be repeated");
     }
@@ -434,7 +438,7 @@ async fn one_stream_tells_of_everything_and_goes_on_where_it_broke_off() {
     let begun = Instant::now();
     worker.result(&assignment, common::result_file(&[1.0])).await;
     until(&mut stream, TaskState::Success).await;
-    assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 
     // A second one, from where the first was: the last word about the task, once.
     let answer = client.ask(Method::GET, "events/stream?after=0").header("last-event-id", &at).send().await;

@@ -262,8 +262,7 @@ async fn mutated_packs_and_batches_do_no_harm() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_senders_hold_up_nobody() {
-    let server =
-        TestServer::start_with(|config| config.limits.body_idle_timeout = Duration::from_millis(800));
+    let server = TestServer::start_with(|config| config.limits.body_idle_timeout = Duration::from_secs(4));
     let client = server.client();
     let somebody = server.somebody("somebody").await;
     let mut slow = Vec::new();
@@ -283,10 +282,10 @@ async fn slow_senders_hold_up_nobody() {
     assert_eq!(client.ask(Method::GET, "status").send().await.unwrap().status(), 200);
     somebody.send(packed(1.0).pack()).await;
     somebody.submitted("b", "a", &packed(1.0)).await;
-    assert!(begun.elapsed() < Duration::from_millis(700), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_millis(3_500), "{:?}", begun.elapsed());
     for mut line in slow {
         let mut answer = Vec::new();
-        let ended = tokio::time::timeout(Duration::from_secs(12), line.read_to_end(&mut answer)).await;
+        let ended = tokio::time::timeout(Duration::from_secs(30), line.read_to_end(&mut answer)).await;
         assert!(ended.is_ok(), "still open");
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
@@ -477,7 +476,7 @@ async fn a_stream_ends_with_its_key_and_with_the_server() {
         let answer = client.ask(Method::DELETE, &format!("keys/{key}")).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         assert!(theirs.next().await.is_none());
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
         let mut mine = client.stream("").await;
         mine.next().await.unwrap();
         mine
@@ -485,7 +484,7 @@ async fn a_stream_ends_with_its_key_and_with_the_server() {
     let mut mine = list;
     let begun = Instant::now();
     let (ended, ()) = tokio::join!(mine.next(), server.stop());
-    assert!(ended.is_none() && begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(ended.is_none() && begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
 }
 
 /// Streams that nobody reads hold a connection each, and nothing else.
@@ -517,6 +516,6 @@ async fn streams_that_are_not_read_cost_others_nothing() {
             }
         }
     }
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     drop(deaf);
 }

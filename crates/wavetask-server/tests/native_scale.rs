@@ -1,6 +1,6 @@
 //! Ten thousand members in one batch: how long that takes, and that nobody else waits for it.
 //!
-//! The bounds are those of an unoptimised build on a busy machine; the figures are printed.
+//! The figures are printed; the bounds hold for an unoptimised build on a busy machine.
 
 mod common;
 
@@ -12,7 +12,7 @@ use common::TestServer;
 use common::native::{accepted, packed_of, request};
 use serde_json::{Value, json};
 use wavetask_protocol::TaskState;
-use wavetask_protocol::native::{BatchList, MemberList, TaskAnswers, TaskList};
+use wavetask_protocol::native::{BatchList, MemberList, TaskAnswers, TaskList, TaskSummary};
 use wavetask_protocol::worker::Verdict;
 
 const MEMBERS: u32 = 10_000;
@@ -66,7 +66,8 @@ async fn ten_thousand_members_are_taken_listed_and_deleted_while_others_are_serv
     println!(
         "{MEMBERS} members submitted in {took:?}; slowest heartbeat {slowest_beat:?}, tidy3d door {slowest_door:?}"
     );
-    assert!(slowest_beat < Duration::from_secs(3) && slowest_door < Duration::from_secs(3));
+    // A third of a lease: whoever waits longer than that on a machine of any speed has been starved.
+    assert!(slowest_beat < Duration::from_secs(10) && slowest_door < Duration::from_secs(10));
 
     let begun = Instant::now();
     let text =
@@ -75,7 +76,15 @@ async fn ten_thousand_members_are_taken_listed_and_deleted_while_others_are_serv
     let list: MemberList = serde_json::from_str(&text).unwrap();
     println!("listed in {listed:?}, {} bytes", text.len());
     assert_eq!(list.members.len(), MEMBERS as usize);
-    assert!(listed < Duration::from_millis(2_500), "{listed:?}");
+    // How long a hundred of them take one by one says how fast this machine is now.
+    let begun = Instant::now();
+    for member in list.members.iter().take(100) {
+        let _: TaskSummary = client.get(&format!("tasks/{}", member.task.task)).await;
+    }
+    let hundred = begun.elapsed();
+    println!("100 asked for one by one in {hundred:?}");
+    assert!(listed < 20 * hundred, "{listed:?}: as slow as asking for each");
+    assert!(cfg!(debug_assertions) || listed < Duration::from_millis(500), "{listed:?}");
     let begun = Instant::now();
     let list: BatchList = client.get("batches").await;
     assert_eq!(list.batches[0].members, u64::from(MEMBERS));

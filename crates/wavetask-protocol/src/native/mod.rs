@@ -26,8 +26,12 @@
 //! | `POST /api/v1/keys` | [`NewKey`] | [`CreatedKey`] |
 //! | `DELETE /api/v1/keys/{key}` | | 200 `{}`: the key no longer opens anything, its tasks stay |
 //!
-//! The three requests about keys need the administrator's key, the one that the first start makes;
+//! The requests about keys need the administrator's key, the one that the first start makes;
 //! any other key is answered 403. Every answer other than 200 has a body of type [`ApiError`].
+//!
+//! The stream tells of several events of one task that come together the last only, since each comes with the task
+//! as it is now. It also tells how far running tasks have come, as events with the number of the event before them.
+//! A number that cannot be gone on from, because the log no longer goes back so far, is answered 410 `events.gone`.
 
 pub mod batch;
 pub mod blocks;
@@ -224,7 +228,7 @@ pub struct EventPage {
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskEvent {
-    /// Number of the event; later ones are larger.
+    /// Number of the event; later ones are larger. Progress has the number of the event before it.
     pub sequence: u64,
     /// When: milliseconds since 1970 (UTC).
     pub at_milliseconds: i64,

@@ -243,8 +243,15 @@ impl EventStream {
     /// Waits for a comment; whether no page came before it.
     pub async fn comment(&mut self) -> bool {
         let before = self.comments;
-        let next = tokio::time::timeout(Duration::from_secs(12), self.next()).await;
-        next.is_err() && self.comments > before
+        for _ in 0..60 {
+            if tokio::time::timeout(Duration::from_millis(200), self.next()).await.is_ok() {
+                return false;
+            }
+            if self.comments > before {
+                return true;
+            }
+        }
+        false
     }
 
     /// The next page; `None` at the end of the stream. Panics if nothing comes for too long.

@@ -111,6 +111,8 @@ pub(super) enum Existing {
     Stands,
     /// It waits for blocks: go on where it stands.
     Draft,
+    /// It was held, and is wanted now: start it.
+    Held,
     /// It ended for a reason that may have gone: run it again.
     Again,
     /// It was stopped before there was anything to run: it makes room for a new one.
@@ -118,17 +120,70 @@ pub(super) enum Existing {
 }
 
 /// Decides what a repetition does with the task that the first request made.
-pub(super) fn existing(record: &TaskRecord) -> Existing {
+pub(super) fn existing(record: &TaskRecord, hold: bool) -> Existing {
     let may_pass =
         |kind| matches!(kind, ErrorKind::Infrastructure | ErrorKind::Resources | ErrorKind::Dependency);
     let could_run = record.input.is_some() && record.estimate.is_some();
     match record.state {
         TaskState::Draft => Existing::Draft,
+        TaskState::Validated if !hold => Existing::Held,
         TaskState::Aborted if could_run => Existing::Again,
         TaskState::Aborted => Existing::Replaced,
         TaskState::Error if record.error.as_ref().is_some_and(|error| may_pass(error.kind)) && could_run => {
             Existing::Again
         }
         _ => Existing::Stands,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wavetask_core::{NewTask, Timestamp};
+    use wavetask_protocol::{Estimate, TaskError, TaskKind};
+
+    fn record(state: TaskState, error: Option<ErrorKind>, checked: bool) -> TaskRecord {
+        let id = "task-1".parse().unwrap();
+        let task = NewTask {
+            id,
+            owner: "key-1".parse().unwrap(),
+            folder: "folder-1".parse().unwrap(),
+            name: "a".to_owned(),
+            kind: TaskKind::Heat,
+            dependencies: Vec::new(),
+            callback: None,
+            attributes: Default::default(),
+        };
+        let mut record = TaskRecord::create(task, Timestamp::default());
+        record.state = state;
+        record.error = error.map(|kind| TaskError { kind, code: "x".to_owned(), message: "x".to_owned() });
+        record.estimate = checked.then(Estimate::default);
+        record.input = checked.then(|| wavetask_document::Digest::of(b"x"));
+        record
+    }
+
+    #[test]
+    fn a_repetition_goes_on_where_that_can_help_and_nowhere_else() {
+        use ErrorKind::{Dependency, Infrastructure, Resources, Solver, Validation};
+        use TaskState::{Aborted, Aborting, Draft, Error, Queued, Running, Success, Validated};
+        for (state, error, checked, hold, wanted) in [
+            (Draft, None, false, false, Existing::Draft),
+            (Validated, None, true, false, Existing::Held),
+            (Validated, None, true, true, Existing::Stands),
+            (Queued, None, true, false, Existing::Stands),
+            (Running, None, true, false, Existing::Stands),
+            (Success, None, true, false, Existing::Stands),
+            (Aborting, None, true, false, Existing::Stands),
+            (Aborted, None, true, false, Existing::Again),
+            (Aborted, None, false, false, Existing::Replaced),
+            (Error, Some(Infrastructure), true, false, Existing::Again),
+            (Error, Some(Resources), true, false, Existing::Again),
+            (Error, Some(Dependency), true, false, Existing::Again),
+            (Error, Some(Solver), true, false, Existing::Stands),
+            (Error, Some(Validation), false, false, Existing::Stands),
+        ] {
+            let found = existing(&record(state, error, checked), hold);
+            assert_eq!(found, wanted, "{state} {error:?} {checked} {hold}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use wavetask_core::Command;
+use wavetask_core::{Command, TaskRecord};
 use wavetask_protocol::native::{MemberAnswer, NewMember, SubmitAnswer, SubmitRequest};
 use wavetask_protocol::{BatchId, FolderId, KeyId, TaskId, TaskState};
 use wavetask_store::{BatchMember, Done, MemberUpdate, Operation};
@@ -31,6 +31,7 @@ use super::many::CHANGED_AT_ONCE;
 use super::summary::{records, summarize};
 use crate::answer::Refused;
 use crate::app::{App, now};
+use crate::documents;
 use crate::extract::{Caller, not_json};
 use crate::quota::Room;
 
@@ -200,15 +201,19 @@ fn plan(app: &App, caller: &Caller, members: Vec<NewMember>) -> Result<Planned, 
             None => None,
             Some(record) => {
                 let task = record.id().clone();
-                match check::existing(&record) {
+                match check::existing(&record, member.hold) {
                     Existing::Draft => Some(task),
                     Existing::Replaced => {
                         again.push((task, Command::Delete));
                         None
                     }
                     decided => {
-                        if decided == Existing::Again {
-                            again.push((task.clone(), Command::Retry));
+                        match decided {
+                            Existing::Again => again.push((task.clone(), Command::Retry)),
+                            Existing::Held => {
+                                again.push((task.clone(), start(app, &record, member.priority)?))
+                            }
+                            _ => {}
                         }
                         outcomes[index] = Some(Outcome::Task { task, new: false });
                         continue;
@@ -242,6 +247,15 @@ fn plan(app: &App, caller: &Caller, members: Vec<NewMember>) -> Result<Planned, 
         session: Arc::new(Mutex::new(app.blocks.session())),
     };
     Ok((outcomes, open, commit))
+}
+
+/// What starts a task that has been checked.
+fn start(app: &App, record: &TaskRecord, priority: i32) -> Result<Command, Refused> {
+    Ok(if documents::is_done_at_once(app, record.task.kind, record.id())? {
+        Command::SubmitSolved { result: None, solver_version: None }
+    } else {
+        Command::Submit { priority }
+    })
 }
 
 /// The folders that new tasks go to, made if they are not there.
