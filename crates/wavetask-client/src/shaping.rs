@@ -317,7 +317,7 @@ async fn carry(
             piece.truncate(length);
             let (lost, segments) =
                 window.lock().unwrap_or_else(PoisonError::into_inner).draw(length, &shared.losses);
-            let through = shared.transmit(direction, length + lost * SEGMENT).await;
+            let through = shared.transmit(direction, length + lost * SEGMENT, Instant::now()).await;
             let arrival = {
                 let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
                 window.sent(through, length, lost, segments, line, shared.origin)
@@ -326,6 +326,8 @@ async fn carry(
                 break;
             }
         }
+        // The end of the channel is the end that the other side is told.
+        drop(send);
     };
     let receiving = async {
         while let Some((at, piece)) = receive.recv().await {
@@ -346,10 +348,11 @@ async fn carry(
 
 impl Shared {
     /// Waits for this connection's turn and until the line has taken so many bytes; answers when that is.
-    async fn transmit(&self, direction: &Direction, length: usize) -> Instant {
+    async fn transmit(&self, direction: &Direction, length: usize, ready: Instant) -> Instant {
         let through = {
             let mut free = direction.free.lock().await;
-            let mut begin = (*free).max(Instant::now() - SLACK);
+            // What was ready when the line became free follows without a gap, however late this is told.
+            let mut begin = (*free).max(ready - SLACK);
             if let Some((after, long)) = self.line.outage {
                 let (down, up) = (self.origin + after, self.origin + after + long);
                 if (down..up).contains(&begin) {

@@ -1,5 +1,7 @@
 //! The client against a server that says what the test wants: failures of every kind, and what is made of them.
 
+#![expect(clippy::unwrap_used, reason = "also helpers of tests fail by panicking")]
+
 mod http_support;
 
 use std::collections::HashSet;

@@ -159,10 +159,14 @@ impl Core {
         retries: &mut Retries<'_>,
         began: std::time::Duration,
     ) -> Result<(), ClientError> {
+        let now = self.down.now();
         self.down.link(|link| {
             link.idle();
             if fault.is_overload() {
-                link.overloaded(began, self.down.now());
+                link.overloaded(began, now);
+            }
+            if fault.is_break() {
+                link.broken(began, now);
             }
         });
         retries.again(fault).await
@@ -183,7 +187,7 @@ pub(super) async fn fetch_blocks(
     drop(seen);
     // Taken from the end, so that the order is that in which they were asked for.
     rest.reverse();
-    let (mut served, mut came, mut came_bytes) = (0, 0, 0);
+    let (mut came, mut came_bytes) = (0, 0);
     let mut failure = None;
     let mut under_way = FuturesUnordered::new();
     let mut turn: Option<Pin<Box<dyn Future<Output = Lane> + Send + '_>>> = None;
@@ -192,7 +196,7 @@ pub(super) async fn fetch_blocks(
             rest.clear();
             turn = None;
         } else if !rest.is_empty() && turn.is_none() {
-            turn = Some(Box::pin(core.down.turn(served)));
+            turn = Some(Box::pin(core.down.turn(rest.len() as u64 * USUAL_BLOCK)));
         }
         tokio::select! {
             biased;
@@ -204,7 +208,6 @@ pub(super) async fn fetch_blocks(
                 let share = rest.len().div_ceil(lanes as usize);
                 let number = usize::try_from(wanted).unwrap_or(usize::MAX).clamp(1, MAXIMUM_BLOCKS).min(share);
                 let group = rest.drain(rest.len() - number..).rev().collect();
-                served += number as u64 * usual;
                 under_way.push(fetch_group(core, lane, group, take));
             }
             Some(outcome) = under_way.next() => match outcome {

@@ -91,6 +91,11 @@ impl Fault {
         }
     }
 
+    /// Whether a connection that stood has broken.
+    pub(crate) fn is_break(&self) -> bool {
+        matches!(self, Self::Broken(_))
+    }
+
     fn group(&self) -> ErrorGroup {
         match self {
             Self::Connect(error) | Self::Broken(error) if is_about_tls(error.as_ref()) => ErrorGroup::Usage,

@@ -1,9 +1,11 @@
 //! Turns on the line: how transfers of several calls share the lanes of one direction.
 //!
-//! The next free lane goes to the call that has been served least so far. A call that sends a gigabyte and one that
-//! sends a kilobyte thus do not wait for each other: the small one's first turn comes as soon as any transfer ends,
-//! which is a tenth of a second by [`Link`]'s choice of sizes. Calls of equal rank take turns in the order in which
-//! they asked.
+//! The next free lane goes to the call that has the fewest bytes left, the first one among equals. So a small task
+//! does not wait for large ones: its turn comes as soon as any transfer ends, a fraction of a second by [`Link`]'s
+//! choice of sizes. And tasks of one size go through one after the other rather than all at the end, which lets the
+//! server begin with the first while the others are still on their way; no other order gets them there sooner on
+//! average (shortest remaining time first). A large call waits while smaller ones keep coming, but the line is never
+//! idle meanwhile, so what is submitted together is through at the same time in any order.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -38,7 +40,7 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    served: u64,
+    left: u64,
     number: u64,
     grant: oneshot::Sender<Lane>,
 }
@@ -59,7 +61,7 @@ impl PartialOrd for Waiting {
 
 impl Ord for Waiting {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.served, self.number).cmp(&(other.served, other.number))
+        (self.left, self.number).cmp(&(other.left, other.number))
     }
 }
 
@@ -75,14 +77,14 @@ impl Lanes {
         Self { shared: Arc::new(Shared { state: Mutex::new(state), origin: Instant::now() }) }
     }
 
-    /// Waits for a turn; `served` is how many bytes the call has been given turns for.
-    pub(crate) async fn turn(&self, served: u64) -> Lane {
+    /// Waits for a turn; `left` is how many bytes the call has yet to be given turns for.
+    pub(crate) async fn turn(&self, left: u64) -> Lane {
         let (grant, granted) = oneshot::channel();
         {
             let mut state = self.shared.lock();
             state.number += 1;
             let number = state.number;
-            state.waiting.push(Reverse(Waiting { served, number, grant }));
+            state.waiting.push(Reverse(Waiting { left, number, grant }));
             self.shared.hand_out(&mut state);
         }
         // The sender lives in the heap until it hands out a lane, and the heap as long as `self`.
@@ -151,12 +153,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_least_served_goes_first() {
+    async fn who_has_least_left_goes_first() {
         let lanes = lanes(1);
         let held = lanes.turn(0).await;
         let order = Mutex::new(Vec::new());
-        let wait = async |name: &'static str, served| {
-            let lane = lanes.turn(served).await;
+        let wait = async |name: &'static str, left| {
+            let lane = lanes.turn(left).await;
             order.lock().unwrap().push(name);
             drop(lane);
         };

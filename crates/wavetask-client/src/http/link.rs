@@ -20,7 +20,8 @@
 //! third, the line has changed and the search begins again.
 //!
 //! Overload (429, 503, a standstill) halves the lanes, once per flight. A connection that breaks does not: resets
-//! come from proxies, sleep and changes of network, and say nothing about how much the line takes.
+//! come from proxies, sleep and changes of network, and say nothing about how much the line takes. But they say how
+//! long a transfer may last, so they halve the sizes, again once per flight; sizes grow back as transfers end well.
 //!
 //! Windows in which lanes had nothing to carry, or in which sizes changed, say nothing about lanes and are passed
 //! over.
@@ -100,6 +101,10 @@ pub(crate) struct Link {
     eased: Option<Duration>,
     /// Throughput in the first window of a step that is judged by two.
     trial: Option<f64>,
+    /// Transfers that began before this do not count as broken again.
+    shortened: Option<Duration>,
+    /// What is left of sizes after connections broke: up to 1.
+    length: f64,
     /// What the size of the next transfer is multiplied with: 0.75 to 1.25.
     variation: f64,
 }
@@ -155,6 +160,8 @@ impl Link {
             down_next: true,
             eased: None,
             trial: None,
+            shortened: None,
+            length: 1.0,
             variation: 1.0,
         }
     }
@@ -186,7 +193,7 @@ impl Link {
     fn sized(&self, variation: f64) -> u64 {
         // The limits, too, leave room for the variation.
         let (smallest, largest) = (self.limits.smallest as f64, self.limits.largest as f64);
-        let usual = (self.capacity * TRANSFER_SECONDS).min(largest / 1.25).max(smallest);
+        let usual = (self.capacity * TRANSFER_SECONDS * self.length).min(largest / 1.25).max(smallest);
         ((usual * variation) as u64).clamp(self.limits.smallest, self.limits.largest)
     }
 
@@ -199,6 +206,7 @@ impl Link {
     pub(crate) fn carried(&mut self, carried: Carried) {
         #[expect(clippy::cast_precision_loss, reason = "a size")]
         let bytes = carried.bytes as f64;
+        self.length = (self.length * 1.02).min(1.0);
         let alone = (carried.ended.saturating_sub(carried.began)).as_secs_f64().max(1e-6);
         // One transfer's own rate is a lower bound of the line's, and it had a fair share of the line: that gives
         // sizes long before the first window ends, and soon after the line has become slower.
@@ -244,6 +252,15 @@ impl Link {
         self.eased = Some(now);
         self.settle((self.lanes / 2).max(self.limits.fewest), 0.0);
         self.window = Window::default();
+    }
+
+    /// The connection of a transfer that began at this time broke.
+    pub(crate) fn broken(&mut self, began: Duration, now: Duration) {
+        if self.shortened.is_some_and(|shortened| began < shortened) {
+            return;
+        }
+        self.shortened = Some(now);
+        self.length = (self.length / 2.0).max(1.0 / 64.0);
     }
 
     fn step(&mut self, rate: f64) {

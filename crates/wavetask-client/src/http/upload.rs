@@ -39,7 +39,7 @@ pub(super) async fn send_blocks(
     arrived: &(dyn Fn(&[Digest]) + Send + Sync),
 ) -> Result<(), ClientError> {
     let mut rest = blocks;
-    let mut served = 0;
+    let mut left: u64 = blocks.iter().map(|(_, place)| place.length as u64).sum();
     let mut failure = None;
     let mut under_way = FuturesUnordered::new();
     let mut turn: Option<Pin<Box<dyn Future<Output = Lane> + Send + '_>>> = None;
@@ -48,7 +48,7 @@ pub(super) async fn send_blocks(
             rest = &[];
             turn = None;
         } else if !rest.is_empty() && turn.is_none() {
-            turn = Some(Box::pin(core.up.turn(served)));
+            turn = Some(Box::pin(core.up.turn(left)));
         }
         tokio::select! {
             // Turns first: a lane that is freed before the next turn was asked for would look unwanted.
@@ -58,7 +58,7 @@ pub(super) async fn send_blocks(
                 let compress = core.compress();
                 let (chosen, others) = rest.split_at(core.choose(rest, compress));
                 rest = others;
-                served += chosen.iter().map(|(_, place)| place.length as u64).sum::<u64>();
+                left -= chosen.iter().map(|(_, place)| place.length as u64).sum::<u64>();
                 under_way.push(send_pack(core, lane, chosen, compress));
             }
             Some(outcome) = under_way.next() => match outcome {
@@ -121,10 +121,14 @@ async fn send_pack(
             }
             Err(fault) => fault,
         };
+        let now = core.up.now();
         core.up.link(|link| {
             link.idle();
             if fault.is_overload() {
-                link.overloaded(began, core.up.now());
+                link.overloaded(began, now);
+            }
+            if fault.is_break() {
+                link.broken(began, now);
             }
         });
         if let Err(error) = retries.again(fault).await {

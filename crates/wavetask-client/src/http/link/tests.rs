@@ -143,6 +143,20 @@ fn overload_halves_the_lanes_once_for_each_flight() {
 }
 
 #[test]
+fn breaks_shorten_transfers_once_for_each_flight_and_they_grow_back() {
+    let (mut link, line) = (Link::new(LIMITS), Line::megabits(100.0, 0.05));
+    let mut clock = 0.0;
+    carry(&mut link, &mut clock, line, 20.0);
+    let (lanes, usual, now) = (link.lanes(), link.sized(1.0), Duration::from_secs_f64(clock));
+    for _ in 0..lanes {
+        link.broken(now - Duration::from_millis(100), now);
+    }
+    assert_eq!((link.lanes(), link.sized(1.0)), (lanes, usual / 2));
+    carry(&mut link, &mut clock, line, 30.0);
+    assert!(link.sized(1.0) > usual / 10 * 9);
+}
+
+#[test]
 fn windows_without_work_teach_nothing() {
     let mut link = Link::new(LIMITS);
     for number in 0..1_000u64 {
