@@ -416,7 +416,7 @@ class Task:
         return self._batch_name or self.id or self.name
 
     def _snapshot(self) -> _render.Snapshot:
-        status = self._native.status()
+        status = self._handle().status()
         percent = 100.0 if status.phase == "done" else status.percent or _HOW_FAR.get(status.phase, 0.0)
         return _render.Snapshot(self.name, {status.phase: 1}, True, percent, time.monotonic() - self._begun)
 
