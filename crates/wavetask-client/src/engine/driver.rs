@@ -114,16 +114,18 @@ impl Driver {
             Effect::Send { request, blocks } => self.send_blocks(request, &blocks),
             Effect::Follow { after } => {
                 let server = self.parts.server.clone();
-                self.spawn(async move { Input::Events { outcome: server.next_events(after).await } });
+                self.spawn(async move { server.next_events(after).await }, |outcome| Input::Events {
+                    outcome,
+                });
             }
             Effect::Act { request, action, tasks } => self.act(request, action, tasks),
             Effect::Fetch { request, tasks } => self.fetch(request, tasks),
             Effect::FetchArrays { member, task } => {
                 let parts = self.parts.clone();
-                self.spawn(async move {
-                    let outcome = fetch_arrays(&*parts.server, &parts.results, &task).await;
-                    Input::ArraysFetched { member, outcome }
-                });
+                self.spawn(
+                    async move { fetch_arrays(&*parts.server, &parts.results, &task).await },
+                    move |outcome| Input::ArraysFetched { member, outcome },
+                );
             }
             Effect::Placed { member, task } => {
                 self.parts.holdings.release(member);
@@ -148,13 +150,17 @@ impl Driver {
         }
     }
 
-    /// Runs a future whose outcome the flow wants to hear. One that panics is a fault of its own, and the flow hears
-    /// of the rest.
-    fn spawn(&self, future: impl Future<Output = Input> + Send + 'static) {
+    /// Runs a future whose outcome the flow waits for; a panic is an error like others,
+    /// because members that wait for an answer that never comes would wait for ever.
+    fn spawn<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T, ClientError>> + Send + 'static,
+        outcome: impl FnOnce(Result<T, ClientError>) -> Input + Send + 'static,
+    ) {
         let Some(sender) = self.own.upgrade() else { return };
         tokio::spawn(async move {
-            let input = future.await;
-            let _ = sender.send(Message::Input(input));
+            let answer = tokio::spawn(future).await.unwrap_or_else(|_| Err(panicked()));
+            let _ = sender.send(Message::Input(outcome(answer)));
         });
     }
 
@@ -177,61 +183,54 @@ impl Driver {
 
     fn submit(&self, request: RequestId, submission: SubmissionId, members: &[MemberId], complete: bool) {
         let Some(facts) = self.facts(submission) else {
-            self.spawn(async move { Input::Submitted { request, outcome: Err(let_go()) } });
+            self.spawn(async { Err(let_go()) }, move |outcome| Input::Submitted { request, outcome });
             return;
         };
         let payloads: Vec<_> = members.iter().map(|member| self.parts.holdings.payload(*member)).collect();
         let server = self.parts.server.clone();
-        self.spawn(async move {
+        let submitting = async move {
             let members: Option<Vec<NewMember>> =
                 payloads.iter().map(|payload| Some(payload.as_ref()?.member.clone())).collect();
-            let outcome = match members {
-                Some(members) => {
-                    let batch = facts.batch.clone();
-                    let submission = facts.token.clone();
-                    let body =
-                        SubmitRequest { batch, tags: facts.tags.clone(), submission, members, complete };
-                    server.submit(&body).await
-                }
-                None => Err(let_go()),
-            };
-            Input::Submitted { request, outcome }
-        });
+            let members = members.ok_or_else(let_go)?;
+            let (batch, tags) = (facts.batch.clone(), facts.tags.clone());
+            let body = SubmitRequest { batch, tags, submission: facts.token.clone(), members, complete };
+            server.submit(&body).await
+        };
+        self.spawn(submitting, move |outcome| Input::Submitted { request, outcome });
     }
 
     fn send_blocks(&self, request: RequestId, blocks: &[Digest]) {
         let places = self.parts.holdings.places(blocks);
         let complete = places.len() == blocks.len();
         let (server, Some(sender)) = (self.parts.server.clone(), self.own.upgrade()) else { return };
-        self.spawn(async move {
+        let sending = async move {
             let arrived = move |blocks: &[Digest]| {
                 let _ = sender.send(Message::Input(Input::Arrived { blocks: blocks.to_vec() }));
             };
-            let outcome = server.send_blocks(&places, &arrived).await;
+            server.send_blocks(&places, &arrived).await?;
             // A block that was let go of belongs to members that have ended; others name it again.
-            let outcome = if complete { outcome } else { outcome.and(Err(let_go())) };
-            Input::Sent { request, outcome }
-        });
+            if complete { Ok(()) } else { Err(let_go()) }
+        };
+        self.spawn(sending, move |outcome| Input::Sent { request, outcome });
     }
 
     fn act(&self, request: RequestId, action: TaskAction, tasks: Vec<TaskId>) {
         let server = self.parts.server.clone();
-        self.spawn(async move {
-            let selection = TaskSelection { tasks, priority: 0 };
-            Input::Acted { request, outcome: server.act(action, &selection).await }
-        });
+        let selection = TaskSelection { tasks, priority: 0 };
+        let acting = async move { server.act(action, &selection).await };
+        self.spawn(acting, move |outcome| Input::Acted { request, outcome });
     }
 
     fn fetch(&self, request: RequestId, tasks: Vec<TaskId>) {
         let (parts, Some(sender)) = (self.parts.clone(), self.own.upgrade()) else { return };
-        self.spawn(async move {
+        let fetching = async move {
             let tell = move |task, news| {
                 let _ = sender.send(Message::Input(Input::Result { request, task, news }));
             };
             let inline = parts.settings.inline_bytes;
-            let outcome = fetch_results(&*parts.server, &parts.results, tasks, inline, &tell).await;
-            Input::Fetched { request, outcome }
-        });
+            fetch_results(&*parts.server, &parts.results, tasks, inline, &tell).await
+        };
+        self.spawn(fetching, move |outcome| Input::Fetched { request, outcome });
     }
 
     fn update(&self, member: MemberId, change: impl FnOnce(&mut crate::task::TaskCellState)) {
@@ -276,6 +275,11 @@ impl Driver {
             let _ = journal.note(&notes, now_milliseconds());
         });
     }
+}
+
+fn panicked() -> ClientError {
+    ClientError::new(ErrorGroup::Internal, "engine.panicked", "A step of the engine has panicked.")
+        .hint("This is a fault of wavetask: please report it with what was printed.")
 }
 
 /// Bytes that were let go of although a request still wanted them: a member that ended in between.

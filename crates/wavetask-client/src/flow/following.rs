@@ -10,6 +10,8 @@ use crate::error::{ClientError, ErrorGroup};
 use crate::server::TaskAction;
 use crate::status::Phase;
 
+/// The code of an answer that cannot go on after the number that was asked for.
+const EVENTS_GONE: &str = "events.gone";
 /// Events of unknown tasks that are kept while answers that may name them are under way.
 const EARLY: usize = 50_000;
 /// The longest silence, as a multiple of the rule.
@@ -115,8 +117,13 @@ impl Flow {
                     self.end(member, Phase::Failed, Some(error.clone()));
                 }
             }
+            Err(error) if error.code != EVENTS_GONE => {
+                // They are not to be had: the tasks are looked at now and then, and each look tries to follow again.
+                self.following.cursor = None;
+                self.following.heard_at = self.now;
+            }
             Err(_) => {
-                // Events are gone, or not to be had: look at the tasks and follow on after what is seen there.
+                // Look at the tasks, and follow on after what is seen there.
                 if self.following.gap.is_none() {
                     self.following.cursor = None;
                     self.following.gap = Some(None);
