@@ -120,3 +120,31 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wavetask_store::StoreError;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_does_not() {
+        let full = || -> Box<dyn std::error::Error + Send + Sync> { "no room".into() };
+        let no_space = Refused::from(StoreError::NoSpace { action: "store blocks", source: full() });
+        assert_eq!((no_space.status().as_u16(), no_space.error().code.as_str()), (507, "server.no_room"));
+        let busy = Refused::from(StoreError::Busy { source: full() });
+        let failed = Refused::from(StoreError::Failed { action: "write", source: full() });
+        let gone = Refused::from(StoreError::EventsGone { pruned_to: 7 });
+        assert_eq!((gone.status().as_u16(), gone.error().code.as_str()), (410, "events.gone"));
+        for (refused, temporary) in [
+            (no_space, true),
+            (busy, true),
+            (failed, true),
+            (gone, false),
+            (Refused::bad_request("x"), false),
+            (crate::quota::tasks_exceeded(), false),
+            (crate::quota::bytes_exceeded(), false),
+        ] {
+            assert_eq!(refused.is_temporary(), temporary, "{refused:?}");
+        }
+    }
+}
