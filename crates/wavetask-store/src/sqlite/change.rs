@@ -99,7 +99,7 @@ impl<'a> Change<'a> {
     /// Tasks that depend on this one, were submitted and have not ended.
     fn users(&self, task: &TaskId) -> Outcome<Vec<TaskId>> {
         let mut statement = self.connection.prepare_cached(
-            "SELECT task FROM dependencies JOIN tasks ON tasks.id = dependencies.task
+            "SELECT task FROM dependencies CROSS JOIN tasks ON tasks.id = dependencies.task
              WHERE dependencies.input = ?1 AND tasks.state IN ('queued', 'running', 'publishing', 'aborting')",
         )?;
         let rows = statement.query_map([task.as_str()], |row| super::values::parsed(row, 0))?;
@@ -241,7 +241,8 @@ impl<'a> Change<'a> {
         let state = if outcome == InputOutcome::Retried { TaskState::Error } else { TaskState::Queued };
         let dependents: Vec<TaskId> = {
             let mut statement = self.connection.prepare_cached(
-                "SELECT task FROM dependencies JOIN tasks ON tasks.id = dependencies.task
+                // CROSS keeps the order: by state first, each task that ends would look at all that are queued.
+                "SELECT task FROM dependencies CROSS JOIN tasks ON tasks.id = dependencies.task
                  WHERE dependencies.input = ?1 AND tasks.state = ?2",
             )?;
             let rows =
