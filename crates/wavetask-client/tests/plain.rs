@@ -525,3 +525,61 @@ async fn held_stopped_and_failed_tasks() {
         plain.act(TaskAction::Status, &select(&"nobody".parse().unwrap())).await.unwrap().tasks.remove(0);
     assert!(matches!(answer, TaskAnswer::Refused { error } if error.code == "task.not_found"));
 }
+
+/// The engine turns to this protocol by itself, and its user does not notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_engine_finds_out_that_there_is_no_native_api() {
+    let server = TestServer::start_with(|config| config.native_api = false);
+    let folder = tempfile::tempdir().unwrap();
+    let settings = wavetask_client::Settings {
+        url: Some(server.url.clone()),
+        key: Some(server.key.clone()),
+        data: folder.path().to_owned(),
+        ..wavetask_client::Settings::default()
+    };
+    let bad = wavetask_client::Settings { key: Some("not a key".to_owned()), ..settings.clone() };
+    let simulations: Vec<Simulation> = (1..4).map(|at| simulation(f64::from(at), 400_000)).collect();
+    let worker = server.worker();
+    let solving = tokio::spawn(async move {
+        for at in 0..3 {
+            worker.solve(&[f64::from(at)]).await;
+        }
+    });
+    let user = tokio::task::spawn_blocking(move || {
+        assert!(wavetask_client::Client::connect(bad).is_err());
+        let client = wavetask_client::Client::connect(settings).unwrap();
+        let submission = client
+            .submit(wavetask_client::SubmissionOptions {
+                name: Some("three".to_owned()),
+                ..wavetask_client::SubmissionOptions::default()
+            })
+            .unwrap();
+        for (at, simulation) in simulations.into_iter().enumerate() {
+            let document: Document = serde_json::from_str(&simulation.json).unwrap();
+            let packed = wavetask_client::PackedSimulation {
+                kind: TaskKind::HeatCharge,
+                digest: document.digest().unwrap(),
+                array_bytes: document.array_bytes(),
+                blocks: simulation.blocks.into_iter().collect(),
+                document,
+            };
+            let options = wavetask_client::MemberOptions {
+                key: at.to_string(),
+                ..wavetask_client::MemberOptions::default()
+            };
+            submission.push(options, Ok(packed)).unwrap();
+        }
+        let batch = submission.finish();
+        for task in batch.tasks() {
+            let result = task.result(None).unwrap();
+            assert_eq!(result.array("data/0/temperature/x").unwrap().shape, [1]);
+            // An array of the simulation within the result is fetched when it is touched.
+            assert_eq!(result.array("simulation/sources/0/rate/x").unwrap().shape, [400_000]);
+        }
+        let opened = client.open_batch("three").unwrap();
+        assert_eq!(opened.len(), 3);
+    });
+    user.await.unwrap();
+    solving.await.unwrap();
+    assert_eq!(tasks_there(&server, "default").await.len(), 3);
+}
