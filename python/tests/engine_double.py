@@ -100,8 +100,8 @@ class Task:
         callback(self)
 
     def start(self):
-        if self.status == "held":
-            self._begin()
+        assert self.status == "held"
+        self._begin()
 
     def cancel(self):
         self.cancelled = True

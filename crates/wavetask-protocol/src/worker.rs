@@ -10,6 +10,7 @@
 //! | `GET /api/v1/worker/leases/{lease}/input` | | the simulation as an HDF5 file |
 //! | `POST /api/v1/worker/heartbeat` | [`Heartbeat`] | [`HeartbeatAnswer`] |
 //! | `PUT /api/v1/worker/leases/{lease}/result` | an HDF5 file: `{"data": […], "diverged": bool}` and the arrays of `data`; header [`SOLVER_VERSION_HEADER`] | 200 when durable and visible |
+//! | `POST /api/v1/worker/results` | several small results ([`ResultHeader`]) | [`ResultAnswers`] when durable and visible |
 //! | `POST /api/v1/worker/leases/{lease}/failure` | [`Failure`] | 200 |
 //!
 //! Answers other than 200: 401 wrong key, 410 the lease is no longer valid (drop the work), 507 no room
@@ -34,13 +35,46 @@ pub struct LeaseRequest {
     pub total_memory_bytes: u64,
     /// How long the server may hold the request while there is nothing to do.
     pub wait_milliseconds: u64,
+    /// Whether several small tasks are welcome at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small: Option<SmallTasks>,
 }
+
+/// "And if they are small, give me several." A small task costs more to hand out than to solve; one request for
+/// many of them costs as much as one for one.
+///
+/// The order in which tasks are handed out stays: the server stops at the first task that is not small, and hands
+/// that out by itself, when it is its turn.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct SmallTasks {
+    /// At most so many in all.
+    pub count: u32,
+    /// Small is what is estimated to need at most so much memory, in bytes, …
+    pub memory_bytes: u64,
+    /// … and so much processor time, in seconds.
+    pub cpu_seconds: f64,
+    /// Whether a task that is not small is of no use now.
+    pub only: bool,
+}
+
+impl SmallTasks {
+    /// Whether a task is small.
+    pub fn fits(&self, estimate: &crate::Estimate) -> bool {
+        estimate.memory_bytes <= self.memory_bytes && estimate.cpu_seconds <= self.cpu_seconds
+    }
+}
+
+/// Tasks that a server hands out at once at most, whatever a worker asks for.
+pub const MAXIMUM_AT_ONCE: u32 = 64;
 
 /// The answer to a lease request.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LeaseAnswer {
     /// The task to run, or nothing for now.
     pub assignment: Option<Assignment>,
+    /// More tasks, if the first is small and several were asked for; all of them are small.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more: Vec<Assignment>,
 }
 
 /// One attempt of one task, lent to one worker.
@@ -58,6 +92,9 @@ pub struct Assignment {
     pub estimate: crate::Estimate,
     /// The lease ends this long after the last heartbeat.
     pub lease_milliseconds: u64,
+    /// The simulation as an HDF5 file, in base64, if it is short; otherwise it is to be asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
 }
 
 /// "These are still running here."
@@ -100,6 +137,44 @@ pub enum Verdict {
     Abort,
     /// The lease is gone: kill the solver and forget it.
     Lost,
+}
+
+/// Before each result in the body of `POST /api/v1/worker/results`: the length of this header as JSON (4 bytes,
+/// little-endian), the header, and the HDF5 file of the result.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ResultHeader {
+    /// The lease.
+    pub lease: LeaseId,
+    /// As the header [`SOLVER_VERSION_HEADER`] says it for a single result.
+    pub solver_version: String,
+    /// As in [`Report`].
+    pub first_log_line: u64,
+    /// The log's last lines that no heartbeat has carried yet.
+    pub log_lines: Vec<String>,
+    /// Length of the file in bytes.
+    pub length: u64,
+}
+
+/// Longest body of several results, in bytes.
+pub const MAXIMUM_RESULTS: usize = 8 << 20;
+
+/// What came of several results, one word for each, in order.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ResultAnswers {
+    /// The words.
+    pub results: Vec<ResultAnswer>,
+}
+
+/// What came of one of several results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResultAnswer {
+    /// It is durable and visible.
+    Published,
+    /// The lease is no longer valid, or the result cannot be used: drop the work.
+    Gone,
+    /// Send it again, by itself.
+    Again,
 }
 
 /// A task ended without a result.

@@ -32,6 +32,7 @@ mod quota;
 mod s3;
 mod secret;
 mod server;
+mod small_results;
 mod staging;
 mod tidy3d;
 mod validation;

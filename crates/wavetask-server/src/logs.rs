@@ -13,9 +13,18 @@ const LINES: usize = 2_000;
 /// several: what a user reads after a crash is what led to it. At most [`crate::Limits::log_bytes`], of
 /// which the end is kept. Blocks.
 pub(crate) fn text(app: &App, record: &TaskRecord) -> Result<String, Refused> {
+    text_with(app, record, None)
+}
+
+/// The same with lines of the current attempt that are not stored yet, and the number of the first of them.
+pub(crate) fn text_with(
+    app: &App,
+    record: &TaskRecord,
+    rest: Option<(u64, &[String])>,
+) -> Result<String, Refused> {
     let mut text = String::new();
     let mut attempt = None;
-    each_line(app, record, None, |line| {
+    let mut take = |line: &LogLine| {
         if attempt != Some(line.attempt) {
             if record.attempt > 1 {
                 text.push_str(&format!("--- attempt {} ---\n", line.attempt));
@@ -27,7 +36,17 @@ pub(crate) fn text(app: &App, record: &TaskRecord) -> Result<String, Refused> {
         if text.len() > 2 * app.config.limits.log_bytes {
             cut(&mut text, app.config.limits.log_bytes);
         }
+    };
+    each_line(app, record, None, |line| {
+        if line.attempt != record.attempt || rest.is_none_or(|(first, _)| line.number < first) {
+            take(line);
+        }
     })?;
+    if let Some((first, lines)) = rest {
+        for (number, text) in (first..).zip(lines) {
+            take(&LogLine { attempt: record.attempt, number, text: text.clone() });
+        }
+    }
     if text.len() > app.config.limits.log_bytes {
         cut(&mut text, app.config.limits.log_bytes);
     }

@@ -10,13 +10,15 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
+use base64::Engine as _;
 use futures::TryStreamExt;
 use wavetask_core::schedule::Capacity;
 use wavetask_core::{Command, Refusal, TaskRecord};
 use wavetask_document::{Document, DocumentError, ResultBuilder, hdf5};
 use wavetask_protocol::native::WorkerStatus;
 use wavetask_protocol::worker::{
-    Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, SOLVER_VERSION_HEADER,
+    Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, MAXIMUM_AT_ONCE,
+    SOLVER_VERSION_HEADER, SmallTasks,
 };
 use wavetask_protocol::{ErrorKind, LeaseId, TaskError, WorkerId};
 use wavetask_store::{ApplyError, DocumentRole, StoreError, put_document};
@@ -38,8 +40,11 @@ const THERE: Duration = Duration::from_secs(60);
 /// knows for the largest there is: twice the longest pause between a worker's tries.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// Simulations up to this length are sent with the lease, in bytes.
+const SHORT_INPUT: u64 = 64 << 10;
+
 /// Memory that reading a result may need beside its size, in bytes.
-const BASE_MEMORY: u64 = 64 << 20;
+pub(crate) const BASE_MEMORY: u64 = 64 << 20;
 
 /// The routes of this part.
 pub(crate) fn routes() -> Router<Arc<App>> {
@@ -49,6 +54,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/api/v1/worker/leases/{lease}/input", get(input))
         .route("/api/v1/worker/leases/{lease}/result", put(result))
         .route("/api/v1/worker/leases/{lease}/failure", post(failure))
+        .route("/api/v1/worker/results", post(crate::small_results::results))
 }
 
 /// The workers that were heard of lately.
@@ -140,34 +146,59 @@ async fn lease(
         let settling = tokio::time::Instant::now() < settled;
         capacity.largest_memory_bytes =
             if settling { u64::MAX } else { app.workers.largest_memory().max(request.total_memory_bytes) };
-        let (worker, wanted) = (request.worker.clone(), capacity.clone());
-        let leased = app
-            .blocking(move |app| {
-                let lease = LeaseId::from_uuid(uuid::Uuid::now_v7());
-                let outcome = app.tasks.lease_next(&worker, &lease, &wanted, now())?;
-                app.carry_out(&outcome.effects);
-                Ok(outcome.leased)
-            })
-            .await?;
-        if let Some(leased) = leased {
-            app.workers.saw(&request.worker, |seen| seen.leases += 1);
-            let assignment = Assignment {
-                lease: leased.lease,
-                task: leased.record.id().clone(),
-                attempt: leased.record.attempt,
-                kind: leased.record.task.kind,
-                estimate: leased.record.estimate.unwrap_or_default(),
-                lease_milliseconds: u64::try_from(app.config.lease.as_millis()).unwrap_or(u64::MAX),
-            };
-            return Ok(Json(LeaseAnswer { assignment: Some(assignment) }));
+        let (worker, wanted, small) = (request.worker.clone(), capacity.clone(), request.small);
+        let leased = app.blocking(move |app| lease_now(app, &worker, &wanted, small.as_ref())).await?;
+        if !leased.is_empty() {
+            app.workers.saw(&request.worker, |seen| seen.leases += leased.len() as u64);
+            let mut leased = leased.into_iter();
+            return Ok(Json(LeaseAnswer { assignment: leased.next(), more: leased.collect() }));
         }
+        let nothing = LeaseAnswer { assignment: None, more: Vec::new() };
         tokio::select! {
             () = ready => {}
             () = tokio::time::sleep_until(settled), if settling => {}
-            () = tokio::time::sleep_until(deadline) => return Ok(Json(LeaseAnswer { assignment: None })),
-            () = app.stopping.cancelled() => return Ok(Json(LeaseAnswer { assignment: None })),
+            () = tokio::time::sleep_until(deadline) => return Ok(Json(nothing)),
+            () = app.stopping.cancelled() => return Ok(Json(nothing)),
         }
     }
+}
+
+/// What there is for this worker now. Short simulations come along, so that they need not be asked for.
+fn lease_now(
+    app: &App,
+    worker: &WorkerId,
+    capacity: &Capacity,
+    small: Option<&SmallTasks>,
+) -> Result<Vec<Assignment>, Refused> {
+    let count = small.map_or(1, |small| small.count.clamp(1, MAXIMUM_AT_ONCE));
+    let leases: Vec<LeaseId> = (0..count).map(|_| LeaseId::from_uuid(uuid::Uuid::now_v7())).collect();
+    let outcome = app.tasks.lease_several(worker, &leases, capacity, small, now())?;
+    app.carry_out(&outcome.effects);
+    let assignments = outcome.leased.into_iter().map(|leased| {
+        let estimate = leased.record.estimate.unwrap_or_default();
+        let input =
+            small.filter(|small| small.fits(&estimate)).and_then(|_| short_input(app, &leased.record));
+        Assignment {
+            lease: leased.lease,
+            task: leased.record.id().clone(),
+            attempt: leased.record.attempt,
+            kind: leased.record.task.kind,
+            estimate,
+            lease_milliseconds: u64::try_from(app.config.lease.as_millis()).unwrap_or(u64::MAX),
+            input,
+        }
+    });
+    Ok(assignments.collect())
+}
+
+/// The simulation as text, if it is short. If it cannot be read now, the worker asks for it, and hears why.
+fn short_input(app: &App, record: &TaskRecord) -> Option<String> {
+    let file = downloads::find(app, record, TaskFile::Input { gzip: false }).ok()??;
+    if file.length > SHORT_INPUT {
+        return None;
+    }
+    let bytes = file.read(0..file.length, &*app.blocks).ok()?;
+    Some(base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 
 async fn heartbeat(
@@ -279,8 +310,9 @@ fn make_result(
     let task = record.id();
     let mut session = app.blocks.session();
     let limits = crate::validation::document_limits(&app.config);
+    let log = logs::text(app, record)?;
     let made = hdf5::read_file(file, &limits, &mut *session)
-        .and_then(|output| assemble(app, record, &output, &mut *session));
+        .and_then(|output| assemble(app, record, &output, &log, &mut *session));
     let (document, diverged) = match made {
         Ok(made) => made,
         Err(DocumentError::Io { doing, source }) => return Err(StoreError::from_io(doing, source).into()),
@@ -313,10 +345,11 @@ fn make_result(
 }
 
 /// The result as the client reads it: the simulation as it was sent, the log, and what the solver found.
-fn assemble(
+pub(crate) fn assemble(
     app: &App,
     record: &TaskRecord,
     output: &Document,
+    log: &str,
     session: &mut dyn wavetask_store::BlockSession,
 ) -> Result<(Document, bool), DocumentError> {
     let malformed =
@@ -330,7 +363,6 @@ fn assemble(
     let input = documents::load(app, record.id(), DocumentRole::Input)
         .map_err(stored)?
         .ok_or_else(|| malformed("the input is gone"))?;
-    let log = logs::text(app, record).map_err(stored)?;
     // The input's blocks belong to the task; those of the result are pinned by the session that put them.
     for array in input.arrays.values() {
         for block in &array.blocks {
@@ -346,7 +378,7 @@ fn assemble(
         result.verbatim("monitors", input.fragment("monitors")?.unwrap_or("[]"))?;
     }
     result.verbatim("data", data)?;
-    result.member("log", &log)?;
+    result.member("log", log)?;
     for (path, array) in &output.arrays {
         if !path.starts_with("data/") {
             return Err(malformed("there is an array outside of `data`"));
@@ -404,7 +436,12 @@ fn lost() -> Refused {
 /// The version that the worker names; none if it is no plain short text.
 fn solver_version(headers: &HeaderMap) -> Option<String> {
     let version = headers.get(SOLVER_VERSION_HEADER)?.to_str().ok()?;
-    (1..=64).contains(&version.len()).then(|| version.to_owned())
+    is_solver_version(version).then(|| version.to_owned())
+}
+
+/// Whether a worker may name its solver so.
+pub(crate) fn is_solver_version(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && !text.contains(|character: char| character.is_control())
 }
 
 fn lease_id(text: &str) -> Result<LeaseId, Refused> {

@@ -242,8 +242,8 @@ pub struct LeasedTask {
 /// What came of a request for work.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeaseOutcome {
-    /// The task, if one fits now.
-    pub leased: Option<LeasedTask>,
+    /// The tasks; none if none fits now.
+    pub leased: Vec<LeasedTask>,
     /// Effects on tasks that were refused because no worker can hold them, and on their dependents.
     pub effects: Vec<(TaskId, Effect)>,
 }

@@ -1,7 +1,7 @@
 //! Several changes in one transaction.
 
 use wavetask_core::Command;
-use wavetask_protocol::{BatchId, TaskId};
+use wavetask_protocol::{BatchId, LeaseId, TaskId};
 
 use crate::batch::MemberUpdate;
 use crate::model::{Applied, StoredDocument, TaskRequest};
@@ -22,6 +22,16 @@ pub enum Operation {
         /// As in [`TaskStore::apply_with_document`](crate::TaskStore::apply_with_document).
         document: Option<StoredDocument>,
     },
+    /// Adds lines to the log of the attempt under this lease, as [`TaskStore::append_log`](crate::TaskStore::append_log)
+    /// does. Not found if the lease is not, or no longer, a task's.
+    AppendLog {
+        /// The lease.
+        lease: LeaseId,
+        /// Number of the first of the lines.
+        first_line: u64,
+        /// The lines.
+        lines: Vec<String>,
+    },
     /// Puts tasks into a batch.
     SetMembers(MemberUpdate),
 }
@@ -30,7 +40,7 @@ pub enum Operation {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Done {
-    /// Of `Create` and `Apply`.
+    /// Of `Create`, `Apply` and `AppendLog`.
     Task(Box<Applied>),
     /// Of `SetMembers`.
     Members {

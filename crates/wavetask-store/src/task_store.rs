@@ -8,7 +8,7 @@ use wavetask_core::schedule::Capacity;
 use wavetask_core::{Command, TaskRecord, Timestamp};
 use wavetask_document::Digest;
 use wavetask_protocol::native::{Quota, Usage};
-use wavetask_protocol::worker::Verdict;
+use wavetask_protocol::worker::{SmallTasks, Verdict};
 use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, WorkerId};
 
 use crate::batch::{BatchMember, BatchRecord};
@@ -189,15 +189,28 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
 
     // Workers
 
-    /// Gives the worker the next ready task that fits ([`wavetask_core::schedule`]), under this new lease;
-    /// refuses those that no worker can hold.
+    /// Gives the worker the next ready task that fits ([`wavetask_core::schedule`]), under the first of these new
+    /// leases; refuses those that no worker can hold. If small tasks are welcome and that task is small, those
+    /// next in turn are given too, in the same transaction, as long as there are leases and they are small.
+    fn lease_several(
+        &self,
+        worker: &WorkerId,
+        leases: &[LeaseId],
+        capacity: &Capacity,
+        small: Option<&SmallTasks>,
+        now: Timestamp,
+    ) -> Result<LeaseOutcome>;
+
+    /// [`lease_several`](Self::lease_several) of one.
     fn lease_next(
         &self,
         worker: &WorkerId,
         lease: &LeaseId,
         capacity: &Capacity,
         now: Timestamp,
-    ) -> Result<LeaseOutcome>;
+    ) -> Result<LeaseOutcome> {
+        self.lease_several(worker, std::slice::from_ref(lease), capacity, None, now)
+    }
 
     /// Renews leases, and stores progress and log lines; a verdict for each report, in order. While the disk
     /// is full it still renews (in memory) and loses the rest.

@@ -71,7 +71,7 @@ fn work(store: &LocalStore, account: &Account, name: &str, numbers: &mut Numbers
     let lease: LeaseId = format!("lease-{name}").parse().unwrap();
     let capacity = Capacity::new(1 << 30, 1 << 30, true);
     let outcome = store.tasks.lease_next(&worker, &lease, &capacity, common::now()).unwrap();
-    let Some(leased) = outcome.leased else { return };
+    let Some(leased) = outcome.leased.into_iter().next() else { return };
     let task = leased.record.task.id;
     match numbers.below(10) {
         0 => return,

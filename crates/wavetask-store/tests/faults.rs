@@ -29,7 +29,7 @@ fn lease(store: &LocalStore, name: &str) -> Option<(TaskId, LeaseId)> {
     let lease: LeaseId = name.parse().unwrap();
     let capacity = Capacity::new(1 << 30, 1 << 30, true);
     let outcome = store.tasks.lease_next(&worker, &lease, &capacity, common::now()).unwrap();
-    outcome.leased.map(|leased| (leased.record.task.id, leased.lease))
+    outcome.leased.into_iter().next().map(|leased| (leased.record.task.id, leased.lease))
 }
 
 fn blocks(text: &str) -> Vec<Vec<u8>> {

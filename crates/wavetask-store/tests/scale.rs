@@ -163,7 +163,7 @@ fn ten_thousand_tasks() {
     let capacity = Capacity::new(1 << 30, 1 << 30, true);
     let lease = Times::of(100, |number| {
         let lease: LeaseId = format!("lease-{number}").parse().unwrap();
-        store.tasks.lease_next(&worker, &lease, &capacity, common::now()).unwrap().leased.unwrap();
+        store.tasks.lease_next(&worker, &lease, &capacity, common::now()).unwrap().leased.pop().unwrap();
     });
     lease.report("lease the next of 100 ready tasks");
     let statistics = Times::of(10, |_| {

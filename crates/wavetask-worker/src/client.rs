@@ -12,7 +12,7 @@ use tokio_util::io::ReaderStream;
 use wavetask_protocol::LeaseId;
 use wavetask_protocol::SOLVER_VERSION;
 use wavetask_protocol::worker::{
-    Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, SOLVER_VERSION_HEADER,
+    Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, ResultAnswers, SOLVER_VERSION_HEADER,
 };
 
 use crate::decide::{Answer, answer};
@@ -111,6 +111,13 @@ impl Client {
             file.write_all(&bytes).await.map_err(file_error)?;
         }
         file.flush().await.map_err(file_error)
+    }
+
+    /// Sends several small results, in the form that `wavetask_protocol::worker` tells.
+    pub(crate) async fn results(&self, body: Vec<u8>) -> Result<ResultAnswers, RequestError> {
+        let request = self.request(Method::POST, "results").body(body).timeout(PATIENCE);
+        let response = send(request, &Method::POST, "results").await?;
+        response.json().await.map_err(|error| failed(&Method::POST, "results", &error))
     }
 
     /// Sends a task's result.

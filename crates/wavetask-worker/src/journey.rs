@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use wavetask_protocol::worker::{Assignment, Failure, Report, Verdict};
@@ -12,6 +12,7 @@ use wavetask_protocol::{ErrorKind, LeaseId, Progress, TaskError};
 
 use crate::client::{Client, RequestError};
 use crate::decide::{Answer, ChildEnd, Disposition, Stop, after_child, after_verdict, pause};
+use crate::leases::Leases;
 use crate::line::{self, Message};
 use crate::process::{self, Event, Gone, Hygiene, Program};
 use crate::report::{BYTES_PER_REQUEST, Telling};
@@ -21,6 +22,10 @@ use crate::room::Occupant;
 #[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) assignment: Assignment,
+    /// When it came.
+    pub(crate) since: Instant,
+    /// Whether it is one of many small ones.
+    pub(crate) is_small: bool,
     telling: Mutex<Telling>,
     stop: watch::Sender<Option<Stop>>,
     told: watch::Sender<bool>,
@@ -33,9 +38,15 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(crate) fn new(assignment: Assignment) -> Self {
+    pub(crate) fn new(mut assignment: Assignment, is_small: bool) -> Self {
+        if !is_small {
+            // Its input goes straight to a file: no need to keep it for hours.
+            assignment.input = None;
+        }
         Self {
             assignment,
+            since: Instant::now(),
+            is_small,
             telling: Mutex::default(),
             stop: watch::Sender::new(None),
             told: watch::Sender::new(true),
@@ -49,9 +60,25 @@ impl Held {
         self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it takes of the machine; `None` once only files are left to be sent.
+    /// Its journey begins.
+    pub(crate) fn set_out(&self) {
+        self.has_set_out.store(true, Ordering::Relaxed);
+    }
+
+    /// The process that solves it now; 0 for none.
+    pub(crate) fn watch_solver(&self, process: u32) {
+        self.solver.store(process, Ordering::Relaxed);
+    }
+
+    /// Whether it takes a core, and is not one of the small ones.
+    pub(crate) fn takes_a_core(&self) -> bool {
+        !self.is_small && *self.occupies.borrow()
+    }
+
+    /// What it takes of the machine; `None` once only files are left to be sent. Small ones are counted by their
+    /// crew.
     pub(crate) fn occupant(&self) -> Option<Occupant> {
-        if !*self.occupies.borrow() {
+        if !self.takes_a_core() {
             return None;
         }
         let solver = self.solver.load(Ordering::Relaxed);
@@ -72,6 +99,54 @@ impl Held {
             first_log_line,
             log_lines,
         }
+    }
+
+    /// All log lines that the server has not confirmed, and the number of the first; `None` if they are too many
+    /// for one request.
+    pub(crate) fn all_unconfirmed(&self) -> Option<(u64, Vec<String>)> {
+        let telling = self.telling();
+        let (first, lines) = telling.unconfirmed(16 << 10);
+        telling.holds_no_more_than(lines.len()).then_some((first, lines))
+    }
+
+    /// It is settled: its files go, and it is no longer this worker's.
+    pub(crate) async fn done(&self, surroundings: &Surroundings, folder: &Path) {
+        if let Err(error) = tokio::fs::remove_dir_all(folder).await
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!("cannot remove {}: {error}", folder.display());
+        }
+        surroundings.leases.remove(&self.assignment.lease);
+        surroundings.room.notify_one();
+    }
+
+    /// Takes what the solver says.
+    pub(crate) fn hear(
+        &self,
+        message: Message,
+        surroundings: &Surroundings,
+        reported: &mut Option<TaskError>,
+    ) {
+        match message {
+            Message::Progress(progress) => self.telling().set_progress(progress),
+            Message::Log { text } => self.log(&text),
+            Message::Failed { error } => {
+                *reported = Some(error);
+                surroundings.heart.notify_one();
+            }
+            Message::Done => {}
+        }
+    }
+
+    /// Writes into the task's log why it failed, if it did.
+    pub(crate) fn judge(&self, end: &ChildEnd, disposition: Disposition) -> Disposition {
+        if let Disposition::Fail(error) = &disposition {
+            if !end.last_words.trim().is_empty() {
+                self.log(&end.last_words);
+            }
+            self.log(&format!("ERROR: {}", error.message));
+        }
+        disposition
     }
 
     /// The server has taken a report and said what to do.
@@ -108,14 +183,14 @@ impl Held {
     }
 
     /// Ready when the task is to be stopped, and says why.
-    async fn stopped(&self) -> Stop {
+    pub(crate) async fn stopped(&self) -> Stop {
         let mut stop = self.stop.subscribe();
         let reason = stop.wait_for(Option::is_some).await.ok().and_then(|reason| *reason);
         // The sender lives in `self`, so waiting cannot fail.
         reason.unwrap_or(Stop::Shutdown)
     }
 
-    fn stop_now(&self) -> Option<Stop> {
+    pub(crate) fn stop_now(&self) -> Option<Stop> {
         *self.stop.borrow()
     }
 }
@@ -127,10 +202,13 @@ pub(crate) struct Surroundings {
     pub(crate) program: Program,
     pub(crate) capacity: crate::room::Capacity,
     pub(crate) work_folder: PathBuf,
+    pub(crate) leases: Leases,
     /// Wakes the heart: something should be told now and not at the next beat.
     pub(crate) heart: tokio::sync::Notify,
     /// How many results wait for room on the server.
     pub(crate) waiting_for_room: watch::Sender<usize>,
+    /// Wakes those who wait for a core.
+    pub(crate) freed: tokio::sync::Notify,
     /// Wakes the lease loop: room may have become free.
     pub(crate) room: tokio::sync::Notify,
 }
@@ -144,19 +222,21 @@ pub(crate) async fn travel(held: Arc<Held>, surroundings: Arc<Surroundings>, thr
     let disposition = attempt(&held, &surroundings, &folder, threads).await;
     held.occupies.send_replace(false);
     surroundings.room.notify_one();
+    surroundings.freed.notify_waiters();
+    tell_end(&held, &disposition);
+    settle(&held, &surroundings, &folder, disposition).await;
+    held.done(&surroundings, &folder).await;
+}
+
+/// Tells the worker's log how a task has ended here.
+pub(crate) fn tell_end(held: &Held, disposition: &Disposition) {
     let task = &held.assignment.task;
-    match &disposition {
+    match disposition {
         Disposition::HandIn => tracing::debug!(%task, "solved"),
         Disposition::Fail(error) => tracing::warn!(%task, code = error.code, "{}", error.message),
         Disposition::Aborted => tracing::info!(%task, "aborted"),
         Disposition::Return => tracing::info!(%task, "given back"),
         Disposition::Forget => tracing::info!(%task, "no longer ours"),
-    }
-    settle(&held, &surroundings, &folder, disposition).await;
-    if let Err(error) = tokio::fs::remove_dir_all(&folder).await
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        tracing::warn!("cannot remove {}: {error}", folder.display());
     }
 }
 
@@ -180,7 +260,7 @@ async fn attempt(held: &Held, surroundings: &Surroundings, folder: &Path, thread
     solve(held, surroundings, folder, threads).await
 }
 
-const fn after_stop(reason: Stop) -> Disposition {
+pub(crate) const fn after_stop(reason: Stop) -> Disposition {
     match reason {
         Stop::Abort => Disposition::Aborted,
         Stop::Lost => Disposition::Forget,
@@ -189,20 +269,30 @@ const fn after_stop(reason: Stop) -> Disposition {
 }
 
 async fn prepare_folder(folder: &Path, task: &str) -> Result<(), Disposition> {
-    let made = async {
-        match tokio::fs::remove_dir_all(folder).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    let (place, task) = (folder.to_owned(), task.to_owned());
+    let made = tokio::task::spawn_blocking(move || make_folder(&place, &task)).await;
+    let made = made.map_err(std::io::Error::other).and_then(|made| made);
+    made.map_err(|error| Disposition::Fail(file_failure(folder, &error)))
+}
+
+/// Makes a task's folder, empty but for the file that names the task.
+pub(crate) fn make_folder(folder: &Path, task: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.mode(0o700);
+    match builder.create(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            std::fs::remove_dir_all(folder)?;
+            builder.create(folder)?;
         }
-        tokio::fs::DirBuilder::new().mode(0o700).recursive(true).create(folder).await?;
-        tokio::fs::write(folder.join(crate::orphans::TASK_FILE), task).await
-    };
-    made.await.map_err(|error| Disposition::Fail(file_failure(folder, &error)))
+        made => made?,
+    }
+    std::fs::write(folder.join(crate::orphans::TASK_FILE), task)
 }
 
 /// A file of the worker that cannot be used. A full disk is a matter of resources and is not tried again;
 /// anything else may go better on another machine.
-fn file_failure(path: &Path, error: &std::io::Error) -> TaskError {
+pub(crate) fn file_failure(path: &Path, error: &std::io::Error) -> TaskError {
     let full = matches!(
         error.kind(),
         std::io::ErrorKind::StorageFull
@@ -222,7 +312,11 @@ fn file_failure(path: &Path, error: &std::io::Error) -> TaskError {
     }
 }
 
-async fn fetch_input(held: &Held, surroundings: &Surroundings, target: &Path) -> Result<(), Disposition> {
+pub(crate) async fn fetch_input(
+    held: &Held,
+    surroundings: &Surroundings,
+    target: &Path,
+) -> Result<(), Disposition> {
     let mut tries = 0;
     loop {
         match surroundings.client.input(&held.assignment.lease, target).await {
@@ -308,7 +402,11 @@ async fn solve(held: &Held, surroundings: &Surroundings, folder: &Path, threads:
             event = events.recv() => event,
         };
         match event {
-            Some(Event::Line(text)) => take_line(held, surroundings, &text, &mut reported),
+            Some(Event::Line(text)) => {
+                if let Some(message) = line::parse(&text) {
+                    held.hear(message, surroundings, &mut reported);
+                }
+            }
             Some(Event::Ended(gone)) => break gone,
             None => {
                 break Gone {
@@ -331,30 +429,16 @@ async fn solve(held: &Held, surroundings: &Surroundings, folder: &Path, threads:
         kernel_ran_out_of_memory: crate::machine::out_of_memory_kills() > kills_before,
         stopped: held.stop_now().filter(|_| killed.is_some()),
     };
-    let disposition = after_child(&end);
-    if let Disposition::Fail(error) = &disposition {
-        if !end.last_words.trim().is_empty() {
-            held.log(&end.last_words);
-        }
-        held.log(&format!("ERROR: {}", error.message));
-    }
-    disposition
-}
-
-fn take_line(held: &Held, surroundings: &Surroundings, text: &str, reported: &mut Option<TaskError>) {
-    match line::parse(text) {
-        Some(Message::Progress(progress)) => held.telling().set_progress(progress),
-        Some(Message::Log { text }) => held.log(&text),
-        Some(Message::Failed { error }) => {
-            *reported = Some(error);
-            surroundings.heart.notify_one();
-        }
-        None => {}
-    }
+    held.judge(&end, after_child(&end))
 }
 
 /// Tells the server how the task ended, until it has heard.
-async fn settle(held: &Held, surroundings: &Surroundings, folder: &Path, disposition: Disposition) {
+pub(crate) async fn settle(
+    held: &Held,
+    surroundings: &Surroundings,
+    folder: &Path,
+    disposition: Disposition,
+) {
     match disposition {
         Disposition::Forget => {}
         Disposition::HandIn => hand_in(held, surroundings, &folder.join("result.hdf5")).await,

@@ -1,7 +1,7 @@
 //! Leases tasks, runs each in a solver child process and hands the result to the server.
 //!
 //! ```text
-//!  server ──lease──► worker ──spawn──► solver child (one per task)
+//!  server ──lease──► worker ──spawn──► solver child (one per task; small ones share, one after the other)
 //!    ▲  ◄─heartbeat──  │  ◄─JSON lines── progress, log, error
 //!    └────result───────┘  ◄─HDF5 file─── result (temporary file, then renamed)
 //! ```
@@ -12,11 +12,14 @@
 //!
 //! What to do is decided by functions over plain data ([`decide`], [`room`], [`mod@line`]); the rest carries
 //! it out: `process` starts and kills children, `client` speaks HTTP, `journey` takes one task from its
-//! lease to its end, `worker` runs as many journeys as there is room for.
+//! lease to its end, `worker` runs as many journeys as there is room for; `crew` and `shipment` do the same for many
+//! small tasks in a row.
 
 mod client;
+mod crew;
 pub mod decide;
 mod journey;
+mod leases;
 pub mod line;
 pub mod machine;
 mod orphans;
@@ -24,6 +27,7 @@ pub mod process;
 mod report;
 pub mod room;
 mod scratch;
+mod shipment;
 pub mod solve;
 pub mod support;
 mod worker;

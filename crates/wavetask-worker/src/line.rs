@@ -16,7 +16,10 @@ pub enum Message {
         /// The line, without a line feed.
         text: String,
     },
-    /// It gives up; the process ends with [`EXIT_FAILED`] after this.
+    /// The result is there. Only a child that solves several tasks says so; another one just ends.
+    Done,
+    /// It gives up; the process ends with [`EXIT_FAILED`] after this, or goes on to the next task if it solves
+    /// several.
     Failed {
         /// Why.
         error: TaskError,

@@ -8,7 +8,7 @@ use std::ffi::{CString, OsString};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -173,25 +173,54 @@ pub async fn start(
     environment: Vec<(OsString, OsString)>,
     hygiene: Hygiene,
 ) -> io::Result<(Child, mpsc::Receiver<Event>)> {
+    let (child, _, events) = begin(program, arguments, environment, hygiene, Stdio::null()).await?;
+    Ok((child, events))
+}
+
+/// As [`start`], for a program that listens to its standard input.
+///
+/// # Errors
+/// If the program cannot be started.
+pub async fn start_listening(
+    program: &Program,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    hygiene: Hygiene,
+) -> io::Result<(Child, ChildStdin, mpsc::Receiver<Event>)> {
+    let (child, input, events) = begin(program, arguments, environment, hygiene, Stdio::piped()).await?;
+    let input = input.ok_or_else(|| io::Error::other("the program has no standard input"))?;
+    Ok((child, input, events))
+}
+
+async fn begin(
+    program: &Program,
+    arguments: Vec<OsString>,
+    environment: Vec<(OsString, OsString)>,
+    hygiene: Hygiene,
+    input: Stdio,
+) -> io::Result<(Child, Option<ChildStdin>, mpsc::Receiver<Event>)> {
     let mut command = Command::new(&program.path);
     command
         .args(&program.arguments)
         .args(arguments)
         .envs(environment)
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     hygiene.apply(&mut command);
     let (events, receiver) = mpsc::channel(EVENTS);
     let (started, has_started) = oneshot::channel();
     thread::Builder::new().name("solver-parent".to_owned()).spawn(move || run(command, started, &events))?;
-    let child =
+    let (child, input) =
         has_started.await.map_err(|_| io::Error::other("the thread that starts solvers has died"))??;
-    Ok((child, receiver))
+    Ok((child, input, receiver))
 }
 
+/// A child that has been started, and its standard input if it listens.
+type Started = (Child, Option<ChildStdin>);
+
 /// A child's whole life, on a thread of its own.
-fn run(mut command: Command, started: oneshot::Sender<io::Result<Child>>, events: &mpsc::Sender<Event>) {
+fn run(mut command: Command, started: oneshot::Sender<io::Result<Started>>, events: &mpsc::Sender<Event>) {
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -203,7 +232,8 @@ fn run(mut command: Command, started: oneshot::Sender<io::Result<Child>>, events
     #[expect(clippy::cast_possible_wrap, reason = "process numbers are positive pid_t values")]
     let process = Arc::new(Mutex::new(Some(id as libc::pid_t)));
     // If nobody waits for it any more, dropping the handle that comes back kills the child.
-    drop(started.send(Ok(Child { process: Arc::clone(&process), id })));
+    let input = child.stdin.take();
+    drop(started.send(Ok((Child { process: Arc::clone(&process), id }, input))));
     let (output, errors) = (child.stdout.take(), child.stderr.take());
     let last_words = thread::scope(|scope| {
         let words = scope.spawn(|| errors.map(last_bytes).unwrap_or_default());

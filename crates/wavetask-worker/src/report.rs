@@ -71,6 +71,11 @@ impl Telling {
         )
     }
 
+    /// Whether there are no more lines than these few.
+    pub(crate) fn holds_no_more_than(&self, lines: usize) -> bool {
+        self.lines.len() <= lines
+    }
+
     /// Whether the server has all lines.
     pub(crate) fn is_told(&self) -> bool {
         self.lines.is_empty()

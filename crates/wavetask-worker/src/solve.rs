@@ -20,7 +20,7 @@ use crate::scratch::ScratchBlocks;
 use crate::support;
 
 /// What a solver child is asked to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Job {
     /// Which solver.
     pub kind: TaskKind,
@@ -34,9 +34,34 @@ pub struct Job {
     pub memory_bytes: u64,
 }
 
-/// Solves, and returns the process's exit code: 0 with a result, [`EXIT_FAILED`] with a reported failure.
-pub fn run(job: &Job) -> u8 {
-    let reporter = Reporter::default();
+/// Solves one job after another as they come, one JSON object per line, until the end of the input; returns the
+/// process's exit code. After each comes [`Message::Done`] or [`Message::Failed`].
+///
+/// Between two jobs nothing is kept, but for memory that the allocator holds on to.
+pub fn run_several(orders: impl io::BufRead) -> u8 {
+    for line in orders.lines() {
+        let Ok(line) = line else { return 1 };
+        let reporter = Reporter::default();
+        let job = serde_json::from_str::<Job>(&line).map_err(|error| {
+            task_error(
+                ErrorKind::Infrastructure,
+                "solver.order",
+                format!("An order cannot be read: {error}."),
+            )
+        });
+        let solved = job.and_then(|job| {
+            greet(&job, &reporter);
+            solve(&job, &reporter)
+        });
+        reporter.send(&match solved {
+            Ok(()) => Message::Done,
+            Err(error) => Message::Failed { error },
+        });
+    }
+    0
+}
+
+fn greet(job: &Job, reporter: &Reporter) {
     reporter.log(&format!(
         "wavetask {} solves a {} task on {} thread{}",
         env!("CARGO_PKG_VERSION"),
@@ -44,6 +69,12 @@ pub fn run(job: &Job) -> u8 {
         job.threads,
         if job.threads == 1 { "" } else { "s" }
     ));
+}
+
+/// Solves, and returns the process's exit code: 0 with a result, [`EXIT_FAILED`] with a reported failure.
+pub fn run(job: &Job) -> u8 {
+    let reporter = Reporter::default();
+    greet(job, &reporter);
     match solve(job, &reporter) {
         Ok(()) => 0,
         Err(error) => {

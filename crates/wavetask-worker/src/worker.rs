@@ -1,24 +1,28 @@
 //! The worker itself: asks for tasks while there is room, keeps their leases alive, and leaves in order.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use wavetask_protocol::worker::{Assignment, Failure, Heartbeat, LeaseRequest, Report};
-use wavetask_protocol::{LeaseId, WorkerId};
+use wavetask_protocol::WorkerId;
+use wavetask_protocol::worker::{
+    Assignment, Failure, Heartbeat, LeaseAnswer, LeaseRequest, Report, SmallTasks,
+};
 
 use crate::client::{Client, RequestError};
+use crate::crew::{self, Crew};
 use crate::decide::{Answer, after_workers_death, pause};
 use crate::journey::{Held, Surroundings, send_failure, travel};
+use crate::leases::Leases;
 use crate::orphans::{self, Orphan};
 use crate::process::Program;
 use crate::report::BYTES_PER_REQUEST;
 use crate::room::{self, Capacity, Occupant};
+use crate::shipment::ship;
 
 /// How a worker is set up.
 #[derive(Clone, Debug)]
@@ -33,6 +37,9 @@ pub struct WorkerConfig {
     pub capacity: Capacity,
     /// The solver: this worker adds `--kind`, `--input`, `--output`, `--threads` and `--memory`.
     pub program: Program,
+    /// The solver of many small tasks: reads jobs from its standard input ([`crate::solve::run_several`]).
+    /// `None`: each task gets a process of its own, however small.
+    pub small_program: Option<Program>,
 }
 
 /// Why a worker cannot run.
@@ -76,6 +83,10 @@ const IDLE_WAIT: Duration = Duration::from_secs(20);
 const BUSY_WAIT: Duration = Duration::from_millis(1000);
 /// How long a worker that starts waits for one that is just being killed to release the folder.
 const FOLDER_WAIT: Duration = Duration::from_secs(5);
+/// The same for small tasks only, while others run: soon there may be room for any task again.
+const SMALL_WAIT: Duration = Duration::from_millis(200);
+/// Small tasks that may lie here at most, more or less.
+const MOST_SMALL: usize = 64;
 /// How long leaving may take.
 const LEAVE_WITHIN: Duration = Duration::from_secs(6);
 
@@ -86,20 +97,6 @@ pub(crate) fn random_fraction() -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "32 bits fit")]
     let fraction = bits as f64 / 4_294_967_296.0;
     fraction
-}
-
-/// Everything that holds a lease, by lease.
-#[derive(Debug, Default)]
-struct Leases(Arc<Mutex<BTreeMap<LeaseId, Arc<Held>>>>);
-
-impl Leases {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<LeaseId, Arc<Held>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn all(&self) -> Vec<Arc<Held>> {
-        self.lock().values().cloned().collect()
-    }
 }
 
 /// Runs a worker until `shutdown` is ready, then gives its tasks back and returns.
@@ -122,14 +119,16 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
     );
     let worker = Worker {
         id,
-        leases: Leases::default(),
+        crew: config.small_program.map(|program| Arc::new(Crew::new(program, config.capacity.cores))),
         surroundings: Arc::new(Surroundings {
             client,
             program: config.program,
             capacity: config.capacity,
             work_folder: config.work_folder,
+            leases: Leases::default(),
             heart: Notify::new(),
             waiting_for_room: watch::Sender::new(0),
+            freed: Notify::new(),
             room: Notify::new(),
         }),
     };
@@ -185,7 +184,7 @@ fn own_id(folder: &Path) -> Result<WorkerId, WorkerError> {
 
 struct Worker {
     id: WorkerId,
-    leases: Leases,
+    crew: Option<Arc<Crew>>,
     surroundings: Arc<Surroundings>,
 }
 
@@ -198,6 +197,15 @@ impl Worker {
             let surroundings = Arc::clone(&self.surroundings);
             journeys.spawn(async move { send_failure(&surroundings, &orphan.lease, &failure).await });
         }
+        let (leave, leaving) = watch::channel(false);
+        if let Some(crew) = &self.crew {
+            let (parcels, shipment) = mpsc::channel(2 * MOST_SMALL);
+            for _ in 0..self.surroundings.capacity.cores.max(1) {
+                let surroundings = Arc::clone(&self.surroundings);
+                journeys.spawn(crew::work(Arc::clone(crew), surroundings, parcels.clone(), leaving.clone()));
+            }
+            journeys.spawn(ship(shipment, Arc::clone(&self.surroundings)));
+        }
         let worker = &self;
         {
             let heart = worker.beat();
@@ -209,22 +217,23 @@ impl Worker {
                 () = heart => {}
             }
         }
-        for held in self.leases.all() {
+        for held in self.surroundings.leases.all() {
             held.shut_down();
-            // The end came while it waited for others to set out with.
-            if !held.has_set_out.load(Ordering::Relaxed) {
+            // Small ones wait in their queue, from where they are given back.
+            if !held.is_small && !held.has_set_out.load(Ordering::Relaxed) {
                 let surroundings = Arc::clone(&self.surroundings);
                 journeys.spawn(async move {
                     send_failure(&surroundings, &held.assignment.lease, &Failure::Returned).await;
                 });
             }
         }
+        leave.send_replace(true);
         let farewell = async { while journeys.join_next().await.is_some() {} };
         tokio::select! {
             () = farewell => {}
             () = worker.beat() => {}
             () = tokio::time::sleep(LEAVE_WITHIN) => {
-                tracing::warn!("{} tasks could not be given back", self.leases.lock().len());
+                tracing::warn!("{} tasks could not be given back", self.surroundings.leases.count());
             }
         }
         // What is left is dropped here, and with it the solver processes.
@@ -236,7 +245,7 @@ impl Worker {
         let mut tries = 0;
         loop {
             while journeys.try_join_next().is_some() {}
-            let Some(room) = self.room() else {
+            let Some((room, small)) = self.wanted() else {
                 let mut waiting = self.surroundings.waiting_for_room.subscribe();
                 waiting.mark_unchanged();
                 tokio::select! {
@@ -246,11 +255,19 @@ impl Worker {
                 }
                 continue;
             };
-            match self.ask(room, if room.idle { IDLE_WAIT } else { BUSY_WAIT }).await {
-                Ok(None) => tries = 0,
-                Ok(Some(first)) => {
+            let wait = match &small {
+                Some(small) if small.only => SMALL_WAIT,
+                _ if room.idle => IDLE_WAIT,
+                _ => BUSY_WAIT,
+            };
+            match self.ask(room, small, wait).await {
+                Ok(answer) => {
                     tries = 0;
-                    self.set_out(first, journeys).await;
+                    let all = answer.assignment.into_iter().chain(answer.more);
+                    let big: Vec<_> = all.filter_map(|assignment| self.keep_small(assignment)).collect();
+                    if !big.is_empty() {
+                        self.set_out(big, journeys).await;
+                    }
                 }
                 Err((error, answer)) => {
                     tries += 1;
@@ -270,15 +287,51 @@ impl Worker {
         }
     }
 
+    /// What to ask for now: any task if there is room for one more, small ones if they will be needed soon.
+    fn wanted(&self) -> Option<(room::Room, Option<SmallTasks>)> {
+        let room = self.room();
+        let small = |only| self.crew.as_ref().and_then(|crew| crew.wanted(only));
+        match room {
+            Some(room) => Some((room, small(false))),
+            None if *self.surroundings.waiting_for_room.borrow() > 0 => None,
+            None => {
+                let small = small(true)?;
+                // A small task that comes soon needs a core only when its turn comes.
+                let capacity = room::Capacity { cores: usize::MAX, ..self.surroundings.capacity };
+                Some((self.room_in(capacity)?, Some(small)))
+            }
+        }
+    }
+
+    /// Hands a small task to the crew; gives back any other.
+    fn keep_small(&self, assignment: Assignment) -> Option<Assignment> {
+        match &self.crew {
+            Some(crew) if crew::is_small(&assignment.estimate) => {
+                tracing::debug!(task = %assignment.task, attempt = assignment.attempt, "queued here");
+                crew.push(self.hold(assignment, true));
+                None
+            }
+            _ => Some(assignment),
+        }
+    }
+
     /// Room for one more, unless results pile up because the server has no room for them.
     fn room(&self) -> Option<room::Room> {
         if *self.surroundings.waiting_for_room.borrow() > 0 {
             return None;
         }
-        let held = self.leases.all();
-        let occupants: Vec<Occupant> = held.iter().filter_map(|held| held.occupant()).collect();
+        self.room_in(self.surroundings.capacity)
+    }
+
+    fn room_in(&self, capacity: room::Capacity) -> Option<room::Room> {
+        let held = self.surroundings.leases.all();
+        let mut occupants: Vec<Occupant> = held.iter().filter_map(|held| held.occupant()).collect();
+        if let Some(crew) = &self.crew {
+            crew.set_taken(occupants.len());
+            occupants.extend(crew.occupants());
+        }
         let available = crate::machine::available_memory_bytes().unwrap_or(u64::MAX);
-        let mut room = room::for_one_more(self.surroundings.capacity, &occupants, available)?;
+        let mut room = room::for_one_more(capacity, &occupants, available)?;
         // "Idle" also tells the server that no lease of this worker is alive.
         room.idle &= held.is_empty();
         Some(room)
@@ -287,17 +340,19 @@ impl Worker {
     async fn ask(
         &self,
         room: room::Room,
+        small: Option<SmallTasks>,
         wait: Duration,
-    ) -> Result<Option<Assignment>, (RequestError, Answer)> {
+    ) -> Result<LeaseAnswer, (RequestError, Answer)> {
         let request = LeaseRequest {
             worker: self.id.clone(),
             free_memory_bytes: room.free_memory_bytes,
             idle: room.idle,
             total_memory_bytes: self.surroundings.capacity.memory_bytes,
             wait_milliseconds: u64::try_from(wait.as_millis()).unwrap_or(0),
+            small,
         };
         match self.surroundings.client.lease(&request).await {
-            Ok(answer) => Ok(answer.assignment),
+            Ok(answer) => Ok(answer),
             Err(error) => {
                 let answer = match &error {
                     RequestError::Server { answer, .. } => *answer,
@@ -310,15 +365,20 @@ impl Worker {
 
     /// Sets out with a task and, since more may be waiting behind it, with as many as there is room for:
     /// a solver's threads are fixed at its start, so it is good to know first how many will share the cores.
-    async fn set_out(&self, first: Assignment, journeys: &mut JoinSet<()>) {
-        let mut fresh = vec![self.hold(first)];
+    async fn set_out(&self, first: Vec<Assignment>, journeys: &mut JoinSet<()>) {
+        let mut fresh: Vec<_> = first.into_iter().map(|assignment| self.hold(assignment, false)).collect();
         while let Some(room) = self.room() {
-            match self.ask(room, Duration::ZERO).await {
-                Ok(Some(next)) => fresh.push(self.hold(next)),
-                Ok(None) | Err(_) => break,
+            match self.ask(room, None, Duration::ZERO).await {
+                Ok(LeaseAnswer { assignment: Some(next), .. }) => {
+                    if let Some(next) = self.keep_small(next) {
+                        fresh.push(self.hold(next, false));
+                    }
+                }
+                Ok(_) | Err(_) => break,
             }
         }
-        let running = self.leases.all().iter().filter(|held| held.occupant().is_some()).count();
+        let big = self.surroundings.leases.all().iter().filter(|held| held.occupant().is_some()).count();
+        let running = big + self.crew.as_ref().map_or(0, |crew| crew.occupants().len());
         let threads = room::threads(self.surroundings.capacity.cores, running);
         for held in fresh {
             let assignment = &held.assignment;
@@ -329,22 +389,16 @@ impl Worker {
         }
     }
 
-    fn hold(&self, assignment: Assignment) -> Arc<Held> {
-        let held = Arc::new(Held::new(assignment));
-        self.leases.lock().insert(held.assignment.lease.clone(), Arc::clone(&held));
+    fn hold(&self, assignment: Assignment, is_small: bool) -> Arc<Held> {
+        let held = Arc::new(Held::new(assignment, is_small));
+        self.surroundings.leases.insert(&held);
         held
     }
 
     fn journey(&self, held: Arc<Held>, threads: usize) -> impl Future<Output = ()> + Send + 'static {
         let surroundings = Arc::clone(&self.surroundings);
-        let leases = Arc::clone(&self.leases.0);
-        held.has_set_out.store(true, Ordering::Relaxed);
-        async move {
-            let lease = held.assignment.lease.clone();
-            travel(held, Arc::clone(&surroundings), threads).await;
-            leases.lock().unwrap_or_else(PoisonError::into_inner).remove(&lease);
-            surroundings.room.notify_one();
-        }
+        held.set_out();
+        travel(held, surroundings, threads)
     }
 
     /// Sends heartbeats forever.
@@ -357,7 +411,9 @@ impl Worker {
                 _ = interval.tick() => {}
                 () = self.surroundings.heart.notified() => {}
             }
-            let held = self.leases.all();
+            let mut held = self.surroundings.leases.all();
+            // Most small tasks are over before anybody could want to hear of them.
+            held.retain(|held| !held.is_small || held.since.elapsed() > BEAT);
             if held.is_empty() {
                 continue;
             }

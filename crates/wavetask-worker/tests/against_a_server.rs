@@ -15,7 +15,8 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use tokio::sync::oneshot;
 use wavetask_protocol::worker::{
-    Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, Verdict,
+    Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, ResultAnswer, ResultAnswers,
+    ResultHeader, Verdict,
 };
 use wavetask_protocol::{ErrorKind, Estimate, TaskKind};
 use wavetask_worker::process::Program;
@@ -32,6 +33,13 @@ struct Script {
     input_status: Option<u16>,
     /// Whether questions that do not want to wait get no answer.
     silent_when_hurried: bool,
+    /// The solver of small tasks, a script that reads orders; each answer to a lease request then holds as many
+    /// tasks as are wanted, with their input.
+    several: Option<String>,
+    /// What to say to several results at once, until there is nothing left: then they are published.
+    bulk_answers: VecDeque<Option<ResultAnswer>>,
+    /// How many results came at once.
+    loads: Vec<usize>,
     key: String,
     url: String,
     requests: Vec<LeaseRequest>,
@@ -62,17 +70,23 @@ async fn lease(
 ) -> Result<Json<LeaseAnswer>, StatusCode> {
     check_key(&shared, &headers)?;
     let wait = Duration::from_millis(request.wait_milliseconds);
+    let several = request.small.filter(|_| lock(&shared).several.is_some()).map(|small| small.count);
     lock(&shared).requests.push(request);
     if wait.is_zero() && lock(&shared).silent_when_hurried {
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
     let deadline = Instant::now() + wait;
     loop {
-        if let Some(assignment) = lock(&shared).queue.pop_front() {
-            return Ok(Json(LeaseAnswer { assignment: Some(assignment) }));
+        let mut next: VecDeque<Assignment> = {
+            let mut script = lock(&shared);
+            let count = script.queue.len().min(several.unwrap_or(1) as usize);
+            script.queue.drain(..count).collect()
+        };
+        if let Some(first) = next.pop_front() {
+            return Ok(Json(LeaseAnswer { assignment: Some(first), more: next.into() }));
         }
         if Instant::now() >= deadline {
-            return Ok(Json(LeaseAnswer { assignment: None }));
+            return Ok(Json(LeaseAnswer { assignment: None, more: Vec::new() }));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -113,6 +127,35 @@ async fn result(State(shared): State<Shared>, UrlPath(lease): UrlPath<String>, b
     }
 }
 
+/// Several results at once.
+async fn results(State(shared): State<Shared>, body: Bytes) -> Result<Json<ResultAnswers>, StatusCode> {
+    let mut script = lock(&shared);
+    let mut answers = Vec::new();
+    let mut rest = &body[..];
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let (header, after) = after.split_at(u32::from_le_bytes(*length) as usize);
+        let header: ResultHeader = serde_json::from_slice(header).unwrap();
+        let (file, after) = after.split_at(usize::try_from(header.length).unwrap());
+        rest = after;
+        let answer = match script.bulk_answers.pop_front() {
+            Some(None) => return Err(StatusCode::INTERNAL_SERVER_ERROR),
+            Some(Some(answer)) => answer,
+            None => ResultAnswer::Published,
+        };
+        answers.push(answer);
+        if answer == ResultAnswer::Published {
+            let lease = header.lease.to_string();
+            let log = script.log.entry(lease.clone()).or_default();
+            for (number, line) in (header.first_log_line..).zip(header.log_lines) {
+                log.insert(number, line);
+            }
+            assert_eq!(script.results.insert(lease, file.to_vec()), None, "published twice");
+        }
+    }
+    script.loads.push(answers.len());
+    Ok(Json(ResultAnswers { results: answers }))
+}
+
 async fn failure(
     State(shared): State<Shared>,
     UrlPath(lease): UrlPath<String>,
@@ -137,6 +180,7 @@ fn assignment(number: u32) -> Assignment {
         kind: TaskKind::HeatCharge,
         estimate: Estimate { unknowns: 10, memory_bytes: 64 << 20, cpu_seconds: 1.0 },
         lease_milliseconds: 30_000,
+        input: None,
     }
 }
 
@@ -151,6 +195,7 @@ fn config(url: String, folder: &Path, solver: &str) -> WorkerConfig {
             path: "/bin/sh".into(),
             arguments: vec!["-c".into(), solver.into(), "solver".into()],
         },
+        small_program: None,
     }
 }
 
@@ -163,6 +208,7 @@ async fn set(solver: &str, tasks: u32, prepare: impl FnOnce(&mut Script)) -> Set
     let router = Router::new()
         .route("/api/v1/worker/lease", post(lease))
         .route("/api/v1/worker/heartbeat", post(heartbeat))
+        .route("/api/v1/worker/results", post(results))
         .route("/api/v1/worker/leases/{lease}/input", get(input))
         .route("/api/v1/worker/leases/{lease}/result", put(result))
         .route("/api/v1/worker/leases/{lease}/failure", post(failure))
@@ -174,7 +220,11 @@ async fn set(solver: &str, tasks: u32, prepare: impl FnOnce(&mut Script)) -> Set
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("worker.key"), "right\n").unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
-    let config = config(url, folder.path(), solver);
+    let mut config = config(url, folder.path(), solver);
+    config.small_program = lock(&shared).several.as_ref().map(|script| Program {
+        path: "/bin/sh".into(),
+        arguments: vec!["-c".into(), script.into(), "solver".into()],
+    });
     let worker = tokio::spawn(run(config, async {
         let _ = stopped.await;
     }));
@@ -466,4 +516,114 @@ async fn two_workers_do_not_share_a_folder_and_leftovers_are_removed() {
     assert!(!left.exists());
     assert_eq!(std::fs::read_to_string(folder.join("work/worker-id")).unwrap(), id, "the id stays");
     drop(kept);
+}
+
+/// A solver of small tasks: for each order, finds where the result goes and does what stands in `work`, with
+/// `$out` and `$in`; then says that it is done.
+fn several(work: &str) -> String {
+    format!(
+        r#"n=0; while read -r order; do
+            out=${{order#*'"output":"'}}; out=${{out%%'"'*}}
+            in=${{order#*'"input":"'}}; in=${{in%%'"'*}}
+            n=$((n+1)); {work}
+            echo '{{"is":"done"}}'
+        done"#
+    )
+}
+
+fn small(number: u32, input: Option<&str>) -> Assignment {
+    let estimate = Estimate { unknowns: 10, memory_bytes: 1 << 20, cpu_seconds: 0.01 };
+    Assignment { estimate, input: input.map(str::to_owned), ..assignment(number) }
+}
+
+#[tokio::test]
+async fn small_tasks_share_processes_requests_and_nothing_else() {
+    let work = several(r#"echo "task $n here"; { echo $$; cat "$in"; } > "$out""#);
+    let setting = set("exit 9", 0, |script| {
+        // "the simulation" in base64 for some; the others have to ask for it.
+        let input = |number: u32| (number % 3 > 0).then_some("dGhlIHNpbXVsYXRpb24=");
+        script.queue = (1..=60).map(|number| small(number, input(number))).collect();
+        script.several = Some(work);
+    })
+    .await;
+    let mut processes = std::collections::BTreeSet::new();
+    for number in 1..=60 {
+        let result = String::from_utf8(setting.result(&format!("lease-{number}")).await).unwrap();
+        let (process, input) = result.split_once('\n').unwrap();
+        assert_eq!(input, "the simulation");
+        processes.insert(process.to_owned());
+    }
+    assert!(processes.len() <= 2, "{processes:?}");
+    {
+        let script = lock(&setting.shared);
+        assert!(script.failures.is_empty(), "{:?}", script.failures);
+        assert!(script.loads.len() < 60, "{:?}", script.loads);
+        assert!(script.log.values().all(|log| log[&0].starts_with("task ")), "{:?}", script.log);
+        let asked = script.requests.iter().filter(|request| request.small.is_some()).count();
+        assert!(asked < 60, "{asked} requests");
+    }
+    setting.stop().await;
+    assert!(processes.iter().all(|process| !Path::new("/proc").join(process).exists()));
+}
+
+#[tokio::test]
+async fn a_crash_is_the_fault_of_one_small_task_only() {
+    let work = several(
+        r#"case "$out" in
+            *lease-3/*) kill -SEGV $$;;
+            *lease-5/*) echo '{"is":"failed","error":{"kind":"solver","code":"heat/mesh","message":"too thin"}}'; continue;;
+            *lease-7/*) echo "memory allocation of 99 bytes failed" >&2; kill -ABRT $$;;
+            *lease-9/*) continue 2>/dev/null; exit 0;;
+        esac; echo fine > "$out""#,
+    )
+    .replace("*lease-9/*) continue 2>/dev/null; exit 0;;", "*lease-9/*) exit 0;;");
+    let setting = set("exit 9", 0, |script| {
+        script.queue = (1..=20).map(|number| small(number, Some("eA=="))).collect();
+        script.several = Some(work);
+    })
+    .await;
+    for (number, kind, code) in [
+        (3, ErrorKind::Solver, "solver.crashed"),
+        (5, ErrorKind::Solver, "heat/mesh"),
+        (7, ErrorKind::Resources, "solver.out_of_memory"),
+        (9, ErrorKind::Solver, "solver.no_result"),
+    ] {
+        match setting.failure(&format!("lease-{number}")).await {
+            Failure::Failed { error, .. } => assert_eq!((error.kind, error.code.as_str()), (kind, code)),
+            other => panic!("{other:?}"),
+        }
+    }
+    for number in (1..=20).filter(|number| ![3, 5, 7, 9].contains(number)) {
+        assert_eq!(setting.result(&format!("lease-{number}")).await, b"fine\n");
+    }
+    setting.stop().await;
+}
+
+#[tokio::test]
+async fn small_results_that_are_not_taken_together_go_one_by_one() {
+    let setting = set("exit 9", 0, |script| {
+        script.queue = (1..=12).map(|number| small(number, Some("eA=="))).collect();
+        script.several = Some(several(r#"echo fine > "$out""#));
+        script.bulk_answers = [None, Some(ResultAnswer::Again), Some(ResultAnswer::Gone), None].into();
+    })
+    .await;
+    setting.until("all results but one", |script| (script.results.len() == 11).then_some(())).await;
+    assert!(lock(&setting.shared).failures.is_empty());
+    setting.stop().await;
+}
+
+#[tokio::test]
+async fn small_tasks_are_aborted_and_given_back_like_others() {
+    let setting = set("exit 9", 0, |script| {
+        script.queue = (1..=8).map(|number| small(number, Some("eA=="))).collect();
+        script.several = Some(several("echo started; sleep 600"));
+        script.verdicts.insert("lease-1".to_owned(), Verdict::Abort);
+    })
+    .await;
+    assert_eq!(setting.failure("lease-1").await, Failure::Aborted);
+    let shared = Arc::clone(&setting.shared);
+    assert!(setting.stop().await < Duration::from_secs(5));
+    let script = lock(&shared);
+    let returned = script.failures.values().filter(|said| said[0] == Failure::Returned).count();
+    assert_eq!(returned, 7, "{:?}", script.failures);
 }

@@ -53,6 +53,9 @@ pub(crate) enum Command {
     /// Solve one task (what a worker starts, one process per task).
     #[command(hide = true)]
     Solve(SolveArguments),
+    /// Solve small tasks one after another, as they are named on standard input (what a worker starts).
+    #[command(hide = true)]
+    SolveSeveral,
 }
 
 /// Where the data folder is.

@@ -37,6 +37,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         // A solver child needs neither a runtime nor a logger: it starts in a millisecond.
         Command::Solve(arguments) => Ok(command::solve::run(arguments)),
+        Command::SolveSeveral => Ok(command::solve::run_several()),
         Command::Serve(arguments) => command::serve::run(arguments),
         Command::Worker(arguments) => command::worker::run(arguments),
         Command::Env(arguments) => command::env::run(&arguments),

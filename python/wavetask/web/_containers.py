@@ -579,10 +579,10 @@ class Batch(original.Batch):  # type: ignore[misc]
 
 
 def _start(task: Task) -> None:
-    """Starts a task if it is held, which shows only once the server has checked it; others are left as they are."""
+    """Starts a task that waits for it, and no other."""
     if not task.done():
         _engine.uploaded(task)
-        if task.status in ("held", "queued"):
+        if task.status == "held":
             with _functions._as_web_error(task):
                 task.start()
 

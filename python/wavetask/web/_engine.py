@@ -121,15 +121,11 @@ def identifier(task: Task) -> str:
     return known
 
 
-def uploaded(task: Task, checked: bool = False) -> str:
-    """Waits until all of the task's data is at the server, and gives its id; raises if it failed on the way.
-
-    ``checked`` waits until the server has checked it, too: for tasks that are held.
-    """
+def uploaded(task: Task) -> str:
+    """Waits until all of the task's data is at the server, and gives its id; raises if it failed on the way."""
     known = identifier(task)
     pause = 0.002
-    before = _BEFORE_SERVER | {"queued"} if checked else _BEFORE_SERVER
-    while task.status in before:
+    while task.status in _BEFORE_SERVER:
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
     if task.status == "failed":

@@ -287,7 +287,7 @@ def upload(
     name = task_name or default_name(simulation)
     sent = _results.prepared(simulation, reduce_simulation, source_required)
     held = _engine.submit({name: sent}, folder=folder_name, verbose=verbose, hold=True, cache=cache)
-    task_id = _engine.uploaded(held.tasks[name], checked=True)
+    task_id = _engine.uploaded(held.tasks[name])
     if progress_callback is not None:
         progress_callback(float(_sent_bytes(sent)))
     _say(verbose, f"Created task '{name}' with resource_id '{task_id}'.")

@@ -420,6 +420,7 @@ impl TestWorker {
             idle: true,
             total_memory_bytes: memory_bytes,
             wait_milliseconds: u64::try_from(wait.as_millis()).unwrap(),
+            small: None,
         };
         let answer = self.post("lease", &request).await;
         assert_eq!(answer.status(), 200);

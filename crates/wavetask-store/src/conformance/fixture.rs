@@ -136,7 +136,7 @@ impl Fixture {
         let lease = self.lease_id();
         let outcome =
             self.store.lease_next(&worker, &lease, &capacity, self.now()).expect("a worker can ask for work");
-        outcome.leased.map(|leased| (leased.record.task.id, leased.lease))
+        outcome.leased.into_iter().next().map(|leased| (leased.record.task.id, leased.lease))
     }
 
     pub(super) fn running(&self, name: &str) -> (TaskId, LeaseId) {

@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use wavetask_core::schedule::Capacity;
 use wavetask_core::{Command, Refusal};
-use wavetask_protocol::worker::{Report, Verdict};
+use wavetask_protocol::worker::{Report, SmallTasks, Verdict};
 use wavetask_protocol::{ErrorKind, LeaseId, Progress, TaskId, TaskState, WorkerId};
 
 use super::TaskCheck;
 use super::fixture::{Fixture, GIGABYTE, document, error};
 use crate::error::ApplyError;
+use crate::operation::Operation;
 use crate::task_store::TaskStore;
 
 pub(super) const CHECKS: &[TaskCheck] = &[
     ("tasks fit their worker", tasks_fit),
+    ("small tasks are leased together", small_tasks),
     ("accounts take turns", accounts_take_turns),
     ("heartbeats keep a lease", heartbeats_keep_a_lease),
     ("a lost lease is tried again, and not for ever", lost_leases),
@@ -46,7 +48,7 @@ fn tasks_fit(store: &Arc<dyn TaskStore>) {
     let lease = |capacity: &Capacity| {
         let id = fixture.lease_id();
         let outcome = store.lease_next(&worker(), &id, capacity, fixture.now()).expect("no error");
-        outcome.leased.map(|leased| leased.record.task.id)
+        outcome.leased.into_iter().next().map(|leased| leased.record.task.id)
     };
     let busy = Capacity::new(2 * GIGABYTE, 9 * GIGABYTE, false);
     assert_eq!(lease(&busy), Some(small));
@@ -62,6 +64,57 @@ fn tasks_fit(store: &Arc<dyn TaskStore>) {
     assert_eq!(lease(&idle), None);
     let record = fixture.record(&huge);
     assert_eq!(record.error.map(|error| error.kind), Some(ErrorKind::Resources), "no worker can hold it");
+}
+
+/// Several at once as long as they are small and it is their turn; a big one comes by itself, or waits.
+fn small_tasks(store: &Arc<dyn TaskStore>) {
+    let fixture = Fixture::new(store);
+    let bob = fixture.other_account();
+    let queue = |fixture: &Fixture, name: &str, memory_bytes| {
+        fixture.pass(1);
+        let task = fixture.queue_task(fixture.new_task(name), memory_bytes);
+        (name.to_owned(), task)
+    };
+    let mut tasks: Vec<(String, TaskId)> =
+        (0..3).map(|number| queue(&fixture, &format!("{number}"), 5)).collect();
+    tasks.push(queue(&fixture, "big", 2 * GIGABYTE));
+    tasks.extend((4..10).map(|number| queue(&fixture, &format!("{number}"), 5)));
+    bob.pass(1000);
+    let his = queue(&bob, "his", 5);
+    tasks.push(his);
+    let capacity = Capacity::new(4 * GIGABYTE, 9 * GIGABYTE, false);
+    let ask = |leases: usize, only: bool| {
+        let leases: Vec<LeaseId> = (0..leases).map(|_| fixture.lease_id()).collect();
+        let small = SmallTasks { count: 99, memory_bytes: 1000, cpu_seconds: 1.0, only };
+        let outcome = store.lease_several(&worker(), &leases, &capacity, Some(&small), fixture.now());
+        let leased = outcome.expect("no error").leased;
+        let name =
+            |id: &TaskId| tasks.iter().find(|(_, task)| task == id).expect("it is one of these").0.clone();
+        for (leased, lease) in leased.iter().zip(&leases) {
+            assert_eq!((leased.record.state, &leased.lease), (TaskState::Running, lease));
+        }
+        leased.iter().map(|leased| name(leased.record.id())).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(1, true), ["0"]);
+    // Bob has nothing running, so his comes first; then Ada's in order, up to the big one.
+    assert_eq!(ask(8, true), ["his", "1", "2"]);
+    assert_eq!(ask(8, true), [""; 0], "it is the big one's turn");
+    assert_eq!(ask(8, false), ["big"]);
+    assert_eq!(ask(3, false), ["4", "5", "6"]);
+    assert_eq!(ask(8, true), ["7", "8", "9"]);
+
+    // Lines of a log can come with other changes, under the lease alone.
+    let (task, lease) = fixture.running("logged");
+    let append = |lease: &LeaseId, first_line| Operation::AppendLog {
+        lease: lease.clone(),
+        first_line,
+        lines: vec!["a line".to_owned()],
+    };
+    let operations =
+        [append(&lease, 0), append(&fixture.lease_id(), 0), append(&lease, 1), append(&lease, 1)];
+    let done = store.transact(&operations, fixture.now()).expect("no error");
+    assert_eq!(done.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true, true]);
+    assert_eq!(store.read_log(&task, None, 10).expect("no error").lines.len(), 2);
 }
 
 fn accounts_take_turns(store: &Arc<dyn TaskStore>) {

@@ -67,6 +67,13 @@ fn carry_out(change: &mut Change<'_>, operation: &Operation) -> Outcome<Done> {
         Operation::Apply { task, command, document } => {
             Ok(Done::Task(Box::new(change.apply(task, command, document.as_ref())?)))
         }
+        Operation::AppendLog { lease, first_line, lines } => {
+            let mut statement =
+                change.connection.prepare_cached("SELECT record FROM tasks WHERE lease = ?1")?;
+            let task = statement.query_row([lease.as_str()], record).optional()?.ok_or(Fault::NoSuchTask)?;
+            tasks::insert_log(change.connection, task.id(), task.attempt, *first_line, lines)?;
+            Ok(Done::Task(Box::new(Applied { record: task, changed: true, effects: Vec::new() })))
+        }
         Operation::SetMembers(update) => batches::set_members(change, update),
     }
 }

@@ -7,7 +7,7 @@ use wavetask_core::schedule::Capacity;
 use wavetask_core::{Command, TaskRecord, Timestamp};
 use wavetask_document::Digest;
 use wavetask_protocol::native::{Quota, Usage};
-use wavetask_protocol::worker::Verdict;
+use wavetask_protocol::worker::{SmallTasks, Verdict};
 use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, WorkerId};
 
 use super::SqliteTaskStore;
@@ -167,14 +167,15 @@ impl TaskStore for SqliteTaskStore {
         self.remove_old(owner, folder, created_before, now)
     }
 
-    fn lease_next(
+    fn lease_several(
         &self,
         worker: &WorkerId,
-        lease: &LeaseId,
+        leases: &[LeaseId],
         capacity: &Capacity,
+        small: Option<&SmallTasks>,
         now: Timestamp,
     ) -> Result<LeaseOutcome> {
-        self.lease(worker, lease, capacity, now)
+        self.lease(worker, leases, capacity, small, now)
     }
 
     fn heartbeat(&self, reports: &[HeartbeatReport], now: Timestamp) -> Result<Vec<Verdict>> {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use rusqlite::{OptionalExtension as _, params};
 use wavetask_core::schedule::{Candidate, Capacity, choose};
 use wavetask_core::{Command, TaskRecord, Timestamp, verdict};
-use wavetask_protocol::worker::Verdict;
+use wavetask_protocol::worker::{SmallTasks, Verdict};
 use wavetask_protocol::{KeyId, LeaseId, TaskId, TaskState, WorkerId};
 
 use super::change::Change;
 use super::fault::{Fault, Outcome};
-use super::values::{natural, optional_time, parsed, record, time};
+use super::values::{limit, natural, optional_time, parsed, record, time};
 use super::writer::Durability;
 use super::{SqliteTaskStore, lock, tasks};
 use crate::error::{Result, StoreError};
@@ -24,8 +24,9 @@ impl SqliteTaskStore {
     pub(super) fn lease(
         &self,
         worker: &WorkerId,
-        lease: &LeaseId,
+        leases: &[LeaseId],
         capacity: &Capacity,
+        small: Option<&SmallTasks>,
         now: Timestamp,
     ) -> Result<LeaseOutcome> {
         // Idle workers ask often: they should not queue for the writer to hear that there is nothing.
@@ -39,17 +40,34 @@ impl SqliteTaskStore {
             return Ok(LeaseOutcome::default());
         }
         let leased = self.change(Durability::Full, now, |change| {
-            let choice = choose(&candidates(change)?, &running(change)?, capacity, now);
+            let mut candidates = candidates(change, leases.len())?;
+            let mut running = running(change)?;
             let mut outcome = LeaseOutcome::default();
             let largest_memory_bytes = capacity.largest_memory_bytes.max(capacity.total_memory_bytes);
-            for task in &choice.oversize {
-                let refused = change.apply(task, &Command::RefuseOversize { largest_memory_bytes }, None)?;
-                outcome.effects.extend(refused.effects);
-            }
-            if let Some(task) = choice.task {
+            for lease in leases {
+                let choice = choose(&candidates, &running, capacity, now);
+                for task in &choice.oversize {
+                    let command = Command::RefuseOversize { largest_memory_bytes };
+                    outcome.effects.extend(change.apply(task, &command, None)?.effects);
+                }
+                let Some(task) = choice.task else { break };
+                let is_small = match small {
+                    Some(small) => change.live(&task)?.estimate.is_some_and(|estimate| small.fits(&estimate)),
+                    None => false,
+                };
+                let only_small = !outcome.leased.is_empty() || small.is_some_and(|small| small.only);
+                if only_small && !is_small {
+                    break;
+                }
                 let command = Command::Lease { lease: lease.clone(), worker: worker.clone() };
                 let record = change.apply(&task, &command, None)?.record;
-                outcome.leased = Some(LeasedTask { record, lease: lease.clone() });
+                *running.entry(record.owner().clone()).or_default() += 1;
+                candidates
+                    .retain(|candidate| candidate.task != task && !choice.oversize.contains(&candidate.task));
+                outcome.leased.push(LeasedTask { record, lease: lease.clone() });
+                if !is_small {
+                    break;
+                }
             }
             Ok(outcome)
         });
@@ -158,7 +176,8 @@ impl SqliteTaskStore {
     }
 }
 
-fn candidates(change: &Change<'_>) -> Outcome<Vec<Candidate>> {
+fn candidates(change: &Change<'_>, wanted: usize) -> Outcome<Vec<Candidate>> {
+    let each = CANDIDATES_PER_OWNER.saturating_add(limit(wanted));
     let mut owners = change.connection.prepare_cached(
         "SELECT DISTINCT owner FROM tasks INDEXED BY tasks_ready WHERE ready_at IS NOT NULL",
     )?;
@@ -169,7 +188,7 @@ fn candidates(change: &Change<'_>) -> Outcome<Vec<Candidate>> {
     )?;
     let mut candidates = Vec::new();
     for owner in owners {
-        let rows = statement.query_map(params![owner.as_str(), CANDIDATES_PER_OWNER], |row| {
+        let rows = statement.query_map(params![owner.as_str(), each], |row| {
             Ok(Candidate {
                 task: parsed(row, 0)?,
                 owner: owner.clone(),
