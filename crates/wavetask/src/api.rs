@@ -6,8 +6,9 @@ use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wavetask_protocol::native::{
-    ApiError, CreatedKey, EventPage, EventQuery, KeyList, LogPart, LogQuery, NewKey, ServerStatus,
-    TaskFilter, TaskList, TaskSummary,
+    ApiError, BatchList, BatchQuery, CreatedKey, EventPage, EventQuery, KeyList, LogPart, LogQuery,
+    MAXIMUM_TASKS, MemberList, MemberQuery, NewKey, ServerStatus, TaskAnswer, TaskAnswers, TaskFilter,
+    TaskList, TaskSelection, TaskSummary,
 };
 use wavetask_protocol::{KeyId, TaskId};
 
@@ -63,17 +64,33 @@ impl Api {
         self.call(Method::GET, &format!("tasks/{task}/log"), query, None::<&()>, held).await
     }
 
-    /// `POST /api/v1/tasks/{task}/cancel`.
-    pub(crate) async fn cancel(&self, task: &TaskId) -> Result<TaskSummary, Failure> {
-        self.call(Method::POST, &format!("tasks/{task}/cancel"), &(), None::<&()>, Duration::ZERO).await
+    /// `GET /api/v1/batches`.
+    pub(crate) async fn batches(&self, query: &BatchQuery) -> Result<BatchList, Failure> {
+        self.call(Method::GET, "batches", query, None::<&()>, Duration::ZERO).await
     }
 
-    /// `DELETE /api/v1/tasks/{task}`.
-    pub(crate) async fn delete(&self, task: &TaskId) -> Result<(), Failure> {
-        let answer: serde_json::Value =
-            self.call(Method::DELETE, &format!("tasks/{task}"), &(), None::<&()>, Duration::ZERO).await?;
-        drop(answer);
-        Ok(())
+    /// `GET /api/v1/batches/{name}/members`.
+    pub(crate) async fn members(&self, batch: &str, query: &MemberQuery) -> Result<MemberList, Failure> {
+        // Names may hold anything: an address takes care of what must be written otherwise in one.
+        let mut path =
+            reqwest::Url::parse("http://x/").map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
+        if let Ok(mut segments) = path.path_segments_mut() {
+            segments.clear().push("batches").push(batch).push("members");
+        }
+        self.call(Method::GET, path.path().trim_start_matches('/'), query, None::<&()>, Duration::ZERO).await
+    }
+
+    /// `POST /api/v1/tasks/cancel`, `…/retry` or `…/delete` for any number of tasks; the answers are in order.
+    pub(crate) async fn act(&self, verb: &str, tasks: &[TaskId]) -> Result<Vec<TaskAnswer>, Failure> {
+        let mut answers = Vec::with_capacity(tasks.len());
+        for part in tasks.chunks(MAXIMUM_TASKS) {
+            let selection = TaskSelection { tasks: part.to_vec(), priority: 0 };
+            let path = format!("tasks/{verb}");
+            let answer: TaskAnswers =
+                self.call(Method::POST, &path, &(), Some(&selection), Duration::ZERO).await?;
+            answers.extend(answer.tasks);
+        }
+        Ok(answers)
     }
 
     /// `GET /api/v1/events`.

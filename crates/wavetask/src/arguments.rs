@@ -36,14 +36,20 @@ pub(crate) enum Command {
     Worker(WorkerArguments),
     /// Print the settings that point the tidy3d client at the server: eval "$(wavetask env)".
     Env(EnvArguments),
-    /// List tasks, newest first.
+    /// Submit simulations that tidy3d has written to files; starts a server if none runs.
+    Submit(SubmitArguments),
+    /// List tasks, newest first, or batches.
     Ls(ListArguments),
     /// Show how tasks go until all of them have ended; exit code 0 if all succeeded.
     Watch(WatchArguments),
+    /// Write results to files: of a task, of one of its monitors or fields, or of a whole batch.
+    Get(GetArguments),
     /// Print a task's log.
     Logs(LogsArguments),
     /// Stop tasks.
     Cancel(TasksArguments),
+    /// Run tasks again that ended without success; of a batch, those that did.
+    Retry(TasksArguments),
     /// Delete tasks and their results.
     Rm(TasksArguments),
     /// Make, list and revoke keys; a key sees only its own tasks.
@@ -184,6 +190,21 @@ pub(crate) struct ListArguments {
     /// Only tasks in this folder.
     #[arg(long, value_name = "NAME")]
     pub(crate) folder: Option<String>,
+    /// Only tasks with this text in their name; with --batches, the batch of exactly this name.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) name: Option<String>,
+    /// Only batches with this tag, or tasks in one.
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+    /// Only tasks in the batch of this name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) batch: Option<String>,
+    /// Only tasks whose parameters are so, such as "I>=0.004,width=0.5": = != < <= > >=, joined with commas.
+    #[arg(long = "where", value_name = "CONDITIONS")]
+    pub(crate) conditions: Option<String>,
+    /// List batches instead of tasks.
+    #[arg(long, conflicts_with_all = ["state", "folder", "batch", "conditions"])]
+    pub(crate) batches: bool,
     /// At most so many.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
@@ -196,8 +217,9 @@ pub(crate) struct ListArguments {
 pub(crate) struct WatchArguments {
     #[command(flatten)]
     pub(crate) data: DataArguments,
-    /// Ids, or beginnings of ids that fit one task only; without any, all tasks that have not ended.
-    #[arg(value_name = "ID")]
+    /// Ids, beginnings of ids that fit one task only, or names of batches; without any, all tasks that have
+    /// not ended.
+    #[arg(value_name = "ID|NAME")]
     pub(crate) tasks: Vec<String>,
 }
 
@@ -217,9 +239,89 @@ pub(crate) struct LogsArguments {
 pub(crate) struct TasksArguments {
     #[command(flatten)]
     pub(crate) data: DataArguments,
-    /// Ids, or beginnings of ids that fit one task only.
-    #[arg(value_name = "ID", required = true)]
+    /// Ids, beginnings of ids that fit one task only, or names of batches for all their tasks.
+    #[arg(value_name = "ID|NAME", required = true)]
     pub(crate) tasks: Vec<String>,
+    /// JSON instead of lines.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each file becomes a task, all of them together a batch. A simulation that this server has solved before is not
+solved again, and arrays that it has are not sent again: running the same command twice costs next to nothing.
+A file that cannot be read or a simulation that cannot be run stops no other; the exit code is 1 then.
+
+  wavetask submit scan/*.hdf5 --name 'heater sweep' --tag paper
+  wavetask submit device.hdf5 --param I=0.004 --param material=TiN --wait")]
+pub(crate) struct SubmitArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// Simulations as tidy3d's to_file writes them: .json, .hdf5 or .hdf5.gz.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// The batch's name, for watch, get and the others; one that exists is updated [default: made from the time].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// A word to find the batch by; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub(crate) tags: Vec<String>,
+    /// The folder that the tasks are kept in.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) folder: String,
+    /// A parameter of all these tasks, to find them by with `ls --where`: a number, true, false or a text; may
+    /// be repeated.
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = parse_parameter)]
+    pub(crate) parameters: Vec<(String, serde_json::Value)>,
+    /// Tasks of a higher number run first.
+    #[arg(long, value_name = "N", default_value_t = 0, allow_hyphen_values = true)]
+    pub(crate) priority: i32,
+    /// Solve again even what is known.
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Check the simulations and do not start them.
+    #[arg(long)]
+    pub(crate) hold: bool,
+    /// Wait until all have ended; exit code 0 if all succeeded.
+    #[arg(long, conflicts_with = "detach")]
+    pub(crate) wait: bool,
+    /// Return once the server has everything; the default.
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// One JSON object instead of lines and bars.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+  wavetask get task-0192f                          the whole result, as tidy3d reads it: task-0192f….hdf5
+  wavetask get task-0192f:plane -o plane.hdf5      one monitor: td.TemperatureData.from_file(\"plane.hdf5\")
+  wavetask get task-0192f:plane:temperature -o t.csv     one field: a line per point with coordinates and value
+  wavetask get task-0192f:plane:temperature -o -         the same to standard output
+  wavetask get 'heater sweep' -o results           all results of a batch: results/KEY.hdf5
+
+Of a monitor or field only its own arrays are fetched. Files appear whole or not at all.")]
+pub(crate) struct GetArguments {
+    #[command(flatten)]
+    pub(crate) data: DataArguments,
+    /// Id, beginning of one, or name of a batch; behind colons the monitor and the field.
+    #[arg(value_name = "ID|NAME[:MONITOR[:FIELD]]")]
+    pub(crate) what: String,
+    /// Where to: a file ending with .hdf5 or .csv, - for CSV on standard output; of a batch, a folder [default: named
+    /// after the task or batch].
+    #[arg(long, short, value_name = "FILE|DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Of a batch: CSV files of the field instead of HDF5.
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Wait for tasks that have not ended.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// JSON instead of lines.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -269,6 +371,21 @@ pub(crate) struct DoctorArguments {
 fn parse_state(text: &str) -> Result<wavetask_protocol::TaskState, String> {
     serde_json::from_value(serde_json::Value::String(text.to_ascii_lowercase()))
         .map_err(|_| "it is not one of the states that `wavetask ls --help` lists".to_owned())
+}
+
+/// `NAME=VALUE`: numbers, true and false are what they look like, all else is a text.
+fn parse_parameter(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (name, value) = text.split_once('=').ok_or("it must look like NAME=VALUE")?;
+    let name = name.trim();
+    if name.is_empty() || name.chars().any(|c| c.is_control() || "=!<>,".contains(c)) {
+        return Err("a parameter's name has no = ! < > or comma in it".to_owned());
+    }
+    let value = match serde_json::from_str::<serde_json::Value>(value) {
+        Ok(value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_))) => value,
+        Ok(serde_json::Value::String(text)) => text.into(),
+        _ => value.into(),
+    };
+    Ok((name.to_owned(), value))
 }
 
 fn parse_seconds(text: &str) -> Result<f64, String> {
@@ -349,6 +466,20 @@ mod tests {
         assert_eq!(parse_size("800 MB"), Ok(800_000_000));
         for wrong in ["", "GiB", "-1", "1e3", "12 parsecs", "0", "nan", "1.2.3", "99999999999 TB"] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_what_they_look_like() {
+        use serde_json::json;
+        let value = |text: &str| parse_parameter(text).map(|(_, value)| value);
+        assert_eq!(parse_parameter("I=0.004"), Ok(("I".to_owned(), json!(0.004))));
+        assert_eq!(value("on=true"), Ok(json!(true)));
+        assert_eq!(value("m=TiN"), Ok(json!("TiN")));
+        assert_eq!(value("m=\"4\""), Ok(json!("4")));
+        assert_eq!(value("e=a=b"), Ok(json!("a=b")));
+        for wrong in ["I", "=3", "a<b=3"] {
+            assert!(parse_parameter(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use wavetask_client::embedded;
+use wavetask_client::{Settings, embedded};
 use wavetask_client::locate::{self, Place};
 
 use crate::failure::Failure;
@@ -21,6 +21,11 @@ impl Surroundings {
     /// The data folder: `--data`, else `WAVETASK_DATA`, else the configured one, else the user's own.
     pub(crate) fn data_folder(&self) -> Result<PathBuf, Failure> {
         Ok(self.0.data_folder(read)?)
+    }
+
+    /// How the engine reaches the server, running or not.
+    pub(crate) fn settings(&self) -> Result<Settings, Failure> {
+        Ok(Settings::located(&self.0)?)
     }
 
     /// The data folder whose server is meant; `None` if a server is named by its address.

@@ -7,8 +7,10 @@
 mod api;
 mod arguments;
 mod command;
+mod csv;
 mod failure;
 mod locate;
+mod simulation_file;
 mod supervise;
 mod terminal;
 mod validate;
@@ -41,10 +43,13 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Serve(arguments) => command::serve::run(arguments),
         Command::Worker(arguments) => command::worker::run(arguments),
         Command::Env(arguments) => command::env::run(&arguments),
+        Command::Submit(arguments) => command::submit::run(arguments),
+        Command::Get(arguments) => command::get::run(&arguments),
         Command::Ls(arguments) => asynchronously(command::ls::run(arguments)),
         Command::Watch(arguments) => asynchronously(command::watch::run(arguments)),
         Command::Logs(arguments) => asynchronously(command::logs::run(arguments)),
         Command::Cancel(arguments) => asynchronously(command::tasks::cancel(arguments)),
+        Command::Retry(arguments) => asynchronously(command::tasks::retry(arguments)),
         Command::Rm(arguments) => asynchronously(command::tasks::remove(arguments)),
         Command::Key(arguments) => match arguments.action {
             KeyAction::Add { data, name, json } => asynchronously(command::key::add(data, name, json)),
@@ -57,9 +62,14 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
 
 /// Runs a short command on this thread.
 fn asynchronously(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    on_this_thread(command)?
+}
+
+/// Runs something asynchronous on this thread.
+fn on_this_thread<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
-    runtime.block_on(command)
+    Ok(runtime.block_on(work))
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use wavetask_protocol::native::{TaskFilter, TaskSummary};
+use wavetask_protocol::native::{BatchQuery, BatchSummary, TaskFilter, TaskSummary};
 
 use crate::arguments::ListArguments;
 use crate::command::connect;
@@ -12,27 +12,44 @@ use crate::terminal::{Terminal, now_milliseconds, one_line, shortened, span, tab
 
 pub(crate) async fn run(arguments: ListArguments) -> Result<ExitCode, Failure> {
     let api = connect(arguments.data)?;
+    let mut output = std::io::stdout().lock();
+    let terminal = Terminal::standard_output();
+    let now = now_milliseconds();
+    if arguments.batches {
+        let query = BatchQuery { name: arguments.name, tag: arguments.tag, limit: Some(arguments.limit) };
+        let list = api.batches(&query).await?;
+        if arguments.json {
+            writeln!(output, "{}", serde_json::to_string_pretty(&list).map_err(std::io::Error::from)?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let heads = ["BATCH", "TASKS", "STATES", "AGE", "TAGS"];
+        let mut rows = vec![heads.map(str::to_owned).to_vec()];
+        rows.extend(list.batches.iter().map(|batch| batch_row(batch, now)));
+        table(&mut output, &rows)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let filter = TaskFilter {
         state: arguments.state,
         folder: arguments.folder,
+        name: arguments.name,
+        tag: arguments.tag,
+        batch: arguments.batch,
+        conditions: arguments.conditions,
         limit: Some(arguments.limit),
         ..TaskFilter::default()
     };
     let list = api.tasks(&filter).await?;
-    let mut output = std::io::stdout().lock();
     if arguments.json {
         let text = serde_json::to_string_pretty(&list).map_err(std::io::Error::from)?;
         writeln!(output, "{text}")?;
         return Ok(ExitCode::SUCCESS);
     }
-    let terminal = Terminal::standard_output();
-    let now = now_milliseconds();
     let heads = ["ID", "STATE", "DONE", "KIND", "AGE", "FOLDER", "NAME"];
     let mut rows = vec![heads.map(str::to_owned).to_vec()];
     rows.extend(list.tasks.iter().map(|task| row(terminal, task, now)));
     table(&mut output, &rows)?;
     if list.more {
-        writeln!(output, "… and more: use --limit, --state or --folder")?;
+        writeln!(output, "… and more: use --limit, --state, --name, --tag, --batch, --where or --folder")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -50,5 +67,22 @@ fn row(terminal: Terminal, task: &TaskSummary, now: i64) -> Vec<String> {
         span(now - task.created_milliseconds),
         shortened(&one_line(&task.folder_name), 20),
         shortened(&one_line(&task.name), 48),
+    ]
+}
+
+fn batch_row(batch: &BatchSummary, now: i64) -> Vec<String> {
+    let states: Vec<String> = batch
+        .states
+        .iter()
+        .filter(|one| one.count > 0)
+        .map(|one| format!("{} {}", one.count, one.state))
+        .collect();
+    vec![
+        // The name is what other commands are given: it is not shortened.
+        one_line(&batch.name),
+        batch.members.to_string(),
+        if states.is_empty() { "-".to_owned() } else { states.join(", ") },
+        span(now - batch.created_milliseconds),
+        batch.tags.iter().map(|tag| one_line(tag)).collect::<Vec<_>>().join(", "),
     ]
 }

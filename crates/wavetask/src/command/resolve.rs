@@ -1,6 +1,8 @@
-//! From what the user typed to a task: an id, or the beginning of one that fits one task only.
+//! From what the user typed to tasks: the name of a batch, an id, or the beginning of one that fits one task only.
 
-use wavetask_protocol::native::{TaskFilter, TaskSummary};
+use std::collections::HashSet;
+
+use wavetask_protocol::native::{BatchQuery, Member, MemberQuery, TaskFilter, TaskSummary};
 
 use crate::api::Api;
 use crate::failure::{Exit, Failure};
@@ -27,21 +29,66 @@ pub(crate) async fn task(api: &Api, typed: &str) -> Result<TaskSummary, Failure>
     choose(typed, found)
 }
 
-/// Finds all that were typed, each once, in the order typed.
+/// What a name or an id stands for.
+#[derive(Debug)]
+pub(crate) enum Target {
+    /// A task.
+    Task(Box<TaskSummary>),
+    /// A batch with its members in order.
+    Batch {
+        /// Its name.
+        name: String,
+        /// Its members.
+        members: Vec<Member>,
+    },
+}
+
+/// Finds a batch or a task. A batch of exactly this name comes first: the beginning of an id can look like anything.
+pub(crate) async fn target(api: &Api, typed: &str) -> Result<Target, Failure> {
+    let may_be_name = !typed.is_empty()
+        && !typed.starts_with("task-")
+        && typed.chars().count() <= 200
+        && !typed.chars().any(char::is_control);
+    if may_be_name {
+        let query = BatchQuery { name: Some(typed.to_owned()), limit: Some(1), ..BatchQuery::default() };
+        if api.batches(&query).await?.batches.iter().any(|batch| batch.name == typed) {
+            return Ok(Target::Batch { name: typed.to_owned(), members: members(api, typed).await? });
+        }
+    }
+    Ok(Target::Task(Box::new(task(api, typed).await?)))
+}
+
+/// All members of a batch.
+async fn members(api: &Api, name: &str) -> Result<Vec<Member>, Failure> {
+    let mut found = Vec::new();
+    let mut query = MemberQuery::default();
+    loop {
+        let page = api.members(name, &query).await?;
+        found.extend(page.members);
+        query.after = page.next;
+        if query.after.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// Finds all that were typed, each once, in the order typed; of a batch, its members.
 pub(crate) async fn tasks(api: &Api, typed: &[String]) -> Result<Vec<TaskSummary>, Failure> {
     let mut found: Vec<TaskSummary> = Vec::with_capacity(typed.len());
+    let mut known = HashSet::new();
     for text in typed {
-        let task = task(api, text).await?;
-        if !found.iter().any(|known| known.task == task.task) {
-            found.push(task);
-        }
+        let tasks = match target(api, text).await? {
+            Target::Task(task) => vec![*task],
+            Target::Batch { members, .. } => members.into_iter().map(|member| member.task).collect(),
+        };
+        found.extend(tasks.into_iter().filter(|task| known.insert(task.task.clone())));
     }
     Ok(found)
 }
 
 fn nothing(typed: &str) -> Failure {
-    Failure::new(Exit::NotFound, format!("there is no task `{}`", shortened(&one_line(typed), 60)))
-        .hint("`wavetask ls` lists the tasks of this key")
+    Failure::new(Exit::NotFound, format!("there is no task or batch `{}`", shortened(&one_line(typed), 60)))
+        .hint("`wavetask ls` lists the tasks of this key, `wavetask ls --batches` its batches")
 }
 
 fn choose(typed: &str, mut found: Vec<TaskSummary>) -> Result<TaskSummary, Failure> {
