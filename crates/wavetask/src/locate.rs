@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use wavetask_client::{Settings, embedded};
 use wavetask_client::locate::{self, Place};
+use wavetask_client::{Settings, embedded};
 
 use crate::failure::Failure;
 
