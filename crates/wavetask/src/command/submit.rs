@@ -36,7 +36,7 @@ pub(crate) fn run(arguments: SubmitArguments) -> Result<ExitCode, Failure> {
         lazy: true,
         folder: arguments.folder.clone(),
         priority: arguments.priority,
-        after: Vec::new(),
+        ..SubmissionOptions::default()
     })?;
     let mut pending = Vec::with_capacity(keys.len());
     for (key, path) in keys.into_iter().zip(&arguments.files) {
