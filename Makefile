@@ -1,5 +1,6 @@
 # `make demo` and `make test` do all their set-up. Everything they make lies in target/, .venv/,
-# .venv-old/, python/wavetask/bin/, demo-output/ and bench-output/.
+# .venv-old/, python/wavetask/bin/, demo-output/, example-output/ and
+# bench-output/.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -8,7 +9,6 @@ CARGO ?= cargo
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BINARY := target/release/wavetask
 SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
-
 PYTHON_SOURCES := $(shell find python/src python/wavetask -name '*.rs' -o -name '*.py' -o -name '*.pyi' 2>/dev/null) \
 	python/Cargo.toml python/pyproject.toml python/README.md
 
@@ -16,7 +16,7 @@ export WAVETASK_TEST_PYTHON := $(CURDIR)/.venv/bin/python
 export WAVETASK_TEST_PYTHON_OLD := $(CURDIR)/.venv-old/bin/python
 export WAVETASK_TEST_BINARY := $(CURDIR)/$(BINARY)
 
-.PHONY: help setup tools wheel demo test test-rust test-python lint bench clean
+.PHONY: help setup tools wheel demo examples test test-rust test-python lint bench clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,11 +53,18 @@ wheel: target/wheels/.ready ## the Python package, in target/wheels
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/*.whl
 	@touch $@
 
-setup: .venv/.ready .venv-old/.ready .venv/.wavetask $(BINARY) ## both clients, the release build, the Python package
+.venv-old/.wavetask: target/wheels/.ready .venv-old/.ready
+	@.venv-old/bin/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/*.whl
+	@touch $@
+
+setup: .venv/.wavetask .venv-old/.wavetask ## both clients, the release build, the Python package
 
 demo: .venv/.ready $(BINARY) ## runs the thermo-optic heat sweep through the unmodified client
 	@.venv/bin/python scripts/with_server.py --binary $(BINARY) --log demo-output/server.log -- \
 		.venv/bin/python examples/thermo_optic_heat_sweep.py --output demo-output
+
+examples: .venv/.wavetask ## runs all examples of the Python package, the notebook too
+	@.venv/bin/python scripts/run_examples.py
 
 test: test-rust test-python ## all tests
 
@@ -69,15 +76,16 @@ test-python: setup
 	.venv/bin/python -m pytest python/tests -q -p no:cacheprovider
 	.venv-old/bin/python -m pytest tests/client -q -p no:cacheprovider
 
-lint: .venv/.ready ## formatting and lints, warnings are errors
+lint: .venv/.wavetask ## formatting and lints, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/mypy --config-file python/pyproject.toml
 
 bench: setup ## prints the benchmark tables with method and machine
 	.venv/bin/python bench/run.py
 
 clean: ## removes everything that the other targets made
-	rm -rf target .venv .venv-old demo-output bench-output python/wavetask/bin
+	rm -rf target .venv .venv-old demo-output example-output bench-output python/wavetask/bin

@@ -34,6 +34,11 @@ def peak_memory(pid: int) -> int:
     return 0
 
 
+def current_memory() -> int:
+    """Resident memory of this process now, in bytes."""
+    return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def percentiles(seconds: list[float]) -> tuple[float, float]:
     """Median and 99th percentile in milliseconds."""
     ordered = sorted(seconds)

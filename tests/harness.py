@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 BINARY = pathlib.Path(
@@ -84,12 +85,18 @@ class Server:
             )
         return answer.stdout
 
+    def native(self, method: str, path: str, body=None, key: str | None = None, timeout: float = 60):
+        """One request to the native API: (status, parsed JSON or text)."""
+        authorization = f"Bearer {key or self.variables()['SIMCLOUD_APIKEY']}"
+        return self._request(method, path, body, {"authorization": authorization}, timeout)
+
     def request(self, method: str, path: str, body=None, key: str | None = None, timeout: float = 60):
         """One REST request as the client sends it: (status, parsed JSON or text)."""
-        headers = {
-            "simcloud-api-key": key or self.variables()["SIMCLOUD_APIKEY"],
-            "content-type": "application/json",
-        }
+        headers = {"simcloud-api-key": key or self.variables()["SIMCLOUD_APIKEY"]}
+        return self._request(method, path, body, headers, timeout)
+
+    def _request(self, method: str, path: str, body, headers: dict, timeout: float):
+        headers["content-type"] = "application/json"
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         try:
@@ -156,3 +163,31 @@ def wait_until(condition, within: float, what: str, every: float = 0.05):
         if time.monotonic() > deadline:
             raise AssertionError(f"after {within} s still not: {what}")
         time.sleep(every)
+
+
+def members(server: Server, batch: str) -> list[dict]:
+    """The tasks of a batch as the server knows them; none if it knows no such batch."""
+    status, answer = server.native("GET", f"/api/v1/batches/{urllib.parse.quote(batch, safe='')}/members")
+    assert status in (200, 404), answer
+    return [member["task"] for member in answer["members"]] if status == 200 else []
+
+
+def answered(server: Server) -> int:
+    """Requests that the server has answered to clients, if it logs `wavetask_server::connection=debug`; those of
+    workers are not counted."""
+    lines = [line for line in server.log.read_text(errors="replace").splitlines() if "answered" in line]
+    assert lines, "the server does not log its answers"
+    return sum("/api/v1/worker" not in line for line in lines)
+
+
+def stop_embedded(data: pathlib.Path) -> None:
+    """Stops the server that was started on a data folder, before the folder goes away."""
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if b"serve" in words and str(data).encode() in words:
+                os.kill(int(entry.name), signal.SIGTERM)
+                wait_until(lambda entry=entry: not entry.exists(), 30, "the server has stopped")

@@ -129,3 +129,26 @@ def unsupported():
         ],
         monitors=[td.FluxMonitor(size=(0.5, 0.5, 0), freqs=[2e14], name="flux")],
     )
+
+
+def heated(values: np.ndarray, base: float = BASE):
+    """The slab, heated by the values of an array, its faces at this temperature."""
+    x, y, z = (np.linspace(-1, 1, extent) for extent in values.shape)
+    simulation = slab(mesh_size=0.25)
+    boundary = simulation.boundary_spec[0].updated_copy(condition=td.TemperatureBC(temperature=base))
+    rate = td.SpatialDataArray(values, coords={"x": x, "y": y, "z": z})
+    source = td.HeatSource(structures=["slab"], rate=rate)
+    return simulation.updated_copy(sources=[source], boundary_spec=[boundary])
+
+
+def noise(megabytes: float, seed: int) -> np.ndarray:
+    """Float64 values between 0 and 1e-5 W/um^3 that hardly compress."""
+    points = int(megabytes * 1e6 / 8)
+    side = max(2, round(points ** (1 / 3)))
+    shape = (side, side, max(2, points // side**2))
+    return np.random.default_rng(seed).random(shape) * 1e-5
+
+
+def with_arrays(count: int, megabytes: float, seed: int = 0) -> dict:
+    """Simulations with an array of their own each."""
+    return {f"large {n}": heated(noise(megabytes, 1000 * seed + n)) for n in range(count)}

@@ -95,7 +95,9 @@ def test_real_heat_over_the_plain_protocol(own_server, tmp_path, heat):
         member["id"] for member in sorted(found["members"], key=lambda member: member["key"])
     ]
     assert again["requests"] < MEMBERS * 5, "nothing is created, sent or solved again"
-    print(f"\n{heat}: {found['requests'] / MEMBERS:.1f} requests a task, {found['seconds']:.2f} s for {MEMBERS}")
+    print(
+        f"\n{heat}: {found['requests'] / MEMBERS:.1f} requests a task, {found['seconds']:.2f} s for {MEMBERS}"
+    )
 
 
 @needs_program

@@ -1,0 +1,194 @@
+"""The engine beside the unmodified client, on the same server, in the same run.
+
+Called by `bench/run.py engine`. Each side of each case is a process of its own (`engine_child.py`); requests are
+counted in the server's log, bytes on a wire between client and server (`tests/wire.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from harness import Server, answered
+from machine import peak_memory, processor_seconds, table
+from wire import Wire
+
+ROOT = pathlib.Path(__file__).parents[1]
+COUNTED = {"WAVETASK_LOG": "wavetask_server::connection=debug,warn"}
+LONGEST = 1800.0
+
+
+def python(variable: str, folder: str) -> str:
+    return os.environ.get(variable, str(ROOT / folder / "bin/python"))
+
+
+NEW, OLD = python("WAVETASK_TEST_PYTHON", ".venv"), python("WAVETASK_TEST_PYTHON_OLD", ".venv-old")
+
+
+class Side:
+    """A server of its own for one side, reached over a wire."""
+
+    def __init__(self, folder: pathlib.Path, rate: float | None = None):
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self.server = Server(folder / "data", environment=COUNTED).start()
+        self.wire = Wire(self.server.port, rate)
+        self.answered = 0
+
+    def requests(self) -> int:
+        """Requests answered since the last time this was asked."""
+        before, self.answered = self.answered, answered(self.server)
+        return self.answered - before
+
+    def measure(self, who: str, case: str, interpreter: str = NEW, **settings) -> dict:
+        """Runs one side of a case; adds requests, bytes and the server's processor time."""
+        self.requests()
+        sent, received = self.wire.sent, self.wire.received
+        server_cpu = processor_seconds(self.server.process.pid)
+        port = str(self.server.port)
+        variables = {
+            name: value.replace(port, str(self.wire.port)) if value.startswith("http") else value
+            for name, value in self.server.variables().items()
+        }
+        environment = {
+            **os.environ,
+            **variables,
+            "WAVETASK_URL": self.wire.url,
+            "WAVETASK_KEY": variables["SIMCLOUD_APIKEY"],
+            "WAVETASK_DATA": str(self.folder / "client"),
+            "TIDY3D_BASE_DIR": str(self.folder / "tidy3d"),
+        }
+        answer = subprocess.run(
+            [interpreter, str(ROOT / "bench/engine_child.py"), who, case, json.dumps(settings)],
+            env=environment, stdout=subprocess.PIPE, text=True, timeout=LONGEST, check=True,
+        )  # fmt: skip
+        figures = json.loads(answer.stdout.splitlines()[-1])
+        figures["requests"] = self.requests()
+        figures["sent"], figures["received"] = self.wire.sent - sent, self.wire.received - received
+        figures["server_cpu"] = processor_seconds(self.server.process.pid) - server_cpu
+        figures["server_memory"] = peak_memory(self.server.process.pid)
+        return figures
+
+    def stop(self):
+        self.wire.close()
+        self.server.stop()
+
+
+def ratio(theirs: float, ours: float) -> str:
+    return f"{theirs / ours:.1f}x"
+
+
+def tiny_rows(folder: pathlib.Path, count: int, count_newest: int) -> list[list[str]]:
+    """Tiny tasks, cold: a new server, nothing known."""
+    rows, sides = [], {}
+    for name, who, interpreter, number in (
+        ("unmodified 2.10.2", "unmodified", OLD, count),
+        ("unmodified 2.12.1", "unmodified", NEW, count_newest),
+        ("engine", "engine", NEW, count),
+        ("engine, again (all known)", "engine", NEW, count),
+    ):
+        key = "engine" if who == "engine" else name
+        if key not in sides:
+            sides[key] = Side(folder / f"tiny-{len(sides)}")
+        figures = sides[key].measure(who, "tiny", interpreter, count=number, warm=True, name="bench tiny")
+        each = {what: figures[what] / number for what in ("wall", "cpu", "requests", "server_cpu")}
+        rows.append([
+            name, f"{number}", f"{figures['wall']:.2f} s", f"{1e3 * each['wall']:.1f} ms",
+            f"{1e3 * each['cpu']:.1f} ms", f"{each['requests']:.2f}", f"{1e3 * each['server_cpu']:.1f} ms",
+        ])  # fmt: skip
+    for side in sides.values():
+        side.stop()
+    return rows
+
+
+def shared_rows(folder: pathlib.Path, megabytes: float) -> list[list[str]]:
+    """Eight simulations that share one array, then one more of the same scan."""
+    rows = []
+    theirs, ours = Side(folder / "theirs"), Side(folder / "ours")
+    try:
+        unmodified = theirs.measure("unmodified", "shared", count=8, megabytes=megabytes)
+        engine = ours.measure("engine", "shared", count=8, megabytes=megabytes, name="bench shared")
+        again = ours.measure("engine", "shared", count=9, megabytes=megabytes, name="bench shared")
+    finally:
+        theirs.stop()
+        ours.stop()
+    unique = megabytes * 1e6
+    for name, figures in (
+        ("unmodified 2.12.1", unmodified),
+        ("engine", engine),
+        ("engine, one new member", again),
+    ):
+        rows.append([
+            name, f"{figures['wall']:.2f} s", ratio(unmodified["wall"], figures["wall"]), f"{figures['cpu']:.2f} s",
+            f"{figures['sent'] / 1e6:.1f} MB", f"{figures['sent'] / unique:.3f}",
+            f"{figures['memory'] / unique:.2f}", f"{figures['requests']}",
+        ])  # fmt: skip
+    return rows
+
+
+def many_rows(folder: pathlib.Path, count: int) -> list[list[str]]:
+    side = Side(folder / "many")
+    try:
+        figures = side.measure("engine", "tiny", count=count, name="bench many", table=True)
+    finally:
+        side.stop()
+    return [[
+        f"{count:,}", f"{figures['wall']:.1f} s", f"{count / figures['wall']:.0f} /s", f"{figures['memory'] / 1e6:.0f} MB",
+        f"{figures['server_memory'] / 1e6:.0f} MB", f"{figures['table']:.2f} s", f"{figures['requests'] / count:.3f}",
+        f"{1e3 * figures['cpu'] / count:.1f} ms",
+    ]]  # fmt: skip
+
+
+def first_rows(folder: pathlib.Path) -> list[list[str]]:
+    side = Side(folder / "first", rate=12.5e6)
+    try:
+        figures = side.measure("engine", "large", count=200, megabytes=1.0, name="bench first")
+    finally:
+        side.stop()
+    return [[
+        "200 x 1 MB at 100 Mbit/s", f"{figures['first_result']:.2f} s", f"{figures['first_result_uploaded']} of 200",
+        f"{figures['wall']:.1f} s",
+    ]]  # fmt: skip
+
+
+def compare(folder: pathlib.Path, small: bool = False) -> str:
+    """All tables; `small` is for a quick look."""
+    parts = [
+        table(
+            "Tiny heat tasks: submit to last result in memory, cold",
+            ["client", "tasks", "wall", "wall per task", "client CPU per task", "requests per task", "server CPU per task"],
+            tiny_rows(folder, 20 if small else 100, 5 if small else 100),
+        ),
+        table(
+            f"8 simulations that share one array of {10 if small else 100} MB of noise, one number different",
+            ["client", "wall", "ratio", "client CPU", "sent", "sent / unique", "memory / array", "requests"],
+            shared_rows(folder / "shared", 10 if small else 100),
+        ),
+        table(
+            "Many tiny tasks in one batch",
+            ["tasks", "wall", "rate", "client memory", "server memory (peak)", "table()", "requests per task", "client CPU per task"],
+            many_rows(folder, 200 if small else 10_000),
+        ),
+        table(
+            "First result of a batch while the rest is being uploaded",
+            ["batch", "first result after", "members uploaded by then", "all results after"],
+            first_rows(folder),
+        ),
+    ]  # fmt: skip
+    method = (
+        "Each side is a process of its own on a fresh server on the same machine, whose two cores client, server and "
+        "solvers share. Wall and CPU are from submit to the last result as a tidy3d object in memory, after the imports "
+        "and one task for warming up; memory is the peak above what the process had before; requests are counted in the "
+        "server's log, bytes on a wire between the two, which costs both sides some of the same processors.\n"
+    )
+    return "\n".join(parts) + "\n" + method
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "tests"))
+    with tempfile.TemporaryDirectory() as name:
+        print(compare(pathlib.Path(name), small="--small" in sys.argv))

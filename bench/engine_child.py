@@ -1,0 +1,120 @@
+"""One side of a comparison, in a process of its own: the engine, or the unmodified client, on the same server.
+
+    python bench/engine_child.py {engine|unmodified} {tiny|shared|grown|many|first} SETTINGS-AS-JSON
+
+Where the server is comes from the environment (`wavetask env` and `WAVETASK_URL`). Prints one JSON object: wall
+time, processor time of this process, peak memory, and what the case adds.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import resource
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
+
+import tidy3d as td
+from machine import current_memory
+from scenes import heated, noise, slab
+
+
+class Peak(threading.Thread):
+    """Samples this process's resident memory: the peak while the case ran, above what it began with."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.begin = self.peak = current_memory()
+        self.over = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.over.wait(0.01):
+            self.peak = max(self.peak, current_memory())
+
+    def stop(self) -> int:
+        self.over.set()
+        self.join()
+        return self.peak - self.begin
+
+
+def tiny(count: int, first: int = 0) -> dict:
+    """Simulations that take milliseconds to solve, each different."""
+    return {f"tiny {n}": slab(rate=(n + 1) * 1e-6, mesh_size=0.25) for n in range(first, first + count)}
+
+
+def with_arrays(count: int, megabytes: float, shared: bool, seed: int = 0) -> dict:
+    """Simulations with a large array each, or all with the same one and one number different."""
+    if shared:
+        values = noise(megabytes, seed)
+        first = heated(values, 300.0)
+
+        def boundary(number: int):
+            condition = td.TemperatureBC(temperature=300.0 + number)
+            return first.boundary_spec[0].updated_copy(condition=condition)
+
+        return {f"shared {n}": first.updated_copy(boundary_spec=[boundary(n)]) for n in range(count)}
+    return {f"large {n}": heated(noise(megabytes, seed + n), 300.0) for n in range(count)}
+
+
+def run_engine(simulations: dict, settings: dict) -> dict:
+    """Submits, and takes each result into memory as it comes."""
+    import wavetask as wt
+
+    started = time.perf_counter()
+    batch = wt.submit(simulations, name=settings.get("name"), progress=False)
+    moments = {"returned": time.perf_counter() - started}
+    results = 0
+    for task in batch.as_completed():
+        task.result()
+        results += 1
+        moments.setdefault("first_result", time.perf_counter() - started)
+        if "first_result_uploaded" not in moments:
+            placed = sum(task.status not in ("packing", "waiting", "uploading") for task in batch.tasks)
+            moments["first_result_uploaded"] = placed
+    moments["wall"] = time.perf_counter() - started
+    assert results == len(simulations)
+    if settings.get("table"):
+        started = time.perf_counter()
+        assert len(batch.table()) == len(simulations)
+        moments["table"] = time.perf_counter() - started
+    return moments
+
+
+def run_unmodified(simulations: dict, settings: dict) -> dict:
+    """`web.Batch`, as the client's users do it."""
+    import tidy3d.web as web
+
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        batch = web.Batch(simulations=simulations, verbose=False, folder_name="bench")
+        results = batch.run(path_dir=folder)
+        assert len(dict(results.items())) == len(simulations)
+    return {"wall": time.perf_counter() - started}
+
+
+def main() -> None:
+    side, case, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
+    count = settings["count"]
+    if case == "tiny":
+        simulations = tiny(count, settings.get("first", 0))
+    else:
+        simulations = with_arrays(count, settings["megabytes"], case == "shared", settings.get("seed", 0))
+    run = {"engine": run_engine, "unmodified": run_unmodified}[side]
+    if settings.get("warm"):
+        run(tiny(1, first=1_000_000), {})
+    before, peak = resource.getrusage(resource.RUSAGE_SELF), Peak()
+    answer = run(simulations, settings)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    answer["cpu"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    answer["memory"] = peak.stop()
+    answer["client"] = td.__version__
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()
