@@ -44,20 +44,23 @@ class Side:
         before, self.answered = self.answered, answered(self.server)
         return self.answered - before
 
-    def measure(self, who: str, case: str, interpreter: str = NEW, **settings) -> dict:
-        """Runs one side of a case; adds requests, bytes and the server's processor time."""
+    def measure(
+        self, who: str, case: str, interpreter: str = NEW, port: int | None = None, **settings
+    ) -> dict:
+        """Runs one side of a case; adds requests, bytes and the server's processor time. `port` is where the
+        client finds the server, if not at the wire."""
         self.requests()
         sent, received = self.wire.sent, self.wire.received
         server_cpu = processor_seconds(self.server.process.pid)
-        port = str(self.server.port)
+        port = port or self.wire.port
         variables = {
-            name: value.replace(port, str(self.wire.port)) if value.startswith("http") else value
+            name: value.replace(str(self.server.port), str(port)) if value.startswith("http") else value
             for name, value in self.server.variables().items()
         }
         environment = {
             **os.environ,
             **variables,
-            "WAVETASK_URL": self.wire.url,
+            "WAVETASK_URL": f"http://127.0.0.1:{port}",
             "WAVETASK_KEY": variables["SIMCLOUD_APIKEY"],
             "WAVETASK_DATA": str(self.folder / "client"),
             "TIDY3D_BASE_DIR": str(self.folder / "tidy3d"),

@@ -1,6 +1,6 @@
-"""Prints the benchmark tables: heat throughput, what a task costs the server, transfers.
+"""Prints the benchmark tables: heat throughput, what a task costs the server, transfers, the engine.
 
-    make bench            (or: python bench/run.py [heat] [tasks] [transfer])
+    make bench            (or: python bench/run.py [heat] [tasks] [transfer] [engine] [line])
 
 Everything is measured in this one run, side by side, on this machine; the tables are also written to
 bench-output/tables.md.
@@ -113,8 +113,31 @@ def heat_table(folder: pathlib.Path) -> str:
     return heat.compare(folder)
 
 
+def engine_table(folder: pathlib.Path) -> str:
+    """The engine beside the unmodified client."""
+    import engine
+
+    return engine.compare(folder)
+
+
+def line_table(folder: pathlib.Path) -> str:
+    """The engine over a slow, far and unreliable line."""
+    import line
+
+    return line.compare(folder)
+
+
+TABLES = {
+    "heat": heat_table,
+    "tasks": tasks_table,
+    "transfer": transfer_table,
+    "engine": engine_table,
+    "line": line_table,
+}
+
+
 def main() -> None:
-    wanted = sys.argv[1:] or ["heat", "tasks", "transfer"]
+    wanted = sys.argv[1:] or list(TABLES)
     output = ROOT / "bench-output"
     output.mkdir(exist_ok=True)
     parts = [f"Machine: {machine()}\n"]
@@ -122,9 +145,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="wavetask-bench-", dir=output) as name:
         for what in wanted:
             started = time.monotonic()
-            part = {"heat": heat_table, "tasks": tasks_table, "transfer": transfer_table}[what](
-                pathlib.Path(name)
-            )
+            part = TABLES[what](pathlib.Path(name))
             parts.append(part)
             print(part, f"({time.monotonic() - started:.0f} s)\n", sep="\n", flush=True)
     (output / "tables.md").write_text("\n".join(parts))

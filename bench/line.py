@@ -1,0 +1,101 @@
+"""Filling a line that is slow, far and unreliable.
+
+Called by `bench/run.py line`. The line is imitated by a proxy in the program `line` (rate, delay, losses as the
+stalls they cause, resets, an outage); the real server is behind it. The unmodified client goes over the program
+`shape` with the same settings, in a batch that is a tenth as large.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+
+from engine import NEW, ROOT, Side
+from machine import table
+
+CLEAN = ["--rate", "100", "--round-trip", "50"]
+TROUBLED = [*CLEAN, "--loss", "1", "--reset-every", "5", "--outage", "10"]
+
+
+def build() -> None:
+    cargo = os.environ.get("CARGO", "cargo")
+    command = [cargo, "build", "--release", "--locked", "--quiet", "--package", "wavetask-client"]
+    subprocess.run([*command, "--example", "line", "--example", "shape"], cwd=ROOT, check=True)
+
+
+def program(name: str) -> str:
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return str(target / "release/examples" / name)
+
+
+def engine_rows(name: str, options: list[str]) -> list[list[str]]:
+    answer = subprocess.run([program("line"), *options], check=True, stdout=subprocess.PIPE, text=True)
+    rows = []
+    for line in answer.stdout.splitlines():
+        figures = json.loads(line)
+        rows.append([
+            f"engine, {name}", figures["direction"], f"{figures['bytes'] / 1e6:.0f} MB", f"{figures['seconds']:.1f} s",
+            f"{100 * figures['of_the_line']:.1f} %", f"{figures['on_the_line_per_byte']:.4f}",
+            f"{figures['first_task_seconds']:.1f} s", f"{figures['connections_broken']}",
+        ])  # fmt: skip
+    return rows
+
+
+class Shaped(Side):
+    """A server behind the shaping proxy in place of the counting wire."""
+
+    def __init__(self, folder: pathlib.Path, options: list[str]):
+        super().__init__(folder)
+        self.proxy = subprocess.Popen(
+            [program("shape"), "--to", f"127.0.0.1:{self.wire.port}", *options],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.port = int(re.search(r":(\d+)\s*$", self.proxy.stdout.readline())[1])
+
+    def stop(self):
+        self.proxy.send_signal(signal.SIGINT)
+        self.proxy.wait(10)
+        super().stop()
+
+
+def client_rows(folder: pathlib.Path, count: int, megabytes: float) -> list[list[str]]:
+    """Both clients, submit to last result, over the clean line: what a user waits for."""
+    rows = []
+    for number, (name, who) in enumerate((("unmodified 2.12.1", "unmodified"), ("engine", "engine"))):
+        side = Shaped(folder / f"shaped-{number}", CLEAN)
+        try:
+            figures = side.measure(who, "large", NEW, port=side.port, count=count, megabytes=megabytes)
+        finally:
+            side.stop()
+        size = count * megabytes
+        rows.append([
+            name, f"{count} x {megabytes:.0f} MB", f"{figures['wall']:.1f} s", f"{100 * size / 12.5 / figures['wall']:.0f} %",
+            f"{figures['sent'] / 1e6:.0f} MB", f"{figures['cpu']:.1f} s",
+        ])  # fmt: skip
+    return rows
+
+
+def compare(folder: pathlib.Path) -> str:
+    build()
+    rows = engine_rows("100 Mbit/s, 50 ms", CLEAN)
+    rows += engine_rows(
+        "1 % loss, resets every 5 s, 10 s outage", [*TROUBLED, "--tasks", "10", "--megabytes", "10"]
+    )
+    head = ["side and line", "direction", "payload", "time", "of the line", "bytes on the line per byte", "first task",
+            "connections broken"]  # fmt: skip
+    parts = [
+        table("Blocks that do not compress over a line of 100 Mbit/s and 50 ms", head, rows),
+        table(
+            "The same line under both clients: submit to last result",
+            ["client", "batch", "wall", "of the line", "sent", "client CPU"],
+            client_rows(folder, 5, 20.0),
+        ),
+        "The line is a proxy on the same machine; TCP cannot lose bytes through it, so a loss is the stall that it "
+        "causes.\n",
+    ]
+    return "\n".join(parts)
