@@ -26,7 +26,7 @@ def simulation() -> str:
     from scenes import slab
 
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "slab.hdf5")
+        path = str(pathlib.Path(folder) / "slab.hdf5")
         slab().to_file(path)
         with h5py.File(path) as file:
             return file["JSON_STRING"][()].decode()

@@ -1,6 +1,6 @@
 """The oracle of `describe.rs`: tidy3d writes files, h5py takes them apart.
 
-    describe_oracle.py DIR    writes DIR/*.hdf5[.gz], the bytes of their arrays, and DIR/dump.json
+describe_oracle.py DIR    writes DIR/*.hdf5[.gz], the bytes of their arrays, and DIR/dump.json
 """
 
 import gzip
@@ -42,7 +42,7 @@ def large():
 def take_apart(folder, file):
     opener = gzip.open if file.name.endswith(".gz") else open
     plain = folder / "plain"
-    with opener(file, "rb") as source, open(plain, "wb") as target:
+    with opener(file, "rb") as source, plain.open("wb") as target:
         shutil.copyfileobj(source, target)
     arrays = []
     text = []
@@ -62,7 +62,9 @@ def take_apart(folder, file):
                 values = np.ascontiguousarray(dataset[()])
                 described["element_type"] = NAMES[values.dtype.str[1:]]
                 described["bytes"] = f"{file.name}.{len(arrays)}.bytes"
-                (folder / described["bytes"]).write_bytes(values.astype(values.dtype.newbyteorder("<")).tobytes())
+                (folder / described["bytes"]).write_bytes(
+                    values.astype(values.dtype.newbyteorder("<")).tobytes()
+                )
             arrays.append(described)
 
         opened.visititems(visit)

@@ -12,7 +12,9 @@ from referencing.jsonschema import DRAFT202012
 
 def fits(path, template):
     parts, wanted = path.split("/"), template.split("/")
-    return len(parts) == len(wanted) and all(w.startswith("{") or w == p for p, w in zip(parts, wanted))
+    return len(parts) == len(wanted) and all(
+        w.startswith("{") or w == p for p, w in zip(parts, wanted, strict=True)
+    )
 
 
 def operation(document, method, path):
@@ -36,7 +38,7 @@ def main():
         return faults
 
     faults, seen = [], set()
-    for name, schema in document["components"]["schemas"].items():
+    for schema in document["components"]["schemas"].values():
         Draft202012Validator.check_schema(schema)
     for answer in given["answers"]:
         described = operation(document, answer["method"], answer["path"])
@@ -45,12 +47,18 @@ def main():
         response = responses["200"] if answer["status"] == 200 else responses["default"]
         content = next(iter(response["content"].values()))
         if "schema" in content:
-            faults += check(content["schema"], answer["body"], f"{answer['method']} {answer['path']} {answer['status']}")
+            faults += check(
+                content["schema"], answer["body"], f"{answer['method']} {answer['path']} {answer['status']}"
+            )
     for request in given["requests"]:
-        faults += check({"$ref": f"#/components/schemas/{request['schema']}"}, request["body"], request["schema"])
+        faults += check(
+            {"$ref": f"#/components/schemas/{request['schema']}"}, request["body"], request["schema"]
+        )
     # A schema that lets everything through would agree with anything.
     for name in ("TaskSummary", "SubmitAnswer", "EventPage", "ApiError", "MemberAnswer"):
-        assert check({"$ref": f"#/components/schemas/{name}"}, {"nonsense": 1}, name), f"{name} takes anything"
+        assert check({"$ref": f"#/components/schemas/{name}"}, {"nonsense": 1}, name), (
+            f"{name} takes anything"
+        )
     every = {o["operationId"] for item in document["paths"].values() for o in item.values()}
     faults += [f"never asked: {name}" for name in sorted(every - seen)]
     print("\n".join(faults) or "answers and schemas agree")
