@@ -175,9 +175,8 @@ def members(server: Server, batch: str) -> list[dict]:
 def answered(server: Server) -> int:
     """Requests that the server has answered to clients, if it logs `wavetask_server::connection=debug`; those of
     workers are not counted."""
-    lines = [line for line in server.log.read_text(errors="replace").splitlines() if "answered" in line]
-    assert lines, "the server does not log its answers"
-    return sum("/api/v1/worker" not in line for line in lines)
+    lines = server.log.read_text(errors="replace").splitlines()
+    return sum("answered" in line and "/api/v1/worker" not in line for line in lines)
 
 
 def stop_embedded(data: pathlib.Path) -> None:

@@ -92,3 +92,20 @@ def test_secrets_are_readable_by_the_owner_only(server):
     for path in holders:
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
     assert secret not in server.log.read_bytes(), "the log does not show it"
+
+
+def test_a_quota_is_set_shown_and_held(own_server):
+    server = own_server()
+    created = json.loads(server.command("key", "add", "limited", "--json"))
+    assert "0 of 2 tasks" in server.command("key", "quota", "limited", "--tasks", "2", "--bytes", "1GB")
+    driver = Driver(server, key=created["secret"])
+    folder = driver.folder()
+    for number in range(2):
+        driver.create(folder, f"allowed {number}")
+    status, answer = server.request(
+        "POST", f"/tidy3d/projects/{folder}/tasks", {"taskName": "one too many", "taskType": "HEAT"}, created["secret"]
+    )
+    assert status == 403 and "quota" in json.dumps(answer), answer
+    assert "2 of 2" in server.command("key", "ls")
+    server.command("key", "quota", "limited")
+    driver.create(folder, "allowed again")

@@ -6,9 +6,9 @@ use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use wavetask_protocol::native::{
-    ApiError, BatchList, BatchQuery, CreatedKey, EventPage, EventQuery, KeyList, LogPart, LogQuery,
-    MAXIMUM_TASKS, MemberList, MemberQuery, NewKey, ServerStatus, TaskAnswer, TaskAnswers, TaskFilter,
-    TaskList, TaskSelection, TaskSummary,
+    ApiError, BatchList, BatchQuery, CreatedKey, EventPage, EventQuery, KeyList, KeySummary, LogPart,
+    LogQuery, MAXIMUM_TASKS, MemberList, MemberQuery, NewKey, Quota, ServerStatus, TaskAnswer, TaskAnswers,
+    TaskFilter, TaskList, TaskSelection, TaskSummary,
 };
 use wavetask_protocol::{KeyId, TaskId};
 
@@ -116,6 +116,11 @@ impl Api {
             self.call(Method::DELETE, &format!("keys/{key}"), &(), None::<&()>, Duration::ZERO).await?;
         drop(answer);
         Ok(())
+    }
+
+    /// `PUT /api/v1/keys/{key}/quota`.
+    pub(crate) async fn set_quota(&self, key: &KeyId, quota: &Quota) -> Result<KeySummary, Failure> {
+        self.call(Method::PUT, &format!("keys/{key}/quota"), &(), Some(quota), Duration::ZERO).await
     }
 
     async fn call<Query: Serialize, Body: Serialize, Answer: DeserializeOwned>(

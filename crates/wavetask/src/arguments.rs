@@ -52,7 +52,7 @@ pub(crate) enum Command {
     Retry(TasksArguments),
     /// Delete tasks and their results.
     Rm(TasksArguments),
-    /// Make, list and revoke keys; a key sees only its own tasks.
+    /// Make, list, limit and revoke keys; a key sees only its own tasks.
     Key(KeyArguments),
     /// Check the server, the worker, this machine and the client's settings, and say what to do.
     Doctor(DoctorArguments),
@@ -356,6 +356,19 @@ pub(crate) enum KeyAction {
         data: DataArguments,
         /// Id, the beginning of one, or the name.
         key: String,
+    },
+    /// Set what a key may use in all; a limit that is not given is lifted.
+    Quota {
+        #[command(flatten)]
+        data: DataArguments,
+        /// Id, the beginning of one, or the name.
+        key: String,
+        /// Tasks that are not deleted.
+        #[arg(long, value_name = "N")]
+        tasks: Option<u64>,
+        /// Bytes of simulations and results, such as 50GB, each counted as if nothing were shared.
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        bytes: Option<u64>,
     },
 }
 

@@ -18,6 +18,7 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::Parser;
+use wavetask_protocol::native::Quota;
 
 use crate::arguments::{Arguments, Command, KeyAction};
 use crate::failure::{Exit, Failure, chain};
@@ -54,6 +55,9 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Key(arguments) => match arguments.action {
             KeyAction::Add { data, name, json } => asynchronously(command::key::add(data, name, json)),
             KeyAction::Ls { data, json } => asynchronously(command::key::list(data, json)),
+            KeyAction::Quota { data, key, tasks, bytes } => {
+                asynchronously(command::key::limit(data, key, Quota { tasks, bytes }))
+            }
             KeyAction::Revoke { data, key } => asynchronously(command::key::revoke(data, key)),
         },
         Command::Doctor(arguments) => asynchronously(command::doctor::run(arguments)),

@@ -1,14 +1,14 @@
-//! `wavetask key add|ls|revoke`.
+//! `wavetask key add|ls|quota|revoke`.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use wavetask_protocol::native::KeySummary;
+use wavetask_protocol::native::{KeySummary, Quota};
 
 use crate::arguments::DataArguments;
 use crate::command::connect;
 use crate::failure::{Exit, Failure};
-use crate::terminal::{now_milliseconds, one_line, span, table};
+use crate::terminal::{bytes, now_milliseconds, one_line, span, table};
 
 pub(crate) async fn add(data: DataArguments, name: String, json: bool) -> Result<ExitCode, Failure> {
     let api = connect(data)?;
@@ -32,7 +32,7 @@ pub(crate) async fn list(data: DataArguments, json: bool) -> Result<ExitCode, Fa
         return Ok(ExitCode::SUCCESS);
     }
     let now = now_milliseconds();
-    let mut rows = vec![["ID", "NAME", "AGE", "STATE"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["ID", "NAME", "AGE", "TASKS", "STORED", "STATE"].map(str::to_owned).to_vec()];
     for key in &list.keys {
         let state = match (key.revoked_milliseconds, key.administrator) {
             (Some(_), _) => "revoked",
@@ -43,11 +43,31 @@ pub(crate) async fn list(data: DataArguments, json: bool) -> Result<ExitCode, Fa
             key.key.to_string(),
             one_line(&key.name),
             span(now - key.created_milliseconds),
+            used(key.usage.tasks, key.quota.tasks, |count| count.to_string()),
+            used(key.usage.bytes, key.quota.bytes, bytes),
             state.to_owned(),
         ]);
     }
     table(&mut output, &rows)?;
     Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn limit(data: DataArguments, typed: String, quota: Quota) -> Result<ExitCode, Failure> {
+    let api = connect(data)?;
+    let keys = api.keys().await?.keys;
+    let key = api.set_quota(&choose(&typed, &keys)?.key, &quota).await?;
+    let tasks = used(key.usage.tasks, key.quota.tasks, |count| count.to_string());
+    let stored = used(key.usage.bytes, key.quota.bytes, bytes);
+    writeln!(std::io::stdout(), "{}  {}  {tasks} tasks, {stored}", key.key, one_line(&key.name))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is used, and of how much if there is a limit.
+fn used(usage: u64, quota: Option<u64>, show: impl Fn(u64) -> String) -> String {
+    match quota {
+        Some(quota) => format!("{} of {}", show(usage), show(quota)),
+        None => show(usage),
+    }
 }
 
 pub(crate) async fn revoke(data: DataArguments, typed: String) -> Result<ExitCode, Failure> {
@@ -86,7 +106,7 @@ fn choose<'a>(typed: &str, keys: &'a [KeySummary]) -> Result<&'a KeySummary, Fai
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wavetask_protocol::native::{Quota, Usage};
+    use wavetask_protocol::native::Usage;
 
     #[test]
     fn a_key_is_found_by_id_name_or_beginning_but_not_once_revoked() {
