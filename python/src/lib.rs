@@ -13,14 +13,14 @@
 //!
 //! **Why an own bridge.** Calling back into Python from the threads of an async runtime crashes processes at their
 //! exit: the interpreter is gone and the thread asks for its lock. Here those threads cannot even name the
-//! interpreter. They put a number into a [`port::Port`] and make a descriptor readable; an event loop watches the
+//! interpreter. They put a number into a `port::Port` and make a descriptor readable; an event loop watches the
 //! descriptor as it watches its sockets, and a blocked thread waits on the same queue.
 //!
 //! **What waits, waits interruptibly.** Every call that may take long releases the interpreter lock and looks for
-//! signals every 100 ms ([`waiting`]).
+//! signals every 100 ms (`waiting`).
 //!
 //! **Nothing survives a fork.** The engine's threads stay behind in the parent; every call checks the process and
-//! says so instead of waiting forever ([`process`]).
+//! says so instead of waiting forever (`process`).
 
 mod batch;
 mod client;
