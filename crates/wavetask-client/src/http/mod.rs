@@ -9,9 +9,9 @@
 //!      └── next_events ──► events: one stream, or polling ───────┘
 //! ```
 //!
-//! Decisions are values and are tested without sockets: when to try again ([`retry`]), how much to send at once
-//! ([`link`]), whose turn it is ([`lanes`]), what a stream of events says ([`events`]). What is left is told in the
-//! modules' own words: [`transport`] for connections and limits on waits, [`upload`] and [`download`] for resuming.
+//! Decisions are values and are tested without sockets: when to try again (`retry`), how much to send at once
+//! (`link`), whose turn it is (`lanes`), what a stream of events says (`events`). What is left is told in the
+//! modules' own words: `transport` for connections and limits on waits, `upload` and `download` for resuming.
 //!
 //! Everything that is sent may be sent again: requests that create something carry idempotency keys, blocks are
 //! named by their digests. So repetition needs no knowledge of what the server did with the try that failed.
