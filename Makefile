@@ -74,6 +74,7 @@ test-rust: .venv/.ready .venv-old/.ready $(BINARY)
 test-python: setup
 	.venv/bin/python -m pytest tests -q -p no:cacheprovider
 	.venv/bin/python -m pytest python/tests -q -p no:cacheprovider
+	WAVETASK_DROP_IN=1 .venv/bin/python -m pytest tests/client -q -p no:cacheprovider
 	.venv-old/bin/python -m pytest tests/client -q -p no:cacheprovider
 
 lint: .venv/.wavetask ## formatting and lints, warnings are errors

@@ -1,4 +1,4 @@
-"""Coming back after a crash: the script is killed while it uploads, and then simply run again.
+"""Coming back after a crash: the script is killed on its way, and then simply run again.
 
     python examples/coming_back.py
 
@@ -43,7 +43,7 @@ def main() -> None:
     for key, data in batch.results().items():
         print(f"{key}: {core_temperature(data):.3f} K at the core")
     table = wt.open(NAME).table()
-    assert len(table) == 13 and set(table["state"]) == {"success"}
+    assert len(table) == 13 and set(table["status"]) == {"done"}
     print(f"{len(table)} tasks, each once: {table['id'].is_unique}")
 
 

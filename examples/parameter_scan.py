@@ -28,7 +28,7 @@ def main() -> None:
         print(f"{task.name:>10}: the core is {rise:7.3f} K warmer")
 
     # Tomorrow, in another process: the same by name.
-    print(wt.open("heater scan").table()[["key", "state", "current"]].to_string(index=False))
+    print(wt.open("heater scan").table()[["status", "current"]].to_string())
 
 
 if __name__ == "__main__":

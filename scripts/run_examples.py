@@ -43,7 +43,7 @@ def main() -> None:
             for name in SCRIPTS:
                 print(f"--- {name}", flush=True)
                 started = time.monotonic()
-                subprocess.run([sys.executable, str(EXAMPLES / name)], cwd=EXAMPLES.parent, check=True)
+                subprocess.run([sys.executable, str(EXAMPLES / name)], cwd=OUTPUT, check=True)
                 print(f"--- {name}: {time.monotonic() - started:.1f} s", flush=True)
             for name in NOTEBOOKS:
                 print(f"--- {name}", flush=True)

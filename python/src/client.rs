@@ -54,6 +54,16 @@ impl ClientHandle {
             _ => return Err(PyValueError::new_err("the engine opened something that is not known here")),
         })
     }
+
+    /// What the server of a data folder has written there in this file; `None` for one that is named by its address.
+    fn of_folder(&self, file: &str) -> Option<String> {
+        let settings = self.client.settings();
+        if settings.url.is_some() {
+            return None;
+        }
+        let text = std::fs::read_to_string(settings.data.join(file)).ok()?;
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
 }
 
 #[pymethods]
@@ -74,14 +84,15 @@ impl ClientHandle {
         Ok(Self { client, url, process: std::process::id() })
     }
 
+    /// Where the server answers now: one that belongs to a data folder may have come back at another port.
     #[getter]
-    fn url(&self) -> &str {
-        &self.url
+    fn url(&self) -> String {
+        self.of_folder("address").unwrap_or_else(|| self.url.clone())
     }
 
     #[getter]
     fn key(&self) -> Option<String> {
-        self.client.settings().key.clone()
+        self.client.settings().key.clone().or_else(|| self.of_folder("key"))
     }
 
     /// Begins a submission.

@@ -8,7 +8,6 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -218,6 +217,8 @@ class _Work:
         """Packs in the background."""
         thread = threading.Thread(target=self._run, args=(source,), name="wavetask-pack", daemon=True)
         _working.add(thread)
+        for earlier in [batch for batch in list(_submitted) if batch.done()]:
+            _submitted.discard(earlier)
         _submitted.add(self.batch)
         thread.start()
 
@@ -352,7 +353,8 @@ def _scalars(key: str, given: Any) -> dict[str, Scalar]:
 # At the end of the process.
 
 _working: set[threading.Thread] = set()
-_submitted: weakref.WeakSet[Batch] = weakref.WeakSet()
+# Held until they have ended: what nobody keeps a handle of must leave the process, too.
+_submitted: set[Batch] = set()
 
 _ON_ITS_WAY = ("packing", "waiting", "uploading")
 
@@ -395,7 +397,7 @@ def finish(patience: float, say: Callable[[str], None]) -> None:
 def _after_fork() -> None:
     global _submitted
     _working.clear()
-    _submitted = weakref.WeakSet()
+    _submitted = set()
 
 
 _bridge.register_after_fork(_after_fork)

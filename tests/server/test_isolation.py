@@ -103,7 +103,10 @@ def test_a_quota_is_set_shown_and_held(own_server):
     for number in range(2):
         driver.create(folder, f"allowed {number}")
     status, answer = server.request(
-        "POST", f"/tidy3d/projects/{folder}/tasks", {"taskName": "one too many", "taskType": "HEAT"}, created["secret"]
+        "POST",
+        f"/tidy3d/projects/{folder}/tasks",
+        {"taskName": "one too many", "taskType": "HEAT"},
+        created["secret"],
     )
     assert status == 403 and "quota" in json.dumps(answer), answer
     assert "2 of 2" in server.command("key", "ls")

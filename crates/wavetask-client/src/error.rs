@@ -90,6 +90,11 @@ impl ClientError {
         Self { group, code: code.into(), message: message.into(), hint: None, task: None, cause: None }
     }
 
+    /// Whether what ended so is gone on with by a repetition: nothing was decided about it.
+    pub const fn is_resumable(&self) -> bool {
+        self.group.may_pass() || matches!(self.group, ErrorGroup::Unauthorized)
+    }
+
     /// With a hint.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {

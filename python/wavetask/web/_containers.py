@@ -473,7 +473,9 @@ class Batch(original.Batch):  # type: ignore[misc]
                 ids[name] = _engine.identifier(task)
                 paths[name] = str(self._job_data_path(ids[name], path_dir))
         for name, why in failed.items():
-            log.warning(f"Not loading '{name}' as the task errored: {str(why).splitlines()[0]}")
+            log.warning(
+                f"Not loading '{name}' as the task errored: {(str(why) or type(why).__name__).splitlines()[0]}"
+            )
         data = BatchData(
             task_paths=paths,
             task_ids=ids,

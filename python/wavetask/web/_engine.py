@@ -143,6 +143,8 @@ def word(task: Task) -> str:
 
 def finish(task: Task) -> None:
     """Waits until a task has ended; raises the client's error unless there is a result. A diverged one has."""
+    if task.status == "held":
+        raise WebError(f"Task {task.id} was uploaded but not started: call start() first.")
     error = task.exception()
     if error is not None and not isinstance(error, errors.Diverged):
         raise failure(task, error)

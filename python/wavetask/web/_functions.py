@@ -105,7 +105,12 @@ def run(
         _say(verbose, f"{name}: status = {_engine.word(task)}")
         return _rebuilt(simulation, {id(single): data})
     prefix = f"{task_name}_" if task_name else ""
-    names = {identity: prefix + name for identity, (name, _) in members.items()}
+    names: dict[int, str] = {}
+    for identity, (name, _) in members.items():
+        # `{0: a, "0": b}` gives two members one name.
+        while prefix + name in names.values():
+            name += "_"
+        names[identity] = prefix + name
     batch, tasks = _submitted(
         {names[identity]: member for identity, (_, member) in members.items()},
         folder_name,

@@ -255,6 +255,7 @@ impl Driver {
         self.parts.holdings.release(member);
         if let Some((row, position)) = self.rows.remove(&member)
             && phase != Phase::WaitingForData
+            && !error.as_ref().is_some_and(ClientError::is_resumable)
         {
             self.notes.push(Note::Ended { row, position });
         }

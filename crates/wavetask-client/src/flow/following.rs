@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{EventPage, TaskEvent};
+use wavetask_protocol::{TaskId, TaskState};
 
 use super::{Effect, Flow, MemberId, Stage};
 use crate::error::{ClientError, ErrorGroup};
@@ -138,8 +138,11 @@ impl Flow {
     fn happened(&mut self, event: TaskEvent) {
         match self.by_task.get(&event.task.task) {
             Some(members) => {
-                let late =
-                    |id: &&MemberId| self.members.get(id).is_some_and(|member| member.seen < event.sequence);
+                // The progress of a running task comes under the number of the event before it.
+                let news = |seen: u64| {
+                    seen < event.sequence || (seen == event.sequence && event.state == TaskState::Running)
+                };
+                let late = |id: &&MemberId| self.members.get(id).is_some_and(|member| news(member.seen));
                 let members: Vec<_> = members.iter().filter(late).copied().collect();
                 for member in members {
                     self.learn(member, Box::new(event.task.clone()), event.sequence);

@@ -15,7 +15,8 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use wavetask_protocol::native::{EventPage, EventQuery};
+use wavetask_protocol::TaskState;
+use wavetask_protocol::native::{EventPage, EventQuery, TaskEvent};
 
 use super::fault::Fault;
 use super::transport::{Answer, Ask};
@@ -140,8 +141,12 @@ impl Stream {
                 Some(Message::Data(data)) => {
                     let mut page: EventPage =
                         serde_json::from_str(&data).map_err(|error| Fault::Unreadable(error.into()))?;
-                    // A proxy that repeats itself does not make things happen twice.
-                    page.events.retain(|event| event.sequence > self.position);
+                    // A proxy that repeats itself does not make things happen twice; the progress of a running task
+                    // has the number of the event before it.
+                    let is_progress = |event: &TaskEvent| {
+                        event.state == TaskState::Running && event.sequence == self.position
+                    };
+                    page.events.retain(|event| event.sequence > self.position || is_progress(event));
                     self.position = self.position.max(page.last);
                     page.last = self.position;
                     return Ok(page);
