@@ -313,8 +313,6 @@ struct Submission {
     unplaced: usize,
     /// Whether the server knows any member.
     known: bool,
-    /// Whether a member ended here that a repetition has to go on with.
-    cut_off: bool,
     complete: Completion,
 }
 
@@ -585,13 +583,10 @@ impl Flow {
             (Some(error), Some(task)) if error.task.is_none() => Some(error.task(task)),
             (error, _) => error,
         };
-        let resumable =
-            phase == Phase::WaitingForData || error.as_ref().is_some_and(ClientError::is_resumable);
         self.effects.push(Effect::Ended { member: id, phase, error });
         if let Some(submission) = member.submission {
             if let Some(state) = self.submissions.get_mut(&submission) {
                 state.active -= 1;
-                state.cut_off |= resumable;
                 if !member.named {
                     state.unnamed -= 1;
                 }
@@ -608,13 +603,9 @@ impl Flow {
         let Some(state) = self.submissions.get(&submission) else { return };
         let told = state.complete == Completion::Told || !state.known;
         if state.sealed && state.announced == 0 && state.active == 0 && told {
-            // One that was cut off stays open in the journal: a repetition goes on with it.
-            let whole = !state.cut_off;
             self.submissions.remove(&submission);
             self.naming.forget(submission);
-            if whole {
-                self.effects.push(Effect::Finished { submission });
-            }
+            self.effects.push(Effect::Finished { submission });
         }
     }
 
@@ -628,7 +619,6 @@ impl Flow {
         for submission in submissions {
             if let Some(state) = self.submissions.get_mut(&submission)
                 && state.sealed
-                && state.announced == 0
             {
                 // Members may be on the server: the journal keeps the submission, and a repetition goes on with it.
                 self.submissions.remove(&submission);
