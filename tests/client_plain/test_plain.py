@@ -121,7 +121,9 @@ def test_beside_the_unmodified_client(own_server, tmp_path, monkeypatch):
     monkeypatch.setattr(http.client.HTTPConnection, "putrequest", counted)
     with pointed_at(server, monkeypatch):
         begun = time.monotonic()
-        data = web.Batch(simulations=simulations, verbose=False).run(path_dir=str(tmp_path / "theirs"))
+        data = web.Batch(simulations=simulations, verbose=False, folder_name="beside").run(
+            path_dir=str(tmp_path / "theirs")
+        )
         results = {key: data[key] for key in simulations}
         theirs = time.monotonic() - begun
     for member in ours["members"]:
