@@ -101,12 +101,8 @@ def test_contiguous_arrays_are_not_copied():
     assert grown < 60, f"{grown} MiB more for 305 MiB of array"
 
 
-BURN = "import time\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
-
-
 def test_an_event_loop_keeps_ticking_while_a_gigabyte_is_packed():
-    """A 100 ms tick stays under 10 ms late. On a machine that is busy with other things, a tick is late whoever
-    runs, so there it is compared with one beside as many busy processes as there are cores."""
+    """A 100 ms tick stays under 10 ms late; the best of five tries counts, for other programs make it late, too."""
     array = np.ones(1_000_000_000 // 8)
 
     async def latest(work):
@@ -128,20 +124,12 @@ def test_an_event_loop_keeps_ticking_while_a_gigabyte_is_packed():
         for _ in range(3):
             _native.pack("HEAT", "{}", [("a", array)])
 
-    def elsewhere():
-        burning = [subprocess.Popen([sys.executable, "-c", BURN]) for _ in range(os.cpu_count() or 1)]
-        for process in burning:
-            process.wait()
-
-    ours, control = [], []
-    for _ in range(5):
-        ours.append(asyncio.run(latest(packing)))
-        control.append(asyncio.run(latest(elsewhere)))
-        if min(ours) < 0.010:
-            break
-    print(f"the latest tick: {min(ours) * 1e3:.1f} ms, beside busy processes {min(control) * 1e3:.1f} ms")
+    tries = []
+    while len(tries) < 5 and min(tries, default=1.0) >= 0.010:
+        tries.append(asyncio.run(latest(packing)))
+    print(f"the latest tick: {min(tries) * 1e3:.1f} ms")
     # With the lock held it would be late by all the time that a gigabyte takes.
-    assert min(ours) < 0.010 or min(ours) < 3 * max(control)
+    assert min(tries) < 0.010
 
 
 def test_a_port_serves_blocked_threads():
