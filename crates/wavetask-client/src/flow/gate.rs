@@ -74,10 +74,10 @@ fn backoff(attempt: u32) -> u64 {
 
 /// SplitMix64 (Steele, Lea, Flood 2014): enough for jitter, and the same for the same seed.
 #[derive(Debug)]
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut value = self.0;
         value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -9,6 +9,7 @@ use wavetask_protocol::{LeaseId, TaskId};
 
 use super::server::{Honesty, Named, Nature, Server};
 use crate::error::{ClientError, ErrorGroup};
+use crate::flow::gate::Random;
 use crate::flow::{Effect, Flow, Input, MemberId, Push, RequestId, ResultNews, Rules, SubmissionId};
 use crate::server::TaskAction;
 use crate::status::Phase;
@@ -116,7 +117,7 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, faults: Faults, honesty: Honesty) -> Self {
-        let mut random = Chance(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5851_f42d);
+        let mut random = Chance(Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x5851_f42d));
         let members = match random.below(4) {
             0 => 1 + random.below(3),
             1 | 2 => 3 + random.below(20),
@@ -483,7 +484,7 @@ impl World {
                 self.input(Input::Tick);
             }
             Happening::Worker => {
-                let choose = usize::try_from(self.random.next() >> 1).unwrap();
+                let choose = usize::try_from(self.random.0.next() >> 1).unwrap();
                 self.server.expire(self.now);
                 if !self.down()
                     && let Some((task, lease)) = self.server.lease(choose, self.now)
@@ -747,19 +748,12 @@ const fn honesty_needs_cache(honesty: &Honesty) -> bool {
     !honesty.memo
 }
 
-struct Chance(u64);
+/// Chance, as the flow has it.
+struct Chance(Random);
 
 impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut value = self.0;
-        value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        value ^ (value >> 31)
-    }
-
     fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 { 0 } else { self.next() % bound }
+        if bound == 0 { 0 } else { self.0.next() % bound }
     }
 
     fn one_in(&mut self, count: u64) -> bool {
