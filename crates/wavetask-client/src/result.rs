@@ -107,7 +107,7 @@ impl ResultDocument {
     /// As [`slice`](Self::slice).
     pub async fn slice_async(&self, path: &str, ranges: &[Range<u64>]) -> Result<ArrayData, ClientError> {
         let descriptor = self.descriptor(path)?;
-        let (shape, pieces) = runs(descriptor, ranges).ok_or_else(|| {
+        let (shape, pieces) = pieces_of(descriptor, ranges).ok_or_else(|| {
             ClientError::new(ErrorGroup::Usage, "slice.does_not_fit", does_not_fit(path, descriptor))
         })?;
         let bytes = self.bytes(descriptor, &pieces).await?;
@@ -174,55 +174,26 @@ fn does_not_fit(path: &str, array: &ArrayDescriptor) -> String {
     }
 }
 
-/// The shape of a slice, and the ranges of bytes that it consists of, in order and joined where they touch.
-fn runs(array: &ArrayDescriptor, ranges: &[Range<u64>]) -> Option<(Vec<u64>, Vec<Range<u64>>)> {
-    let size = array.element_type.size()? as u64;
-    if ranges.len() > array.shape.len() {
-        return None;
-    }
-    let mut bounds: Vec<Range<u64>> = ranges.to_vec();
-    bounds.extend(array.shape[ranges.len()..].iter().map(|extent| 0..*extent));
-    let fits = |(range, extent): (&Range<u64>, &u64)| range.start <= range.end && range.end <= *extent;
-    if !bounds.iter().zip(&array.shape).all(fits) {
-        return None;
-    }
-    let shape: Vec<u64> = bounds.iter().map(|range| range.end - range.start).collect();
-    if shape.contains(&0) {
-        return Some((shape, Vec::new()));
-    }
-    // Everything behind the last dimension that is cut is contiguous.
-    let cut = bounds.iter().zip(&array.shape).rposition(|(range, extent)| *range != (0..*extent));
-    let Some(cut) = cut else { return Some((shape, std::iter::once(0..array.byte_length).collect())) };
-    let stride = |dimension: usize| array.shape[dimension + 1..].iter().product::<u64>() * size;
-    let length = (bounds[cut].end - bounds[cut].start) * stride(cut);
+/// The shape of a slice, and the ranges of bytes that it consists of, in order and joined where they touch; `None` if
+/// the ranges do not fit the array.
+fn pieces_of(array: &ArrayDescriptor, ranges: &[Range<u64>]) -> Option<(Vec<u64>, Vec<Range<u64>>)> {
+    array.element_type.size()?;
+    let part = array.blocks_of(ranges).ok()?;
     let mut pieces: Vec<Range<u64>> = Vec::new();
-    let mut index: Vec<u64> = bounds[..cut].iter().map(|range| range.start).collect();
-    loop {
-        let base: u64 = index.iter().enumerate().map(|(dimension, at)| at * stride(dimension)).sum();
-        let start = base + bounds[cut].start * stride(cut);
+    for range in part.ranges() {
+        let start = range.block as u64 * array.block_bytes();
+        let (start, end) = (start + range.bytes.start, start + range.bytes.end);
         match pieces.last_mut() {
-            Some(last) if last.end == start => last.end += length,
-            _ => pieces.push(start..start + length),
-        }
-        // The next index, the last dimension fastest.
-        let mut dimension = cut;
-        loop {
-            if dimension == 0 {
-                return Some((shape, pieces));
-            }
-            dimension -= 1;
-            index[dimension] += 1;
-            if index[dimension] < bounds[dimension].end {
-                break;
-            }
-            index[dimension] = bounds[dimension].start;
+            Some(last) if last.end == start => last.end = end,
+            _ => pieces.push(start..end),
         }
     }
+    Some((part.shape, pieces))
 }
 
 #[cfg(test)]
 mod tests {
-    use wavetask_document::{Array, Digest, MemoryBlocks, Values};
+    use wavetask_document::{Array, MemoryBlocks, Values};
 
     use super::*;
 
@@ -242,7 +213,7 @@ mod tests {
             for second in spans(4) {
                 for third in spans(2) {
                     let ranges = [first.clone(), second.clone(), third.clone()];
-                    let (found, pieces) = runs(&descriptor, &ranges).unwrap();
+                    let (found, pieces) = pieces_of(&descriptor, &ranges).unwrap();
                     let expected: Vec<u64> = ranges.iter().map(|range| range.end - range.start).collect();
                     assert_eq!(found, expected);
                     let elements: Vec<u64> =
@@ -257,10 +228,9 @@ mod tests {
                 }
             }
         }
-        let (_, pieces) = runs(&descriptor, std::slice::from_ref(&(1..3))).unwrap();
+        let (_, pieces) = pieces_of(&descriptor, std::slice::from_ref(&(1..3))).unwrap();
         assert_eq!(pieces, vec![32..96], "a slice along the first dimension is one piece");
-        assert!(runs(&descriptor, std::slice::from_ref(&(1..4))).is_none());
+        assert!(pieces_of(&descriptor, std::slice::from_ref(&(1..4))).is_none());
         assert!(is_below("data/0/x", "data/0") && !is_below("data/01/x", "data/0"));
-        let _ = Digest::of(b"");
     }
 }
