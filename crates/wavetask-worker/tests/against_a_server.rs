@@ -36,13 +36,19 @@ struct Script {
     /// The solver of small tasks, a script that reads orders; each answer to a lease request then holds as many
     /// tasks as are wanted, with their input.
     several: Option<String>,
-    /// What to say to several results at once, until there is nothing left: then they are published.
-    bulk_answers: VecDeque<Option<ResultAnswer>>,
+    /// How many requests with several results fail as a whole.
+    bulk_failures: usize,
+    /// What is said, once, to a result that comes with others; the rest are published.
+    bulk_answers: BTreeMap<String, ResultAnswer>,
+    /// While this file has fewer lines, several results at once get no answer.
+    answers_wait_for: Option<(PathBuf, usize)>,
     /// How many results came at once.
     loads: Vec<usize>,
     key: String,
     url: String,
     requests: Vec<LeaseRequest>,
+    /// How many of them were answered with tasks.
+    answered: usize,
     log: BTreeMap<String, BTreeMap<u64, String>>,
     stages: Vec<String>,
     results: BTreeMap<String, Vec<u8>>,
@@ -83,6 +89,7 @@ async fn lease(
             script.queue.drain(..count).collect()
         };
         if let Some(first) = next.pop_front() {
+            lock(&shared).answered += 1;
             return Ok(Json(LeaseAnswer { assignment: Some(first), more: next.into() }));
         }
         if Instant::now() >= deadline {
@@ -129,7 +136,17 @@ async fn result(State(shared): State<Shared>, UrlPath(lease): UrlPath<String>, b
 
 /// Several results at once.
 async fn results(State(shared): State<Shared>, body: Bytes) -> Result<Json<ResultAnswers>, StatusCode> {
+    let awaited = lock(&shared).answers_wait_for.clone();
+    while awaited.as_ref().is_some_and(|(file, lines)| {
+        std::fs::read(file).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count()) < *lines
+    }) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let mut script = lock(&shared);
+    if script.bulk_failures > 0 {
+        script.bulk_failures -= 1;
+        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+    }
     let mut answers = Vec::new();
     let mut rest = &body[..];
     while let Some((length, after)) = rest.split_first_chunk::<4>() {
@@ -137,14 +154,10 @@ async fn results(State(shared): State<Shared>, body: Bytes) -> Result<Json<Resul
         let header: ResultHeader = serde_json::from_slice(header).unwrap();
         let (file, after) = after.split_at(usize::try_from(header.length).unwrap());
         rest = after;
-        let answer = match script.bulk_answers.pop_front() {
-            Some(None) => return Err(StatusCode::INTERNAL_SERVER_ERROR),
-            Some(Some(answer)) => answer,
-            None => ResultAnswer::Published,
-        };
+        let lease = header.lease.to_string();
+        let answer = script.bulk_answers.remove(&lease).unwrap_or(ResultAnswer::Published);
         answers.push(answer);
         if answer == ResultAnswer::Published {
-            let lease = header.lease.to_string();
             let log = script.log.entry(lease.clone()).or_default();
             for (number, line) in (header.first_log_line..).zip(header.log_lines) {
                 log.insert(number, line);
@@ -538,12 +551,20 @@ fn small(number: u32, input: Option<&str>) -> Assignment {
 
 #[tokio::test]
 async fn small_tasks_share_processes_requests_and_nothing_else() {
-    let work = several(r#"echo "task $n here"; { echo $$; cat "$in"; } > "$out""#);
+    let solved = tempfile::tempdir().unwrap();
+    let list = solved.path().join("list");
+    let work = several(
+        r#"echo "task $n here"; { echo $$; cat "$in"; } > "$out"; echo $n >> LIST"#
+            .replace("LIST", list.to_str().unwrap())
+            .as_str(),
+    );
     let setting = set("exit 9", 0, |script| {
         // "the simulation" in base64 for some; the others have to ask for it.
         let input = |number: u32| (!number.is_multiple_of(3)).then_some("dGhlIHNpbXVsYXRpb24=");
         script.queue = (1..=60).map(|number| small(number, input(number))).collect();
         script.several = Some(work);
+        // The first requests are answered when there are more results than they carry.
+        script.answers_wait_for = Some((list, 20));
     })
     .await;
     let mut processes = std::collections::BTreeSet::new();
@@ -559,8 +580,7 @@ async fn small_tasks_share_processes_requests_and_nothing_else() {
         assert!(script.failures.is_empty(), "{:?}", script.failures);
         assert!(script.loads.len() < 60, "{:?}", script.loads);
         assert!(script.log.values().all(|log| log[&0].starts_with("task ")), "{:?}", script.log);
-        let asked = script.requests.iter().filter(|request| request.small.is_some()).count();
-        assert!(asked < 60, "{asked} requests");
+        assert!(script.answered < 60, "{} requests", script.answered);
     }
     setting.stop().await;
     assert!(processes.iter().all(|process| !Path::new("/proc").join(process).exists()));
@@ -602,14 +622,27 @@ async fn a_crash_is_the_fault_of_one_small_task_only() {
 #[tokio::test]
 async fn small_results_that_are_not_taken_together_go_one_by_one() {
     let setting = set("exit 9", 0, |script| {
-        script.queue = (1..=12).map(|number| small(number, Some("eA=="))).collect();
+        script.queue = (1..=4).map(|number| small(number, Some("eA=="))).collect();
         script.several = Some(several(r#"echo fine > "$out""#));
-        script.bulk_answers = [None, Some(ResultAnswer::Again), Some(ResultAnswer::Gone), None].into();
+        script.bulk_failures = 1;
     })
     .await;
-    setting.until("all results but one", |script| (script.results.len() == 11).then_some(())).await;
-    assert!(lock(&setting.shared).failures.is_empty());
+    // However they are divided among requests, the first request is refused, and its results get there.
+    setting.until("the first results", |script| (script.results.len() == 4).then_some(())).await;
+    {
+        let mut script = lock(&setting.shared);
+        assert_eq!(script.bulk_failures, 0);
+        script.bulk_answers =
+            [("lease-5".to_owned(), ResultAnswer::Again), ("lease-6".to_owned(), ResultAnswer::Gone)].into();
+        script.queue = (5..=8).map(|number| small(number, Some("eA=="))).collect();
+    }
+    let all_but_one = |script: &Script| script.bulk_answers.is_empty() && script.results.len() == 7;
+    setting.until("all results but one", |script| all_but_one(script).then_some(())).await;
+    let shared = Arc::clone(&setting.shared);
     setting.stop().await;
+    let script = lock(&shared);
+    assert!(script.failures.is_empty(), "{:?}", script.failures);
+    assert!(!script.results.contains_key("lease-6"), "it was taken from somebody else: not sent again");
 }
 
 #[tokio::test]

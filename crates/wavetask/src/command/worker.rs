@@ -48,9 +48,7 @@ pub(crate) fn run(arguments: WorkerArguments) -> Result<ExitCode, Failure> {
             cores: arguments.cores.map_or_else(machine::cores, |cores| cores as usize),
             memory_bytes: arguments.memory.unwrap_or_else(machine::default_memory_bytes),
         },
-        // Only where it is asked for, until it has been through the survival tests against a whole server.
-        small_program: std::env::var_os("WAVETASK_SHARED_SOLVERS")
-            .map(|_| Program { path: path.clone(), arguments: vec!["solve-several".into()] }),
+        small_program: Some(Program { path: path.clone(), arguments: vec!["solve-several".into()] }),
         program: Program { path, arguments: vec!["solve".into()] },
     };
     let runtime =
