@@ -111,6 +111,34 @@ def case_generator():
         raise AssertionError("the generator's error was lost")
 
 
+def case_cancelling_a_generator():
+    drawn, closed, go_on = [], threading.Event(), threading.Event()
+
+    def simulations():
+        try:
+            for number in range(1, 1000):
+                drawn.append(number)
+                yield slab(number)
+                if number == 2:
+                    go_on.wait(60)
+        finally:
+            closed.set()
+
+    scan = wt.submit(simulations(), name=named("endless"), hold=True, cache=False)
+    deadline = time.monotonic() + 60
+    while len(scan) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    # The generator is at work: nobody waits for it, and what it gives then is not taken.
+    scan.cancel()
+    assert scan.wait(timeout=60).not_done == set() and scan.done()
+    assert [task.status for task in scan.tasks] == ["cancelled"] * 2 and scan.status == "cancelled"
+    go_on.set()
+    assert closed.wait(60), "the generator was not closed"
+    time.sleep(0.1)
+    assert len(drawn) <= 3 and len(scan) == 2, drawn
+
+
 def case_one_bad_member():
     scan = wt.submit([slab(1), "there is no such file.json", slab(2)], name=named("bad member"))
     done, not_done = scan.wait(timeout=60)

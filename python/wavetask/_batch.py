@@ -81,17 +81,22 @@ class Batch(Mapping[str, Task]):
         self._lock = threading.Lock()
         self._members: dict[str, Task] = {}
         self._complete = False
+        self._cancelled = False
         self._source_error: BaseException | None = None
         self._listeners: list[Callable[[Task | None], None]] = []
         client._batches[name] = self
 
     # Membership, as the submission or the server tells it.
 
-    def _add(self, task: Task) -> None:
+    def _add(self, task: Task) -> bool:
+        """Takes a member in; refuses it if the batch was cancelled before."""
         with self._lock:
+            if self._cancelled:
+                return False
             self._members[task.key] = task
             for listener in self._listeners:
                 listener(task)
+            return True
 
     def _close(self, error: BaseException | None = None) -> None:
         """All members are there; ``error`` is what the generator of simulations raised."""
@@ -395,7 +400,12 @@ class Batch(Mapping[str, Task]):
     # Doing something about it.
 
     def cancel(self) -> None:
-        """Stops all tasks that have not ended."""
+        """Stops all tasks that have not ended. A generator of simulations is asked for no more of them and closed."""
+        with self._lock:
+            self._cancelled = True
+        # Whoever waits must not wait for a generator that may be at work for long: nothing of it counts any more.
+        if not self._complete:
+            self._close()
         for task in self.tasks:
             task._unwanted = True
         self._each(lambda task: task.cancel(), lambda native: native.cancel())

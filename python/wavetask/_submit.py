@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import os
 import sys
 import threading
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from wavetask._client import Client
 
 __all__ = ["submit"]
+
+_BEFORE_PACKING = "it was cancelled before it was packed"
 
 Member = tuple[Task, _native.Pending, Any]
 Scalar = bool | int | float | str
@@ -146,11 +149,14 @@ def submit(
     )
     work = _Work(client, submission, batch, parameters_of, path, single)
     if _shape.is_stream(simulations):
+        work.closing = getattr(simulations, "close", None)
         source: Iterator[Member] = work.stream(simulations)
     else:
         waiting: collections.deque[Member] = collections.deque()
         for key, simulation in members:
-            waiting.append((*work.member(key, simulation, {}), simulation))
+            member = work.member(key, simulation, {})
+            if member is not None:
+                waiting.append((*member, simulation))
         batch._close()
         source = _emptied(waiting)
     del simulations, members
@@ -185,22 +191,34 @@ class _Work:
         self.path = None if path is None else os.fspath(path)
         self.single = single
         self.seen: set[str] = set()
+        self.closing: Callable[[], object] | None = None
 
     def member(
         self, key: str, simulation: Any, parameters: Mapping[str, Any]
-    ) -> tuple[Task, _native.Pending]:
-        """A handle for a simulation that is yet to be packed."""
+    ) -> tuple[Task, _native.Pending] | None:
+        """A handle for a simulation that is yet to be packed; ``None`` if the batch was cancelled."""
         own = {**self.parameters_of(key, simulation, len(self.batch)), **_scalars(key, parameters)}
         native, pending = self.submission.add(key, self.batch.name if self.single else None, own)
         task = Task(native, self.client, simulation=simulation, progress=self.batch._progress_wish)
-        self.batch._add(task)
+        if not self.batch._add(task):
+            task._unwanted = True
+            pending.fail("Cancelled", "task.aborted", _BEFORE_PACKING)
+            return None
         if self.path is not None:
             task.add_done_callback(self._save)
         return task, pending
 
     def stream(self, simulations: Iterator[Any]) -> Iterator[Member]:
-        """The simulations of an iterator, with handles, as they are asked for."""
-        for index, item in enumerate(simulations):
+        """The simulations of an iterator, with handles, as they are asked for, until the batch is cancelled."""
+        for index in itertools.count():
+            if self.batch._cancelled:
+                return
+            try:
+                item = next(simulations)
+            except StopIteration:
+                return
+            if self.batch._cancelled:
+                return
             key = str(index)
             parameters: Mapping[str, Any] = {}
             if isinstance(item, tuple) and len(item) in (2, 3) and isinstance(item[0], str):
@@ -210,13 +228,16 @@ class _Work:
                 simulation = item
             del item
             _shape.check_key(key, self.seen)
-            yield (*self.member(key, simulation, parameters), simulation)
-            del simulation
+            member = self.member(key, simulation, parameters)
+            if member is None:
+                return
+            yield (*member, simulation)
+            del simulation, member
 
     def start(self, source: Iterator[Member]) -> None:
         """Packs in the background."""
         thread = threading.Thread(target=self._run, args=(source,), name="wavetask-pack", daemon=True)
-        _working.add(thread)
+        _working[thread] = self.batch
         for earlier in [batch for batch in list(_submitted) if batch.done()]:
             _submitted.discard(earlier)
         _submitted.add(self.batch)
@@ -234,11 +255,15 @@ class _Work:
             self.submission.finish()
             if not self.batch._complete:
                 self.batch._close(problem)
-            _working.discard(threading.current_thread())
+            if self.batch._cancelled and self.closing is not None:
+                # By the thread that drew from it: a generator can be closed by nobody while it is at work.
+                with contextlib.suppress(Exception):
+                    self.closing()
+            _working.pop(threading.current_thread(), None)
 
     def _pack(self, task: Task, pending: _native.Pending, simulation: Any) -> None:
         if task._unwanted:
-            pending.fail("Cancelled", "task.aborted", "it was cancelled before it was packed")
+            pending.fail("Cancelled", "task.aborted", _BEFORE_PACKING)
             return
         try:
             from wavetask._tidy3d import pack
@@ -352,7 +377,7 @@ def _scalars(key: str, given: Any) -> dict[str, Scalar]:
 
 # At the end of the process.
 
-_working: set[threading.Thread] = set()
+_working: dict[threading.Thread, Batch] = {}
 # Held until they have ended: what nobody keeps a handle of must leave the process, too.
 _submitted: set[Batch] = set()
 
@@ -375,7 +400,7 @@ def finish(patience: float, say: Callable[[str], None]) -> None:
                 if not batch.done()
             }
             now = time.monotonic()
-            if not any(left.values()) and not _working:
+            if not any(left.values()) and all(batch._cancelled for batch in list(_working.values())):
                 return
             if left != before:
                 before, last = left, now
