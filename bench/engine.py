@@ -19,7 +19,9 @@ from wire import Wire
 
 ROOT = pathlib.Path(__file__).parents[1]
 COUNTED = {"WAVETASK_LOG": "wavetask_server::connection=debug,warn"}
-LONGEST = 1800.0
+
+# Longest wait for one side, in seconds: what takes longer is stopped, and its row says so.
+LONGEST = float(os.environ.get("WAVETASK_BENCH_LONGEST", "600"))
 
 # The newest client writes its batch file anew after every step of every heat task: a batch of 100 takes it a quarter
 # of an hour. Set WAVETASK_BENCH_NEWEST=100 to wait for it.
@@ -52,7 +54,8 @@ class Side:
         self, who: str, case: str, interpreter: str = NEW, port: int | None = None, **settings
     ) -> dict:
         """Runs one side of a case; adds requests, bytes and the server's processor time. `port` is where the
-        client finds the server, if not at the wire."""
+        client finds the server, if not at the wire. What is not done after `LONGEST` is stopped: then `unfinished`
+        is set, and the figures are those of that moment."""
         self.requests()
         sent, received = self.wire.sent, self.wire.received
         server_cpu = processor_seconds(self.server.process.pid)
@@ -69,11 +72,8 @@ class Side:
             "WAVETASK_DATA": str(self.folder / "client"),
             "TIDY3D_BASE_DIR": str(self.folder / "tidy3d"),
         }
-        answer = subprocess.run(
-            [interpreter, str(ROOT / "bench/engine_child.py"), who, case, json.dumps(settings)],
-            env=environment, stdout=subprocess.PIPE, text=True, timeout=LONGEST, check=True,
-        )  # fmt: skip
-        figures = json.loads(answer.stdout.splitlines()[-1])
+        command = [interpreter, str(ROOT / "bench/engine_child.py"), who, case, json.dumps(settings)]
+        figures = finish(subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True))
         figures["requests"] = self.requests()
         figures["sent"], figures["received"] = self.wire.sent - sent, self.wire.received - received
         figures["server_cpu"] = processor_seconds(self.server.process.pid) - server_cpu
@@ -85,8 +85,28 @@ class Side:
         self.server.stop()
 
 
-def ratio(theirs: float, ours: float) -> str:
-    return f"{theirs / ours:.1f}x"
+def finish(child: subprocess.Popen) -> dict:
+    """What a child measured, or what there is to say of it when it has to be stopped."""
+    try:
+        output, _ = child.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        cpu, memory = processor_seconds(child.pid), peak_memory(child.pid)
+        child.kill()
+        child.communicate()
+        return {"wall": LONGEST, "cpu": cpu, "memory": memory, "unfinished": True}
+    if child.returncode != 0:
+        raise subprocess.CalledProcessError(child.returncode, child.args)
+    return json.loads(output.splitlines()[-1])
+
+
+def wall(figures: dict) -> str:
+    """Seconds, or that it was stopped after so many."""
+    return f"stopped after {figures['wall']:.0f} s" if "unfinished" in figures else f"{figures['wall']:.2f} s"
+
+
+def ratio(theirs: dict, ours: dict) -> str:
+    more = "> " if "unfinished" in theirs else ""
+    return f"{more}{theirs['wall'] / ours['wall']:.1f}x"
 
 
 def tiny_rows(folder: pathlib.Path, count: int, count_newest: int) -> list[list[str]]:
@@ -104,7 +124,7 @@ def tiny_rows(folder: pathlib.Path, count: int, count_newest: int) -> list[list[
         figures = sides[key].measure(who, "tiny", interpreter, count=number, warm=True, name="bench tiny")
         each = {what: figures[what] / number for what in ("wall", "cpu", "requests", "server_cpu")}
         rows.append([
-            name, f"{number}", f"{figures['wall']:.2f} s", f"{1e3 * each['wall']:.1f} ms",
+            name, f"{number}", wall(figures), f"{1e3 * each['wall']:.1f} ms",
             f"{1e3 * each['cpu']:.1f} ms", f"{each['requests']:.2f}", f"{1e3 * each['server_cpu']:.1f} ms",
         ])  # fmt: skip
     for side in sides.values():
@@ -115,22 +135,24 @@ def tiny_rows(folder: pathlib.Path, count: int, count_newest: int) -> list[list[
 def shared_rows(folder: pathlib.Path, megabytes: float) -> list[list[str]]:
     """Eight simulations that share one array, then one more of the same scan."""
     rows = []
-    theirs, ours = Side(folder / "theirs"), Side(folder / "ours")
+    old, new, ours = Side(folder / "old"), Side(folder / "new"), Side(folder / "ours")
     try:
-        unmodified = theirs.measure("unmodified", "shared", count=8, megabytes=megabytes)
+        older = old.measure("unmodified", "shared", OLD, count=8, megabytes=megabytes)
+        newest = new.measure("unmodified", "shared", count=8, megabytes=megabytes)
         engine = ours.measure("engine", "shared", count=8, megabytes=megabytes, name="bench shared")
         again = ours.measure("engine", "shared", count=9, megabytes=megabytes, name="bench shared")
     finally:
-        theirs.stop()
-        ours.stop()
+        for side in (old, new, ours):
+            side.stop()
     unique = megabytes * 1e6
     for name, figures in (
-        ("unmodified 2.12.1", unmodified),
+        ("unmodified 2.10.2", older),
+        ("unmodified 2.12.1", newest),
         ("engine", engine),
         ("engine, one new member", again),
     ):
         rows.append([
-            name, f"{figures['wall']:.2f} s", ratio(unmodified["wall"], figures["wall"]), f"{figures['cpu']:.2f} s",
+            name, wall(figures), ratio(older, figures), ratio(newest, figures), f"{figures['cpu']:.2f} s",
             f"{figures['sent'] / 1e6:.1f} MB", f"{figures['sent'] / unique:.3f}",
             f"{figures['memory'] / unique:.2f}", f"{figures['requests']}",
         ])  # fmt: skip
@@ -172,7 +194,7 @@ def compare(folder: pathlib.Path, small: bool = False) -> str:
         ),
         table(
             f"8 simulations that share one array of {10 if small else 100} MB of noise, one number different",
-            ["client", "wall", "ratio", "client CPU", "sent", "sent / unique", "memory / array", "requests"],
+            ["client", "wall", "2.10.2's to this", "2.12.1's to this", "client CPU", "sent", "sent / unique", "memory / array", "requests"],
             shared_rows(folder / "shared", 10 if small else 100),
         ),
         table(
