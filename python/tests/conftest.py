@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import sys
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "tests"))
 
 os.environ.setdefault("WAVETASK_PROGRESS", "off")
+
+# A shell that runs the tests in the background has them ignore Ctrl-C, and so would all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
