@@ -11,8 +11,8 @@ use wavetask_protocol::native::{
 use crate::batch::{Batch, BatchCell};
 use crate::engine::{Engine, SubmissionFacts, now_milliseconds};
 use crate::error::{ClientError, ErrorGroup};
-use crate::flow::{Input, Push};
-use crate::journal::{Journal, JournalThread, MemberRecord, SubmissionRecord};
+use crate::flow::{Attached, Input};
+use crate::journal::{Journal, JournalThread, SubmissionRecord};
 use crate::server::{Server, TaskAction};
 use crate::settings::Settings;
 use crate::status::Phase;
@@ -85,6 +85,10 @@ impl Client {
         self.engine.settings()
     }
 
+    pub(crate) const fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
     /// The server behind the engine.
     pub fn server(&self) -> &Arc<dyn Server> {
         self.engine.server()
@@ -130,6 +134,7 @@ impl Client {
             lazy,
             tags: tags.clone(),
             sealed: false,
+            finished: false,
         };
         let scope = self.settings().scope();
         let record = self
@@ -190,163 +195,16 @@ impl Client {
             Phase::Queued,
         );
         self.engine.register(member, &cell);
-        let (task, summary, lazy, first) = (id.clone(), Some(Box::new(summary)), true, TaskAction::Status);
-        self.engine.send(Input::Attached { member, task, summary, version, lazy, first });
+        self.engine.send(Input::Attached(Attached {
+            member,
+            submission: None,
+            task: id.clone(),
+            summary: Some(Box::new(summary)),
+            version,
+            lazy: true,
+            first: TaskAction::Status,
+        }));
         Ok(Task { cell })
-    }
-
-    /// A batch by its name.
-    ///
-    /// # Errors
-    /// `NotFound` if neither journal nor server knows it; those of the connection if only the server could know.
-    pub fn open_batch(&self, name: &str) -> Result<Batch, ClientError> {
-        if let Some(batch) = self.engine.live_batch(name) {
-            return Ok(Batch::from_cell(batch));
-        }
-        let (scope, wanted) = (self.settings().scope(), name.to_owned());
-        let journaled = self.engine.parts.journal.ask(move |journal| journal.find(&scope, &wanted))?;
-        let (server, wanted) = (self.server().clone(), name.to_owned());
-        let listed = self.engine.block(async move { list_members(&*server, &wanted).await });
-        let listed = match listed {
-            Ok(listed) => listed,
-            // What the journal has can be shown, and goes on, without the server.
-            Err(error) if error.group.may_pass() && journaled.is_some() => Vec::new(),
-            Err(error) if error.group == ErrorGroup::NotFound && journaled.is_some() => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let batch = BatchCell::new(name.to_owned(), self.engine.clone());
-        let unplaced = self.attach_listed(&batch, &listed, journaled.as_ref());
-        if let Some((record, members)) = journaled {
-            self.resume(&batch, record, members, &unplaced);
-        }
-        batch.seal();
-        self.engine.keep_batch(&batch);
-        Ok(Batch::from_cell(batch))
-    }
-
-    /// Adds what the server knows; returns the keys of members that the server has as drafts, for the journal to
-    /// complete.
-    fn attach_listed(
-        &self,
-        batch: &Arc<BatchCell>,
-        listed: &[MemberList],
-        journaled: Option<&(SubmissionRecord, Vec<MemberRecord>)>,
-    ) -> std::collections::HashSet<String> {
-        let waiting: std::collections::HashSet<&str> = journaled
-            .iter()
-            .flat_map(|(_, members)| members)
-            .filter(|member| member.payload.is_some())
-            .map(|member| member.key.as_str())
-            .collect();
-        let mut drafts = std::collections::HashSet::new();
-        for (page, member) in
-            listed.iter().flat_map(|page| page.members.iter().map(move |member| (page, member)))
-        {
-            let state = member.task.state;
-            if state == wavetask_protocol::TaskState::Draft && waiting.contains(member.key.as_str()) {
-                drafts.insert(member.key.clone());
-                continue;
-            }
-            let id = self.engine.new_member();
-            let cell = batch.add(&member.key, |position| {
-                let identity =
-                    (member.key.clone(), member.task.name.clone(), position, member.parameters.clone());
-                let task = Some(member.task.task.clone());
-                TaskCell::new(self.engine.clone(), Arc::downgrade(batch), identity, id, task, Phase::Queued)
-            });
-            let Some(cell) = cell else { continue };
-            self.engine.register(id, &cell);
-            self.engine.send(Input::Attached {
-                member: id,
-                task: member.task.task.clone(),
-                summary: Some(Box::new(member.task.clone())),
-                version: page.last_event,
-                lazy: true,
-                first: TaskAction::Status,
-            });
-        }
-        drafts
-    }
-
-    /// Goes on with what the journal has and the server lacks.
-    fn resume(
-        &self,
-        batch: &Arc<BatchCell>,
-        record: SubmissionRecord,
-        members: Vec<MemberRecord>,
-        drafts: &std::collections::HashSet<String>,
-    ) {
-        let listed = Batch::from_cell(batch.clone());
-        let left: Vec<_> = members
-            .into_iter()
-            .filter(|member| drafts.contains(&member.key) || listed.get(&member.key).is_none())
-            .collect();
-        if left.is_empty() {
-            return;
-        }
-        let facts = SubmissionFacts {
-            row: record.row,
-            batch: record.batch,
-            named: record.named,
-            token: record.token,
-            nonce: record.nonce,
-            tags: record.tags,
-            // These are in each journaled member already.
-            cache: true,
-            hold: false,
-            lazy: record.lazy,
-            folder: String::new(),
-            priority: 0,
-            after: Vec::new(),
-        };
-        let submission = self.engine.open_submission(facts);
-        for MemberRecord { key, task, payload } in left {
-            let member = self.engine.new_member();
-            let known = payload.as_ref().map(|(payload, _)| payload.member.clone());
-            let name = known.as_ref().map_or_else(|| key.clone(), |member| member.name.clone());
-            let parameters = known.map(|member| member.parameters).unwrap_or_default();
-            let phase = if payload.is_some() { Phase::Waiting } else { Phase::Queued };
-            let cell = batch.add(&key, |position| {
-                let identity = (key.clone(), name, position, parameters);
-                let engine = self.engine.clone();
-                TaskCell::new(engine, Arc::downgrade(batch), identity, member, task.clone(), phase)
-            });
-            let Some(cell) = cell else { continue };
-            self.engine.register(member, &cell);
-            match (payload, task) {
-                (Some((payload, complete)), _) => {
-                    let blocks =
-                        payload.blocks.iter().map(|(digest, place)| (*digest, place.length as u64)).collect();
-                    let document_bytes = payload.document_bytes;
-                    self.engine.send(Input::Announced { submission });
-                    self.engine.parts.holdings.hold(member, payload);
-                    let push = Push {
-                        member,
-                        submission,
-                        blocks,
-                        document_bytes,
-                        lazy: true,
-                        journaled: true,
-                        complete,
-                    };
-                    self.engine.send(Input::Pushed(push));
-                }
-                (None, Some(task)) => {
-                    let (summary, version, lazy, first) = (None, 0, true, TaskAction::Status);
-                    self.engine.send(Input::Attached { member, task, summary, version, lazy, first });
-                }
-                (None, None) => {
-                    let message = "It ended before the server had it; the journal keeps no more of it.";
-                    let error = ClientError::new(ErrorGroup::NotFound, "task.not_placed", message)
-                        .hint("Run the script again.");
-                    self.engine.send(Input::Announced { submission });
-                    self.engine.send(Input::PackFailed { member, submission, error });
-                }
-            }
-        }
-        if record.sealed {
-            self.engine.send(Input::Sealed { submission });
-        }
     }
 
     /// Tasks by state, name, tag and parameters, newest first.
@@ -374,19 +232,6 @@ impl Client {
     pub fn members(&self, batch: &str, query: &MemberQuery) -> Result<MemberList, ClientError> {
         let (server, batch, query) = (self.server().clone(), batch.to_owned(), query.clone());
         self.engine.block(async move { server.members(&batch, &query).await })
-    }
-}
-
-async fn list_members(server: &dyn Server, batch: &str) -> Result<Vec<MemberList>, ClientError> {
-    let mut pages = Vec::new();
-    let mut query = MemberQuery::default();
-    loop {
-        let page = server.members(batch, &query).await?;
-        query.after.clone_from(&page.next);
-        pages.push(page);
-        if query.after.is_none() {
-            return Ok(pages);
-        }
     }
 }
 

@@ -86,7 +86,10 @@ pub(crate) struct SubmissionRecord {
     pub(crate) nonce: String,
     pub(crate) lazy: bool,
     pub(crate) tags: Vec<String>,
+    /// Whether all of its members are here.
     pub(crate) sealed: bool,
+    /// Whether something has been decided about each of its members.
+    pub(crate) finished: bool,
 }
 
 /// How far a member got: 0 while the server may not have it.
@@ -109,7 +112,7 @@ pub(crate) enum Note {
     Placed { row: i64, position: u64, task: TaskId },
     /// It has ended.
     Ended { row: i64, position: u64 },
-    /// No more members come.
+    /// No more members come, and all are here.
     Sealed { row: i64 },
     /// All of its members have ended.
     Finished { row: i64 },
@@ -303,13 +306,14 @@ impl Journal {
                             lazy: row.get(4)?,
                             tags: serde_json::from_str(&tags).unwrap_or_default(),
                             sealed: row.get(6)?,
+                            finished: row.get(7)?,
                         };
-                        Ok((record, row.get::<_, bool>(7)?))
+                        Ok(record)
                     },
                 )
                 .optional()?;
-            let Some((record, finished)) = latest else { return Ok(None) };
-            let condition = if finished { "submission.id = ?3" } else { "submission.finished IS NULL AND ?3 > 0" };
+            let Some(record) = latest else { return Ok(None) };
+            let condition = if record.finished { "submission.id = ?3" } else { "submission.finished IS NULL AND ?3 > 0" };
             let mut statement = transaction.prepare(&format!(
                 "SELECT member.submission, member.position, member.key, member.stage, member.task, member.content,
                         member.length, member.complete
@@ -474,7 +478,7 @@ fn read_payload(
         };
         blocks.push((digest, BlockPlace { array: Arc::new(bytes), offset: 0, length, width }));
     }
-    Ok(Payload { member, document_bytes: length as u64, blocks })
+    Ok(Payload { row: submission, member, document_bytes: length as u64, blocks })
 }
 
 /// Why a file is not used as a journal.

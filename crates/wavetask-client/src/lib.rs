@@ -21,6 +21,7 @@ pub mod http;
 mod journal;
 pub mod locate;
 pub mod member;
+mod opening;
 pub mod plain;
 mod result;
 pub mod server;

@@ -141,7 +141,7 @@ impl Submission {
     fn end(&mut self) {
         if !std::mem::replace(&mut self.finished, true) {
             self.batch.cell().seal();
-            self.engine.seal(self.id);
+            self.engine.send(Input::Sealed { submission: self.id });
         }
     }
 }

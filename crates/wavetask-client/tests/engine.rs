@@ -4,28 +4,27 @@
 
 #[path = "../../wavetask-server/tests/common/mod.rs"]
 mod common;
+mod engine_support;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{TestServer, result_file, simulation_json};
+use common::TestServer;
+use engine_support::{aside, member, options, packed, soon, work};
 use wavetask_client::http::{NativeServer, Tuning};
 use wavetask_client::member::BlockPlace;
 use wavetask_client::server::{ResultSink, TaskAction};
-use wavetask_client::{
-    Batch, Client, ClientError, ErrorGroup, MemberOptions, Opened, PackedSimulation, Phase, Server, Settings,
-    SubmissionOptions, Task,
-};
-use wavetask_document::{Array, BlockSource, Digest, Document, Limits, MemoryBlocks, hdf5};
+use wavetask_client::{Batch, Client, ClientError, ErrorGroup, Opened, Phase, Server, Settings, Task};
+use wavetask_document::{Digest, Limits, MemoryBlocks, hdf5};
+use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{
     BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, ResultsRequest,
     ServerStatus, SubmitAnswer, SubmitRequest, TaskAnswers, TaskFilter, TaskList, TaskSelection, WantedBlock,
 };
-use wavetask_protocol::{TaskId, TaskKind};
 
 /// The native server, with its calls and the bytes of blocks counted.
 #[derive(Debug)]
@@ -114,65 +113,12 @@ fn client(server: &TestServer, data: &Path) -> (Client, Arc<Counted>) {
     (Client::with_server(settings, counted.clone()).unwrap(), counted)
 }
 
-/// A simulation of this size with an array of so many numbers, the same in all.
-fn packed(size: f64, numbers: usize) -> PackedSimulation {
-    let mut store = MemoryBlocks::new();
-    let values = (0..numbers).map(|at| (at as f64).sin()).collect();
-    let array = Array::from_floats(values).store(&mut store, 1 << 20).unwrap();
-    let mut blocks = HashMap::new();
-    for digest in &array.blocks {
-        let mut bytes = Vec::new();
-        store.get(digest, &mut bytes).unwrap();
-        let length = bytes.len();
-        blocks.insert(*digest, BlockPlace { array: Arc::new(bytes), offset: 0, length, width: 8 });
-    }
-    let array_bytes = array.byte_length;
-    let document = Document {
-        json: simulation_json(size).into(),
-        arrays: BTreeMap::from([("sources/0/rate/x".to_owned(), array)]),
-    };
-    let digest = document.digest().unwrap();
-    PackedSimulation { kind: TaskKind::HeatCharge, document, digest, blocks, array_bytes }
-}
-
-fn options(name: &str) -> SubmissionOptions {
-    SubmissionOptions { name: Some(name.to_owned()), ..SubmissionOptions::default() }
-}
-
-fn member(key: impl Into<String>) -> MemberOptions {
-    MemberOptions { key: key.into(), ..MemberOptions::default() }
-}
-
 fn submit(client: &Client, name: &str, sizes: &[f64], numbers: usize) -> Batch {
     let submission = client.submit(options(name)).unwrap();
     for (index, size) in sizes.iter().enumerate() {
         submission.push(member(index.to_string()), Ok(packed(*size, numbers))).unwrap();
     }
     submission.finish()
-}
-
-fn soon() -> Option<Instant> {
-    Some(Instant::now() + Duration::from_secs(120))
-}
-
-/// A worker that solves whatever comes; how much it has solved.
-fn work(server: &TestServer) -> Arc<AtomicUsize> {
-    let solved = Arc::new(AtomicUsize::new(0));
-    let (worker, count) = (server.worker(), solved.clone());
-    tokio::spawn(async move {
-        loop {
-            if let Some(assignment) = worker.lease(Duration::from_secs(1)).await {
-                worker.result(&assignment, result_file(&[300.0, 301.0, 302.0])).await;
-                count.fetch_add(1, Ordering::SeqCst);
-            }
-        }
-    });
-    solved
-}
-
-/// What blocks runs beside the server's threads.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

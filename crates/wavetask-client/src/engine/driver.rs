@@ -90,10 +90,9 @@ impl Driver {
 
     fn step(&mut self, input: Input) {
         if let Input::Pushed(push) = &input
-            && let Some(facts) = self.facts(push.submission)
             && let Some(payload) = self.parts.holdings.payload(push.member)
         {
-            self.rows.insert(push.member, (facts.row, payload.member.position));
+            self.rows.insert(push.member, (payload.row, payload.member.position));
         }
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         for effect in self.flow.step(input, now) {
@@ -141,10 +140,18 @@ impl Driver {
             }),
             Effect::News { member, phase, summary } => self.news(member, phase, &summary),
             Effect::Ended { member, phase, error } => self.ended(member, phase, error),
+            Effect::Written { submission } => {
+                if let Some(facts) = self.facts(submission) {
+                    self.notes.push(Note::Sealed { row: facts.row });
+                }
+            }
             Effect::Finished { submission } => {
                 if let Some(facts) = lock(&self.parts.facts).remove(&submission) {
                     self.notes.push(Note::Finished { row: facts.row });
                 }
+            }
+            Effect::CutOff { submission } => {
+                lock(&self.parts.facts).remove(&submission);
             }
             Effect::Connection { trouble } => self.parts.trouble.change(|value| *value = trouble),
         }

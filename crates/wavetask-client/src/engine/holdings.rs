@@ -13,6 +13,8 @@ use crate::signal::Signal;
 /// All that is needed to name a member and to send its blocks.
 #[derive(Debug)]
 pub(crate) struct Payload {
+    /// The submission in the journal that it belongs to.
+    pub(crate) row: i64,
     pub(crate) member: NewMember,
     /// Bytes of the document as JSON.
     pub(crate) document_bytes: u64,
@@ -150,7 +152,7 @@ mod tests {
             priority: 0,
             idempotency_key: "k".into(),
         };
-        Payload { member, document_bytes: 1, blocks: contents.iter().map(place).collect() }
+        Payload { row: 1, member, document_bytes: 1, blocks: contents.iter().map(place).collect() }
     }
 
     #[test]

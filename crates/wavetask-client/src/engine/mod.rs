@@ -19,8 +19,8 @@ use wavetask_protocol::native::{MAXIMUM_TASKS, TaskAnswer, TaskSelection, TaskSu
 
 use crate::batch::BatchCell;
 use crate::error::{ClientError, ErrorGroup};
-use crate::flow::{Input, MemberId, SubmissionId};
-use crate::journal::{JournalThread, Note};
+use crate::flow::{Attached, Input, MemberId, SubmissionId};
+use crate::journal::JournalThread;
 use crate::server::{Server, TaskAction};
 use crate::settings::Settings;
 use crate::signal::{Signal, lock};
@@ -155,16 +155,6 @@ impl Engine {
         lock(&self.parts.facts).get(&submission).cloned()
     }
 
-    pub(crate) fn seal(&self, submission: SubmissionId) {
-        if let Some(facts) = self.facts(submission) {
-            let row = facts.row;
-            self.parts.journal.post(move |journal| {
-                let _ = journal.note(&[Note::Sealed { row }], now_milliseconds());
-            });
-        }
-        self.send(Input::Sealed { submission });
-    }
-
     /// The batch of this name that this process holds already.
     pub(crate) fn live_batch(&self, name: &str) -> Option<Arc<BatchCell>> {
         lock(&self.batches).get(name).and_then(Weak::upgrade)
@@ -249,9 +239,15 @@ impl Engine {
             state.status.learn(&summary);
         });
         self.register(member, cell);
-        let lazy = false;
-        let first = TaskAction::Status;
-        self.send(Input::Attached { member, task, summary: Some(Box::new(summary)), version, lazy, first });
+        self.send(Input::Attached(Attached {
+            member,
+            submission: None,
+            task,
+            summary: Some(Box::new(summary)),
+            version,
+            lazy: false,
+            first: TaskAction::Status,
+        }));
     }
 
     /// Runs tasks again; those that could not be, and why.

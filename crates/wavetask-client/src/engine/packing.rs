@@ -80,7 +80,7 @@ fn payload(
         idempotency_key,
     };
     let document_bytes = if inline { document_bytes } else { 1_024 };
-    Ok(Payload { member, document_bytes, blocks: all.into_iter().collect() })
+    Ok(Payload { row: facts.row, member, document_bytes, blocks: all.into_iter().collect() })
 }
 
 /// Cuts a long document into blocks.

@@ -5,7 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{TaskAnswer, TaskAnswers};
 
-use super::{Effect, Flow, MemberId, RequestId, Stage, cancelled};
+use super::life::cancelled;
+use super::{Effect, Flow, MemberId, RequestId, Stage};
 use crate::error::{ClientError, ErrorGroup};
 use crate::server::TaskAction;
 use crate::status::Phase;

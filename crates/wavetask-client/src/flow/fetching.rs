@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use wavetask_protocol::TaskId;
 
-use super::{Effect, Flow, MemberId, RequestId, ResultNews, Stage, cancelled, of_task};
+use super::life::{cancelled, of_task};
+use super::{Effect, Flow, MemberId, RequestId, ResultNews, Stage};
 use crate::error::{ClientError, ErrorGroup};
 use crate::server::TaskAction;
 use crate::status::Phase;

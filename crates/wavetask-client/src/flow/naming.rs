@@ -6,7 +6,9 @@ use wavetask_document::Digest;
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{ApiError, MemberAnswer, SubmitAnswer, TaskSummary};
 
-use super::{Completion, Effect, Flow, MemberId, RequestId, Stage, SubmissionId, cancelled};
+use super::life::cancelled;
+use super::submissions::Completion;
+use super::{Effect, Flow, MemberId, RequestId, Stage, SubmissionId};
 use crate::error::{ClientError, ErrorGroup};
 use crate::server::TaskAction;
 use crate::status::Phase;
@@ -58,6 +60,19 @@ impl Naming {
         self.to_complete.remove(&submission);
     }
 
+    /// The submission may have to be completed by a request without members.
+    pub(super) fn complete_later(&mut self, submission: SubmissionId) {
+        self.to_complete.insert(submission);
+    }
+
+    pub(super) fn not_to_complete(&mut self, submission: SubmissionId) {
+        self.to_complete.remove(&submission);
+    }
+
+    pub(super) fn to_complete(&self) -> Vec<SubmissionId> {
+        self.to_complete.iter().copied().collect()
+    }
+
     pub(super) fn next_wake(&self) -> Option<u64> {
         self.later.first().map(|(time, _)| *time)
     }
@@ -69,6 +84,16 @@ impl Naming {
 
     pub(super) fn under_way(&self) -> bool {
         !self.requests.is_empty()
+    }
+
+    /// Whether no request can be added.
+    pub(super) fn is_full(&self) -> bool {
+        self.requests.len() >= AT_ONCE
+    }
+
+    /// Whether a request of this submission is under way.
+    pub(super) fn is_busy(&self, submission: SubmissionId) -> bool {
+        self.queues.get(&submission).is_some_and(|queue| queue.in_flight > 0)
     }
 }
 
@@ -138,7 +163,7 @@ impl Flow {
         ready
     }
 
-    fn submit(&mut self, submission: SubmissionId, members: Vec<MemberId>) {
+    pub(super) fn submit(&mut self, submission: SubmissionId, members: Vec<MemberId>) {
         let unnamed =
             members.iter().filter(|id| self.members.get(id).is_some_and(|member| !member.named)).count();
         let queue = self.naming.queues.entry(submission).or_default();
@@ -160,43 +185,6 @@ impl Flow {
             .requests
             .insert(request, Request { submission, members: members.clone(), complete, arrivals });
         self.effects.push(Effect::Submit { request, submission, members, complete });
-    }
-
-    /// Ends submissions whose members are all placed without a request that could say so.
-    fn complete_submissions(&mut self) {
-        let candidates: Vec<_> = self.naming.to_complete.iter().copied().collect();
-        for submission in candidates {
-            let Some(state) = self.submissions.get(&submission) else {
-                self.naming.to_complete.remove(&submission);
-                continue;
-            };
-            let busy = self.naming.queues.get(&submission).is_some_and(|queue| queue.in_flight > 0);
-            if busy
-                || state.unplaced > 0
-                || state.announced > 0
-                || !state.sealed
-                || self.naming.requests.len() >= AT_ONCE
-            {
-                continue;
-            }
-            self.naming.to_complete.remove(&submission);
-            if state.known && state.complete == Completion::Open {
-                self.submit(submission, Vec::new());
-            }
-        }
-    }
-
-    /// Looks whether the submission should be completed now.
-    pub(super) fn check_complete(&mut self, submission: SubmissionId) {
-        if let Some(state) = self.submissions.get(&submission)
-            && state.sealed
-            && state.announced == 0
-            && state.unplaced == 0
-            && state.known
-            && state.complete == Completion::Open
-        {
-            self.naming.to_complete.insert(submission);
-        }
     }
 
     /// Puts a member that waits at this stage back into the queue.
@@ -247,8 +235,7 @@ impl Flow {
                 self.naming_failed(submission, members, &error);
             }
         }
-        self.check_complete(submission);
-        self.check_finished(submission);
+        self.check_submission(submission);
         self.following.forget_early(self.naming.under_way());
     }
 

@@ -13,6 +13,7 @@ fn record(batch: &str, named: bool, nonce: &str) -> SubmissionRecord {
         lazy: false,
         tags: vec!["paper".into()],
         sealed: false,
+        finished: false,
     }
 }
 
@@ -42,7 +43,7 @@ fn payload(key: &str, position: u64, contents: &[Vec<u8>]) -> Arc<Payload> {
         priority: 0,
         idempotency_key: format!("key of {key}"),
     };
-    Arc::new(Payload { member, document_bytes: 25, blocks })
+    Arc::new(Payload { row: 1, member, document_bytes: 25, blocks })
 }
 
 fn rows(journal: &Journal, table: &str) -> i64 {

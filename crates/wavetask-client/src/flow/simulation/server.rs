@@ -361,10 +361,19 @@ impl Server {
         }
     }
 
-    /// Tasks of this key that were not stopped as drafts.
-    pub(super) fn tasks_of(&self, key: &str) -> usize {
+    /// How a task is, and the newest event then.
+    pub(super) fn look(&self, id: &TaskId) -> (TaskSummary, u64) {
+        (self.summary(id), self.last_event())
+    }
+
+    /// A key with several tasks that were not stopped as drafts, and how many.
+    pub(super) fn created_again(&self) -> Option<(&str, usize)> {
         let stopped = |task: &Task| task.record.state == TaskState::Aborted && task.record.input.is_none();
-        self.tasks.values().filter(|task| task.named.key == key && !stopped(task)).count()
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for task in self.tasks.values().filter(|task| !stopped(task)) {
+            *counts.entry(&task.named.key).or_insert(0) += 1;
+        }
+        counts.into_iter().find(|(_, count)| *count > 1)
     }
 
     pub(super) fn is_idle(&self) -> bool {
