@@ -286,8 +286,6 @@ class _Work:
             )
         else:
             pending.push(packed)
-            if task._unwanted:
-                task._native.cancel()
 
     def _save(self, task: Task) -> None:
         if task.status != "done" or self.path is None:

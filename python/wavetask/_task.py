@@ -305,7 +305,7 @@ class Task:
 
     def cancel(self) -> None:
         """Stops it. Does nothing if it has ended."""
-        # One that is not packed yet is unknown to the engine; whoever packs it looks at this.
+        # The engine knows; whoever packs it saves the work.
         self._unwanted = True
         with self._errors_here():
             self._handle().cancel()

@@ -231,10 +231,10 @@ impl Journal {
     }
 
     /// Writes members, all or none of them, and syncs.
-    pub(crate) fn add(&mut self, row: i64, members: &[Arc<Payload>]) -> Result<(), ClientError> {
+    pub(crate) fn add(&mut self, members: &[Arc<Payload>]) -> Result<(), ClientError> {
         self.write(true, |transaction| {
             for payload in members {
-                add_member(transaction, row, payload)?;
+                add_member(transaction, payload.row, payload)?;
             }
             Ok(())
         })
@@ -572,7 +572,8 @@ impl JournalThread {
             .name("wavetask-journal".to_owned())
             .spawn(move || {
                 while let Ok(job) = queue.recv() {
-                    job(&mut journal);
+                    // A job that panics answers nobody; what others post is done all the same.
+                    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job(&mut journal)));
                 }
             })
             .map_err(|error| {

@@ -130,11 +130,10 @@ impl Opening {
                 let blocks =
                     payload.blocks.iter().map(|(digest, place)| (*digest, place.length as u64)).collect();
                 let document_bytes = payload.document_bytes;
-                self.engine.send(Input::Announced { submission });
+                self.engine.send(Input::Announced { member, submission });
                 self.engine.parts.holdings.hold(member, payload);
                 self.engine.send(Input::Pushed(Push {
                     member,
-                    submission,
                     blocks,
                     document_bytes,
                     lazy: true,
@@ -162,8 +161,8 @@ impl Opening {
             ClientError::new(ErrorGroup::NotFound, "task.not_placed", message).hint("Run the script again.");
         match submission {
             Some(submission) => {
-                self.engine.send(Input::Announced { submission });
-                self.engine.send(Input::PackFailed { member, submission, error });
+                self.engine.send(Input::Announced { member, submission });
+                self.engine.send(Input::PackFailed { member, error });
             }
             None => cell.update(member, |state| {
                 state.status.phase = Phase::Failed;

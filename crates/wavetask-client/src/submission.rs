@@ -113,7 +113,7 @@ impl Submission {
             return Err(ClientError::new(ErrorGroup::Usage, "member.key_taken", message));
         };
         self.engine.register(member, &cell);
-        self.engine.send(Input::Announced { submission: self.id });
+        self.engine.send(Input::Announced { member, submission: self.id });
         Ok(Pending { engine: self.engine.clone(), submission: self.id, task: Task { cell }, packed: false })
     }
 
@@ -179,7 +179,7 @@ impl Pending {
 
     fn fail(&self, error: ClientError) {
         let member = self.task.cell.state.read(|state| state.member);
-        self.engine.send(Input::PackFailed { member, submission: self.submission, error });
+        self.engine.send(Input::PackFailed { member, error });
     }
 }
 

@@ -339,3 +339,53 @@ async fn a_saved_file_goes_on_where_it_stopped() {
     })
     .await;
 }
+
+/// A member whose arrays are not what it says: the journal cannot be written with it, and is without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_cannot_be_journaled_fails_alone() {
+    let server = TestServer::start();
+    work(&server);
+    let data = tempfile::tempdir().unwrap();
+    let (client, _) = client(&server, data.path());
+    aside(move || {
+        let submission = client.submit(options("lying")).unwrap();
+        let mut lying = packed(1.0, 10);
+        for place in lying.blocks.values_mut() {
+            place.length += 1;
+        }
+        let pending: Vec<_> =
+            ["a", "lying", "b"].into_iter().map(|key| submission.add(member(key)).unwrap()).collect();
+        let simulations = [packed(2.0, 20), lying, packed(3.0, 30)];
+        for (pending, simulation) in pending.into_iter().zip(simulations) {
+            pending.packed(Ok(simulation));
+        }
+        let batch = submission.finish();
+        batch.wait(soon()).unwrap();
+        let error = batch.get("lying").unwrap().error(None).unwrap().unwrap();
+        assert_eq!((error.group, error.code.as_str()), (ErrorGroup::Internal, "engine.panicked"));
+        assert_eq!(batch.counts(), BTreeMap::from([(Phase::Done, 2), (Phase::Failed, 1)]));
+        // The journal goes on.
+        submit(&client, "after it", &[4.0], 10).wait(soon()).unwrap();
+    })
+    .await;
+}
+
+/// Stopping a task that is still being packed needs nobody's answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_stopped_while_it_is_packed() {
+    let server = TestServer::start();
+    let data = tempfile::tempdir().unwrap();
+    let (client, counted) = client(&server, data.path());
+    aside(move || {
+        let submission = client.submit(options("stopped early")).unwrap();
+        let pending = submission.add(member("a")).unwrap();
+        let task = pending.task().clone();
+        task.cancel();
+        assert_eq!(task.wait(soon()).unwrap().phase, Phase::Cancelled);
+        pending.packed(Ok(packed(1.0, 10)));
+        submission.finish().wait(soon()).unwrap();
+        assert_eq!(task.status().phase, Phase::Cancelled);
+        assert_eq!(counted.calls.load(Ordering::SeqCst), 0, "the server never hears of it");
+    })
+    .await;
+}

@@ -11,15 +11,17 @@ use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{NewMember, SubmitRequest, TaskSelection, TaskSummary};
 
 use super::results::{fetch_arrays, fetch_results};
-use super::{Message, Parts, SubmissionFacts, now_milliseconds};
+use super::{Message, Parts, Payload, SubmissionFacts, now_milliseconds};
 use crate::error::{ClientError, ErrorGroup};
 use crate::flow::{Effect, Flow, Input, MemberId, RequestId, Rules, SubmissionId};
-use crate::journal::Note;
+use crate::journal::{Journal, Note};
 use crate::server::TaskAction;
 use crate::signal::lock;
 use crate::status::Phase;
 use crate::task::TaskCell;
 
+/// The code of an error that was a panic.
+const PANICKED: &str = "engine.panicked";
 /// Messages taken in before notes are written.
 const MESSAGES: usize = 1_000;
 
@@ -133,6 +135,10 @@ impl Driver {
                 }
                 self.update(member, |state| state.id = Some(task));
             }
+            Effect::Unwanted { member } => {
+                self.parts.holdings.release(member);
+                self.rows.remove(&member);
+            }
             Effect::Moved { member, phase } => self.update(member, |state| state.status.phase = phase),
             Effect::Refused { member, error } => self.update(member, |state| {
                 state.status.phase = Phase::Waiting;
@@ -173,18 +179,22 @@ impl Driver {
 
     fn journal(&self, members: Vec<MemberId>) {
         let Some(sender) = self.own.upgrade() else { return };
-        let mut by_row: Vec<(i64, Vec<_>)> = Vec::new();
-        for member in &members {
-            let Some(&(row, _)) = self.rows.get(member) else { continue };
-            let Some(payload) = self.parts.holdings.payload(*member) else { continue };
-            match by_row.last_mut() {
-                Some((last, payloads)) if *last == row => payloads.push(payload),
-                _ => by_row.push((row, vec![payload])),
-            }
-        }
+        let payloads: Vec<_> = members.iter().map(|member| self.parts.holdings.payload(*member)).collect();
         self.parts.journal.post(move |journal| {
-            let outcome = by_row.iter().try_for_each(|(row, payloads)| journal.add(*row, payloads));
-            let _ = sender.send(Message::Input(Input::Journaled { members, outcome }));
+            let tell = |members: Vec<MemberId>, outcome| {
+                let _ = sender.send(Message::Input(Input::Journaled { members, outcome }));
+            };
+            let all: Vec<_> = payloads.iter().flatten().cloned().collect();
+            match written(journal, &all) {
+                // One that cannot be read sinks no other: each by itself, then.
+                Err(error) if error.code == PANICKED && members.len() > 1 => {
+                    for (member, payload) in members.into_iter().zip(payloads) {
+                        let outcome = payload.map_or(Ok(()), |payload| written(journal, &[payload]));
+                        tell(vec![member], outcome);
+                    }
+                }
+                outcome => tell(members, outcome),
+            }
         });
     }
 
@@ -285,8 +295,15 @@ impl Driver {
     }
 }
 
+/// Writes members into the journal. A panic, as of a program whose arrays are not what it says, is an error like
+/// others: a transaction that it cut off has not happened.
+fn written(journal: &mut Journal, payloads: &[Arc<Payload>]) -> Result<(), ClientError> {
+    let writing = std::panic::AssertUnwindSafe(|| journal.add(payloads));
+    std::panic::catch_unwind(writing).unwrap_or_else(|_| Err(panicked()))
+}
+
 fn panicked() -> ClientError {
-    ClientError::new(ErrorGroup::Internal, "engine.panicked", "A step of the engine has panicked.")
+    ClientError::new(ErrorGroup::Internal, PANICKED, "A step of the engine has panicked.")
         .hint("This is a fault of wavetask: please report it with what was printed.")
 }
 

@@ -25,6 +25,10 @@ pub(crate) fn hand_over(
     simulation: PackedSimulation,
 ) {
     let member = task.cell.state.read(|state| state.member);
+    // It was stopped while it was packed.
+    if task.is_done() {
+        return;
+    }
     let Some(facts) = engine.facts(submission) else { return };
     match payload(&facts, task, simulation) {
         Ok(payload) => {
@@ -32,18 +36,11 @@ pub(crate) fn hand_over(
                 payload.blocks.iter().map(|(digest, place)| (*digest, place.length as u64)).collect();
             let document_bytes = payload.document_bytes;
             engine.parts.holdings.hold(member, payload);
-            let push = Push {
-                member,
-                submission,
-                blocks,
-                document_bytes,
-                lazy: facts.lazy,
-                journaled: false,
-                complete: true,
-            };
+            let push =
+                Push { member, blocks, document_bytes, lazy: facts.lazy, journaled: false, complete: true };
             engine.send(Input::Pushed(push));
         }
-        Err(error) => engine.send(Input::PackFailed { member, submission, error }),
+        Err(error) => engine.send(Input::PackFailed { member, error }),
     }
 }
 

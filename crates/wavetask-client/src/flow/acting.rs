@@ -65,6 +65,8 @@ impl Flow {
             return;
         }
         match member.stage {
+            // Nothing of it is anywhere.
+            Stage::Packing => self.end(id, Phase::Cancelled, Some(cancelled())),
             Stage::Journaling | Stage::Naming => member.cancel = true,
             // The server cannot know of it yet.
             Stage::ToName if !member.attempted => self.end(id, Phase::Cancelled, Some(cancelled())),

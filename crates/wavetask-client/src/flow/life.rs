@@ -5,13 +5,24 @@ use std::collections::BTreeSet;
 use wavetask_protocol::native::TaskSummary;
 use wavetask_protocol::{ErrorKind, TaskError, TaskState};
 
-use super::{Attached, Effect, Flow, Member, MemberId, Push, Stage};
+use super::{Attached, Effect, Flow, Member, MemberId, Push, Stage, SubmissionId};
 use crate::error::{ClientError, ErrorGroup};
 use crate::status::Phase;
 
 impl Flow {
+    /// A member that is still to be packed: it can be stopped from here on.
+    pub(super) fn announced(&mut self, member: MemberId, submission: SubmissionId) {
+        self.submissions.entry(submission).or_default().announced += 1;
+        self.members.insert(member, Member::new(Some(submission), Stage::Packing, false));
+    }
+
     pub(super) fn pushed(&mut self, push: Push) {
-        let Push { member, submission, blocks, document_bytes, lazy, journaled, complete } = push;
+        let Push { member, blocks, document_bytes, lazy, journaled, complete } = push;
+        let packing = self.members.get(&member).filter(|member| member.stage == Stage::Packing);
+        let Some(submission) = packing.and_then(|member| member.submission) else {
+            self.effects.push(Effect::Unwanted { member });
+            return;
+        };
         let state = self.submissions.entry(submission).or_default();
         state.announced -= 1;
         state.active += 1;
@@ -158,8 +169,13 @@ impl Flow {
         self.effects.push(Effect::Ended { member: id, phase, error });
         if let Some(submission) = member.submission {
             if let Some(state) = self.submissions.get_mut(&submission) {
-                state.active -= 1;
                 state.cut_off |= for_now;
+                if member.stage == Stage::Packing {
+                    state.announced -= 1;
+                    self.check_submission(submission);
+                    return;
+                }
+                state.active -= 1;
                 // It has gone nowhere, whatever becomes of the journal's write.
                 state.unwritten -= usize::from(member.stage == Stage::Journaling);
                 if !member.named {

@@ -15,11 +15,11 @@ pub(crate) enum Input {
     /// A submission begins.
     Opened { submission: SubmissionId },
     /// A member will be pushed, or its packing will fail.
-    Announced { submission: SubmissionId },
+    Announced { member: MemberId, submission: SubmissionId },
     /// An announced member is packed.
     Pushed(Push),
     /// An announced member could not be packed.
-    PackFailed { member: MemberId, submission: SubmissionId, error: ClientError },
+    PackFailed { member: MemberId, error: ClientError },
     /// No more members come.
     Sealed { submission: SubmissionId },
     /// A task that is on the server already.
@@ -52,7 +52,6 @@ pub(crate) enum Input {
 #[derive(Debug)]
 pub(crate) struct Push {
     pub(crate) member: MemberId,
-    pub(crate) submission: SubmissionId,
     /// Its blocks and their lengths, each once.
     pub(crate) blocks: Box<[(Digest, u64)]>,
     /// Bytes of JSON that name it.
@@ -121,6 +120,8 @@ pub(crate) enum Effect {
     News { member: MemberId, phase: Phase, summary: Box<TaskSummary> },
     /// The member ended: nothing more is heard of it. Let go of its bytes.
     Ended { member: MemberId, phase: Phase, error: Option<ClientError> },
+    /// The member ended while it was packed: let go of its bytes.
+    Unwanted { member: MemberId },
     /// The server takes the member later.
     Refused { member: MemberId, error: ClientError },
     /// No more members of the submission come, and all that could be written are in the journal.

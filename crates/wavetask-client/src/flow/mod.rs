@@ -116,6 +116,8 @@ impl Rules {
 /// Where a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
+    /// Announced, and not here yet.
+    Packing,
     /// On its way into the journal.
     Journaling,
     /// In the queue to be named.
@@ -258,14 +260,8 @@ impl Flow {
                 self.submissions.insert(submission, Submission::default());
             }
             Input::Pushed(push) => self.pushed(push),
-            Input::Announced { submission } => {
-                self.submissions.entry(submission).or_default().announced += 1;
-            }
-            Input::PackFailed { member, submission, error } => {
-                self.submissions.entry(submission).or_default().announced -= 1;
-                self.effects.push(Effect::Ended { member, phase: Phase::Failed, error: Some(error) });
-                self.check_submission(submission);
-            }
+            Input::Announced { member, submission } => self.announced(member, submission),
+            Input::PackFailed { member, error } => self.end(member, Phase::Failed, Some(error)),
             Input::Sealed { submission } => {
                 if let Some(state) = self.submissions.get_mut(&submission) {
                     state.sealed = true;

@@ -5,7 +5,7 @@
 //! that is gone, or because the server was away, or does not take them: then the journal keeps it as unfinished, and
 //! a repetition goes on with it, under the same nonce.
 
-use super::{Effect, Flow, SubmissionId};
+use super::{Effect, Flow, Member, MemberId, Stage, SubmissionId};
 use crate::error::ClientError;
 use crate::status::Phase;
 
@@ -119,7 +119,9 @@ impl Flow {
 
     /// The server was away for too long.
     pub(super) fn give_up(&mut self, error: &ClientError) {
-        let members: Vec<_> = self.members.keys().copied().collect();
+        // Those that are packed have not waited for it.
+        let waits = |(_, member): &(&MemberId, &Member)| member.stage != Stage::Packing;
+        let members: Vec<_> = self.members.iter().filter(waits).map(|(id, _)| *id).collect();
         for member in members {
             self.end(member, Phase::Failed, Some(error.clone()));
         }
@@ -130,5 +132,90 @@ impl Flow {
         for submission in submissions {
             self.let_go(submission, true);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::ErrorGroup;
+    use crate::flow::{Input, Push, Rules};
+    use crate::server::TaskAction;
+
+    fn push(member: MemberId) -> Input {
+        Input::Pushed(Push {
+            member,
+            blocks: Box::default(),
+            document_bytes: 10,
+            lazy: false,
+            journaled: true,
+            complete: true,
+        })
+    }
+
+    fn away(request: crate::flow::RequestId) -> Input {
+        let error = ClientError::new(ErrorGroup::ConnectionLost, "connection.lost", "Nobody answers.");
+        Input::Submitted { request, outcome: Err(error) }
+    }
+
+    fn begun(members: u64) -> (Flow, SubmissionId) {
+        let mut flow = Flow::new(Rules::new(Duration::from_secs(10)), 1);
+        let submission = SubmissionId(1);
+        flow.step(Input::Opened { submission }, 0);
+        for member in 0..members {
+            flow.step(Input::Announced { member: MemberId(member), submission }, 0);
+        }
+        flow.step(Input::Sealed { submission }, 0);
+        (flow, submission)
+    }
+
+    /// Members that are still being packed outlive the end of the engine's patience, and are counted right.
+    #[test]
+    fn what_comes_after_the_server_was_given_up_is_tried_anew() {
+        let (mut flow, submission) = begun(2);
+        let effects = flow.step(push(MemberId(0)), 1);
+        let Some(Effect::Submit { request, .. }) = effects.last() else { panic!("{effects:?}") };
+        flow.step(away(*request), 2);
+        // Each try once the gate opens, until the patience is over.
+        let mut ended = Vec::new();
+        for now in (1_000..60_000).step_by(1_000) {
+            let mut effects = flow.step(Input::Tick, now);
+            while let Some(effect) = effects.pop() {
+                match effect {
+                    Effect::Submit { request, .. } => effects.extend(flow.step(away(request), now)),
+                    Effect::Ended { member, .. } => ended.push(member),
+                    Effect::CutOff { .. } | Effect::Finished { .. } => panic!("a member is still to come"),
+                    _ => {}
+                }
+            }
+        }
+        assert_eq!(ended, [MemberId(0)]);
+        let effects = flow.step(push(MemberId(1)), 60_000);
+        let named =
+            |effect: &Effect| matches!(effect, Effect::Submit { members, .. } if *members == [MemberId(1)]);
+        assert!(effects.iter().any(named), "{effects:?}");
+        let error = ClientError::new(ErrorGroup::Usage, "test.refused", "No.");
+        let Some(Effect::Submit { request, .. }) = effects.last() else { panic!("{effects:?}") };
+        let effects = flow.step(Input::Submitted { request: *request, outcome: Err(error) }, 60_001);
+        let over = |effect: &Effect| matches!(effect, Effect::CutOff { submission: id } if *id == submission);
+        assert!(effects.iter().any(over), "the first goes on when the script is run again: {effects:?}");
+    }
+
+    #[test]
+    fn a_member_can_be_stopped_while_it_is_packed() {
+        let (mut flow, _) = begun(2);
+        let cancel = Input::Wanted { member: MemberId(0), action: TaskAction::Cancel };
+        let effects = flow.step(cancel, 1);
+        let ended = |effect: &Effect| {
+            matches!(effect, Effect::Ended { member: MemberId(0), phase: Phase::Cancelled, .. })
+        };
+        assert!(effects.iter().any(ended), "{effects:?}");
+        let effects = flow.step(push(MemberId(0)), 2);
+        assert!(matches!(effects[..], [Effect::Unwanted { member: MemberId(0) }]), "{effects:?}");
+        let cancel = Input::Wanted { member: MemberId(1), action: TaskAction::Cancel };
+        let effects = flow.step(cancel, 3);
+        assert!(effects.iter().any(|effect| matches!(effect, Effect::Finished { .. })), "{effects:?}");
     }
 }

@@ -17,7 +17,7 @@ fn record(batch: &str, named: bool, nonce: &str) -> SubmissionRecord {
     }
 }
 
-fn payload(key: &str, position: u64, contents: &[Vec<u8>]) -> Arc<Payload> {
+fn payload(row: i64, key: &str, position: u64, contents: &[Vec<u8>]) -> Arc<Payload> {
     let mut blocks: Vec<_> = contents
         .iter()
         .map(|bytes| {
@@ -43,7 +43,7 @@ fn payload(key: &str, position: u64, contents: &[Vec<u8>]) -> Arc<Payload> {
         priority: 0,
         idempotency_key: format!("key of {key}"),
     };
-    Arc::new(Payload { row: 1, member, document_bytes: 25, blocks })
+    Arc::new(Payload { row, member, document_bytes: 25, blocks })
 }
 
 fn rows(journal: &Journal, table: &str) -> i64 {
@@ -59,9 +59,11 @@ fn what_was_written_is_found_by_another_process() {
     {
         let mut journal = Journal::open(&path).unwrap();
         let begun = journal.begin("here", &record("scan", true, ""), 5).unwrap();
-        let members =
-            [payload("a", 0, std::slice::from_ref(&small)), payload("b", 1, &[large.clone(), small.clone()])];
-        journal.add(begun.row, &members).unwrap();
+        let members = [
+            payload(begun.row, "a", 0, std::slice::from_ref(&small)),
+            payload(begun.row, "b", 1, &[large.clone(), small.clone()]),
+        ];
+        journal.add(&members).unwrap();
         journal.note(&[Note::Sealed { row: begun.row }], 6).unwrap();
         // Dropped without a word, as by a kill.
     }
@@ -87,10 +89,10 @@ fn what_is_placed_takes_no_room_and_finished_submissions_are_forgotten() {
     let begun = journal.begin("here", &record("scan", true, ""), 5).unwrap();
     let shared = vec![1_u8; 500];
     journal
-        .add(
-            begun.row,
-            &[payload("a", 0, std::slice::from_ref(&shared)), payload("b", 1, std::slice::from_ref(&shared))],
-        )
+        .add(&[
+            payload(begun.row, "a", 0, std::slice::from_ref(&shared)),
+            payload(begun.row, "b", 1, std::slice::from_ref(&shared)),
+        ])
         .unwrap();
     assert_eq!((rows(&journal, "block"), rows(&journal, "member_block")), (1, 2));
     let task: TaskId = "task-1".parse().unwrap();
@@ -132,11 +134,11 @@ fn a_submission_that_was_cut_off_passes_its_nonce_on_until_it_has_finished() {
 fn a_repetition_that_was_cut_off_early_hides_nothing() {
     let mut journal = Journal::in_memory();
     let first = journal.begin("here", &record("scan", true, ""), 1).unwrap();
-    journal.add(first.row, &[payload("a", 0, &[]), payload("b", 1, &[])]).unwrap();
+    journal.add(&[payload(first.row, "a", 0, &[]), payload(first.row, "b", 1, &[])]).unwrap();
     let task: TaskId = "task-1".parse().unwrap();
     journal.note(&[Note::Placed { row: first.row, position: 0, task }], 2).unwrap();
     let second = journal.begin("here", &record("scan", true, ""), 3).unwrap();
-    journal.add(second.row, &[payload("a", 0, &[])]).unwrap();
+    journal.add(&[payload(second.row, "a", 0, &[])]).unwrap();
     let (found, members) = journal.find("here", "scan").unwrap().unwrap();
     assert_eq!(found.row, second.row);
     let keys: Vec<_> = members.iter().map(|member| (member.key.as_str(), member.payload.is_some())).collect();
@@ -164,8 +166,9 @@ fn damaged_foreign_and_newer_files_are_refused_by_name() {
     {
         let mut journal = Journal::open(&path).unwrap();
         let begun = journal.begin("here", &record("scan", true, ""), 1).unwrap();
-        let members: Vec<_> = (0..200).map(|index| payload(&format!("{index}"), index, &[])).collect();
-        journal.add(begun.row, &members).unwrap();
+        let members: Vec<_> =
+            (0..200).map(|index| payload(begun.row, &format!("{index}"), index, &[])).collect();
+        journal.add(&members).unwrap();
         journal.connection.pragma_update(None, "wal_checkpoint", "TRUNCATE").unwrap_or(());
         journal.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     }
@@ -185,10 +188,11 @@ fn a_full_disk_fails_what_was_to_be_written_and_nothing_else() {
     let pages: i64 = journal.connection.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     journal.connection.pragma_update(None, "max_page_count", pages + 4).unwrap();
     let noise: Vec<u8> = (0..200_000_u64).flat_map(blake3_byte).collect();
-    let error = journal.add(begun.row, &[payload("a", 0, &[]), payload("b", 1, &[noise])]).unwrap_err();
+    let error =
+        journal.add(&[payload(begun.row, "a", 0, &[]), payload(begun.row, "b", 1, &[noise])]).unwrap_err();
     assert_eq!(error.code, "journal.disk_full");
     assert_eq!(rows(&journal, "member"), 0, "all or none");
-    journal.add(begun.row, &[payload("a", 0, &[])]).unwrap();
+    journal.add(&[payload(begun.row, "a", 0, &[])]).unwrap();
     assert_eq!(rows(&journal, "member"), 1);
 }
 
@@ -209,7 +213,7 @@ fn several_may_write_at_once() {
                 let mut journal = Journal::open(&path).unwrap();
                 let begun = journal.begin("here", &record(&format!("scan {writer}"), true, ""), 1).unwrap();
                 for index in 0..20 {
-                    journal.add(begun.row, &[payload(&index.to_string(), index, &[])]).unwrap();
+                    journal.add(&[payload(begun.row, &index.to_string(), index, &[])]).unwrap();
                 }
             })
         })

@@ -67,6 +67,7 @@ struct Client {
     /// Script members by id, and whether the process has their arrays.
     members: BTreeMap<MemberId, usize>,
     next: u64,
+    pushed: usize,
     sealed: bool,
     over: Option<Over>,
     tick: Option<u64>,
@@ -342,8 +343,10 @@ impl World {
             }
             Happening::Poll { epoch, after, until } if epoch == self.client.epoch => self.poll(after, until),
             Happening::Push { epoch, index } if epoch == self.client.epoch => {
-                self.push(index, false, true);
-                let all = self.client.members.len() == self.script.len();
+                // In their order: the first is the script's first.
+                self.push(MemberId(index as u64), false, true);
+                self.client.pushed += 1;
+                let all = self.client.pushed == self.script.len();
                 if all && !self.client.sealed {
                     self.client.sealed = true;
                     self.input(Input::Sealed { submission: SubmissionId(1) });
@@ -411,7 +414,7 @@ impl Client {
         rules.silence = 3_000;
         let flow = Flow::new(rules, seed);
         let members = BTreeMap::new();
-        Self { flow, epoch, members, next: 0, sealed: false, over: None, tick: None, reader }
+        Self { flow, epoch, members, next: 0, pushed: 0, sealed: false, over: None, tick: None, reader }
     }
 }
 

@@ -15,8 +15,9 @@ impl World {
         }
         let submission = SubmissionId(1);
         self.input(Input::Opened { submission });
-        for _ in 0..self.script.len() {
-            self.input(Input::Announced { submission });
+        for index in 0..self.script.len() {
+            let member = self.new_member(index);
+            self.input(Input::Announced { member, submission });
         }
         if self.random.one_in(2) {
             self.client.sealed = true;
@@ -49,9 +50,10 @@ impl World {
             match self.journal.placed.get(&key).cloned() {
                 Some(task) => self.attach(index, task),
                 None if self.journal.members.contains(&key) => {
-                    self.input(Input::Announced { submission });
+                    let member = self.new_member(index);
+                    self.input(Input::Announced { member, submission });
                     let complete = self.random.one_in(2);
-                    self.push(index, true, complete);
+                    self.push(member, true, complete);
                 }
                 None => {}
             }
@@ -83,20 +85,17 @@ impl World {
         member
     }
 
-    pub(super) fn push(&mut self, index: usize, journaled: bool, complete: bool) {
-        let member = self.new_member(index);
-        let submission = SubmissionId(1);
-        let named = &self.script[index].named;
+    pub(super) fn push(&mut self, member: MemberId, journaled: bool, complete: bool) {
+        let named = &self.script[self.client.members[&member]].named;
         if named.nature == Nature::Unpackable {
             let error = ClientError::new(ErrorGroup::InvalidSimulation, "test.unpackable", "No.");
-            self.input(Input::PackFailed { member, submission, error });
+            self.input(Input::PackFailed { member, error });
             return;
         }
         let mut blocks: Vec<_> = named.blocks.iter().map(|block| (*block, BLOCK)).collect();
         blocks.sort_unstable();
         let blocks = blocks.into();
-        let push =
-            Push { member, submission, blocks, document_bytes: 2_000, lazy: false, journaled, complete };
+        let push = Push { member, blocks, document_bytes: 2_000, lazy: false, journaled, complete };
         self.input(Input::Pushed(push));
     }
 
@@ -176,6 +175,7 @@ impl World {
             Effect::Placed { .. }
             | Effect::Moved { .. }
             | Effect::News { .. }
+            | Effect::Unwanted { .. }
             | Effect::Refused { .. }
             | Effect::Connection { .. } => {}
         }
@@ -202,9 +202,9 @@ impl World {
     /// The journal has been told that the submission is over: the same script is a new run from here on.
     fn finished(&mut self) {
         for index in 0..self.script.len() {
-            let ScriptMember { named, outcome, unwritten, .. } = &self.script[index];
-            // What could not be packed or written has never been anywhere.
-            let nowhere = named.nature == Nature::Unpackable || *unwritten;
+            let ScriptMember { named, outcome, unwritten, cancelled } = &self.script[index];
+            // What could not be packed or written, or was stopped before that, has never been anywhere.
+            let nowhere = named.nature == Nature::Unpackable || *unwritten || *cancelled;
             let waits = match outcome {
                 None => !(self.client.reader && nowhere),
                 Some((Phase::WaitingForData, _)) => true,
