@@ -35,7 +35,7 @@ mod round;
 mod scene;
 mod shape;
 mod transform;
-mod tree;
+pub(crate) mod tree;
 mod vector;
 
 pub use domain::Domain;

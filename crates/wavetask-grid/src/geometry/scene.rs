@@ -98,7 +98,7 @@ impl Scene {
 }
 
 impl Structure {
-    fn from_json(
+    pub(crate) fn from_json(
         value: &Value,
         path: &str,
         arrays: &dyn ArraySource,

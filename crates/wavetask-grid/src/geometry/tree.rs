@@ -7,16 +7,16 @@
 use super::Bounds;
 
 /// Items per leaf where testing an item is about as cheap as testing a box.
-pub(super) const CHEAP: usize = 4;
+pub(crate) const CHEAP: usize = 4;
 
 /// Items per leaf where testing an item costs far more than testing a box.
-pub(super) const COSTLY: usize = 1;
+pub(crate) const COSTLY: usize = 1;
 
 /// Stands for an infinite coordinate when boxes are sorted.
 const FAR: f64 = 1e15;
 
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
     nodes: Vec<Node>,
     items: Vec<u32>,
 }
@@ -34,7 +34,7 @@ struct Node {
 
 impl Tree {
     /// A tree over the items `0..boxes.len()` with at most `leaf` items in a leaf.
-    pub(super) fn new(boxes: &[Bounds], leaf: usize) -> Self {
+    pub(crate) fn new(boxes: &[Bounds], leaf: usize) -> Self {
         let count = u32::try_from(boxes.len()).unwrap_or(u32::MAX);
         let mut items: Vec<u32> = (0..count).collect();
         let centers: Vec<[f64; 3]> = boxes
@@ -49,7 +49,7 @@ impl Tree {
     }
 
     /// Visits the items whose leaf overlaps the box until `visit` answers true; whether it did.
-    pub(super) fn any_overlapping(&self, query: &Bounds, mut visit: impl FnMut(usize) -> bool) -> bool {
+    pub(crate) fn any_overlapping(&self, query: &Bounds, mut visit: impl FnMut(usize) -> bool) -> bool {
         let mut index = 0;
         let mut pending = Stack::default();
         if self.nodes.is_empty() {
@@ -78,7 +78,7 @@ impl Tree {
     }
 
     /// The greatest item that `accepts` the point, asked only where it can be the answer.
-    pub(super) fn greatest_at(
+    pub(crate) fn greatest_at(
         &self,
         point: [f64; 3],
         mut accepts: impl FnMut(usize) -> bool,
@@ -119,7 +119,7 @@ impl Tree {
     ///
     /// The closure is told the least so far; it may return any greater number for an item beyond, and
     /// must not return less than the square of the distance to the item's box.
-    pub(super) fn nearest(
+    pub(crate) fn nearest(
         &self,
         point: [f64; 3],
         limit: f64,
@@ -230,7 +230,7 @@ fn overlap(one: &Bounds, other: &Bounds) -> bool {
     one.iter().zip(other).all(|(one, other)| one[0] <= other[1] && other[0] <= one[1])
 }
 
-pub(super) fn square_to_box(bounds: &Bounds, point: [f64; 3]) -> f64 {
+pub(crate) fn square_to_box(bounds: &Bounds, point: [f64; 3]) -> f64 {
     bounds
         .iter()
         .zip(point)

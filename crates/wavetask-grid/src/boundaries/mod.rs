@@ -1,0 +1,210 @@
+//! The grid of a simulation: where the cells of the client's own `simulation.grid` are.
+//!
+//! ```text
+//!  document ──read──► Specification ─┐
+//!  structures ──────► Scene ─────────┼─► Assembly ── per axis ─► lines ─► mirror ─► absorber ─► Grid
+//!  media ───────────► indices ───────┘      │
+//!                                           ├ fixed: uniform, listed lines, listed steps
+//!                                           └ graded: Intervals (cuts and largest steps)
+//!                                                     ─► snapping points ─► steps between the cuts
+//! ```
+//!
+//! A result is on the grid, so the grid must be the client's to the last decision: the client checks the shapes
+//! of the arrays it is given, and mode overlaps with data from elsewhere need equal points. What it
+//! does is therefore followed rule by rule, also where another rule would be as good; each module says why its
+//! rule is what it is. What this costs is little: the mesher looks at bounding boxes only.
+//!
+//! What comes after the grid, the locations of the field components and the parts of the grid around a box, is
+//! in [`Grid`].
+
+mod assemble;
+mod closeness;
+mod error;
+mod fixed;
+mod index;
+mod intervals;
+mod json;
+mod lumped;
+mod part;
+mod plane;
+mod root;
+mod specification;
+mod steps;
+mod yee;
+
+pub use error::GridError;
+pub use index::{MediumIndex, index_of_permittivity};
+pub use part::{BoxRegion, Span};
+pub use plane::ModePlane;
+pub use yee::Location;
+
+use serde_json::Value;
+use wavetask_document::ArraySource;
+
+use crate::geometry::Scene;
+
+use assemble::{Assembly, Indices};
+use json::Node;
+use specification::{External, Specification};
+
+/// A simulation in a document.
+#[derive(Clone, Copy)]
+pub struct SceneSource<'a> {
+    /// The JSON of a `Simulation` or a `ModeSimulation`.
+    pub simulation: &'a Value,
+    /// Where it stands in the document: empty for the document itself, `simulation` in a `ModeSolver`.
+    pub path: &'a str,
+    /// The arrays of the document, at their paths in the document.
+    pub arrays: &'a dyn ArraySource,
+}
+
+impl std::fmt::Debug for SceneSource<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("SceneSource").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// The grid of a simulation, and what is needed to take parts of it: all in micrometres.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grid {
+    boundaries: [Vec<f64>; 3],
+    center: [f64; 3],
+    size: [f64; 3],
+    symmetry: [i8; 3],
+    periodic: [bool; 3],
+    absorber_layers: [[f64; 2]; 3],
+    wavelength: Option<f64>,
+}
+
+impl Grid {
+    /// The grid of a simulation: equal to the client's `simulation.grid`.
+    ///
+    /// Absorbers and, with symmetry, the mirrored half are part of it. Media are looked at only if an axis has an
+    /// automatic grid. What is not supported is refused by name.
+    pub fn of_simulation(source: &SceneSource<'_>) -> Result<Self, GridError> {
+        let scene = Scene::from_json(source.simulation, source.path, source.arrays)?;
+        Self::of_scene(source, &scene, &index::simple)
+    }
+
+    /// As [`Self::of_simulation`] where the structures have been read already and `index` knows the media.
+    pub fn of_scene(
+        source: &SceneSource<'_>,
+        scene: &Scene,
+        index: &MediumIndex<'_>,
+    ) -> Result<Self, GridError> {
+        let simulation = Node::new(source.simulation, source.path);
+        let specification = Specification::read(&simulation, source.arrays)?;
+        let indices = match specification.frequency() {
+            Some(frequency) if specification.is_automatic() => {
+                indices(&simulation, scene, &specification, |medium, path| index(medium, path, frequency))?
+            }
+            _ => Indices::default(),
+        };
+        let boundaries = Assembly::new(&specification, scene, &indices).lines()?;
+        Ok(Self {
+            boundaries,
+            center: specification.domain.center(),
+            size: specification.domain.size(),
+            symmetry: specification.symmetry,
+            periodic: specification.periodic,
+            absorber_layers: specification.absorber_layers,
+            wavelength: specification.wavelength,
+        })
+    }
+
+    /// A grid of these boundaries, ascending along each axis, for a domain without symmetry, periodicity and
+    /// absorbers that ends where they do.
+    pub fn of_boundaries(boundaries: [Vec<f64>; 3]) -> Result<Self, GridError> {
+        let (mut center, mut size) = ([0.0; 3], [0.0; 3]);
+        for (axis, lines) in boundaries.iter().enumerate() {
+            if lines.len() < 2 || !lines.is_sorted() || lines.iter().any(|line| line.is_nan()) {
+                return Err(GridError::none(axis, "at least two boundaries in ascending order are needed"));
+            }
+            let (low, high) = (lines[0], lines[lines.len() - 1]);
+            center[axis] = (low + high) / 2.0;
+            size[axis] = high - low;
+        }
+        Ok(Self {
+            boundaries,
+            center,
+            size,
+            symmetry: [0; 3],
+            periodic: [false; 3],
+            absorber_layers: [[0.0; 2]; 3],
+            wavelength: None,
+        })
+    }
+
+    /// The boundaries of the cells along x, y and z, ascending: one more than cells.
+    pub fn boundaries(&self) -> &[Vec<f64>; 3] {
+        &self.boundaries
+    }
+
+    /// The number of cells along each axis.
+    pub fn cells(&self) -> [usize; 3] {
+        std::array::from_fn(|axis| self.boundaries[axis].len().saturating_sub(1))
+    }
+
+    /// The centre of the simulation domain.
+    pub fn center(&self) -> [f64; 3] {
+        self.center
+    }
+
+    /// The size of the simulation domain, absorbers not counted.
+    pub fn size(&self) -> [f64; 3] {
+        self.size
+    }
+
+    /// The symmetry about the centre along each axis: -1 (odd), 0 (none) or 1 (even).
+    pub fn symmetry(&self) -> [i8; 3] {
+        self.symmetry
+    }
+
+    /// Along which axes the grid repeats itself (periodic or Bloch boundaries at both ends).
+    pub fn periodic(&self) -> [bool; 3] {
+        self.periodic
+    }
+
+    /// How many layers of cells the absorbers before and after the domain have along each axis.
+    pub fn absorber_layers(&self) -> [[f64; 2]; 3] {
+        self.absorber_layers
+    }
+
+    /// The wavelength in vacuum for which an automatic grid was made.
+    pub fn wavelength(&self) -> Option<f64> {
+        self.wavelength
+    }
+}
+
+/// The refractive indices of everything that has a medium.
+fn indices(
+    simulation: &Node<'_>,
+    scene: &Scene,
+    specification: &Specification,
+    index: impl Fn(&Value, &str) -> Result<f64, GridError>,
+) -> Result<Indices, GridError> {
+    let within = |name: &str| {
+        if simulation.path.is_empty() { name.to_owned() } else { format!("{}/{name}", simulation.path) }
+    };
+    let background = match simulation.optional("medium") {
+        Some(medium) => index(medium.value, &medium.path)?,
+        None => 1.0,
+    };
+    let structures = scene
+        .structures()
+        .iter()
+        .enumerate()
+        .map(|(number, structure)| index(&structure.medium, &within(&format!("structures/{number}/medium"))))
+        .collect::<Result<_, _>>()?;
+    let overrides = specification
+        .overrides
+        .iter()
+        .filter_map(|external| match external {
+            External::Structure { structure, path, .. } => {
+                Some(index(&structure.medium, &format!("{path}/medium")))
+            }
+            External::Steps { .. } => None,
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(Indices { background, structures, overrides })
+}
