@@ -42,11 +42,21 @@ impl Group {
     }
 
     pub(super) fn contains(&self, point: Point3) -> bool {
+        self.any_at(point, |member| member.contains(point))
+    }
+
+    /// See [`Geometry::contains_on_grid`].
+    pub(super) fn contains_on_grid(&self, point: Point3) -> bool {
+        self.any_at(point, |member| member.contains_on_grid(point))
+    }
+
+    /// Whether a member holds, of those whose box has the point.
+    fn any_at(&self, point: Point3, holds: impl Fn(&Geometry) -> bool) -> bool {
         match &self.tree {
             Some(tree) => tree.any_overlapping(&point.map(|coordinate| [coordinate; 2]), |member| {
-                self.members[member].contains(point)
+                holds(&self.members[member])
             }),
-            None => self.members.iter().any(|member| member.contains(point)),
+            None => self.members.iter().any(holds),
         }
     }
 
@@ -110,6 +120,16 @@ pub(super) enum Operation {
 }
 
 impl Operation {
+    /// Whether a point is inside the result, from whether it is inside the operands.
+    fn combine(self, a: bool, b: impl FnOnce() -> bool) -> bool {
+        match self {
+            Self::Union => a || b(),
+            Self::Intersection => a && b(),
+            Self::Difference => a && !b(),
+            Self::SymmetricDifference => a != b(),
+        }
+    }
+
     pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, GeometryError> {
         match fields.text("operation")? {
             "union" => Ok(Self::Union),
@@ -148,13 +168,12 @@ impl Clip {
     }
 
     pub(super) fn contains(&self, point: Point3) -> bool {
-        let b = || self.b.contains(point);
-        match self.operation {
-            Operation::Union => self.a.contains(point) || b(),
-            Operation::Intersection => self.a.contains(point) && b(),
-            Operation::Difference => self.a.contains(point) && !b(),
-            Operation::SymmetricDifference => self.a.contains(point) != b(),
-        }
+        self.operation.combine(self.a.contains(point), || self.b.contains(point))
+    }
+
+    /// See [`Geometry::contains_on_grid`].
+    pub(super) fn contains_on_grid(&self, point: Point3) -> bool {
+        self.operation.combine(self.a.contains_on_grid(point), || self.b.contains_on_grid(point))
     }
 
     pub(super) fn distance(&self, point: Point3, limit: f64) -> f64 {

@@ -105,6 +105,19 @@ impl Geometry {
         within(&self.reach, point) && self.shape.contains(point)
     }
 
+    /// As [`Self::contains`], for points of a grid: what the client's `geometry.inside_meshgrid` answers.
+    ///
+    /// It cuts every shape by its bounding box first, also the members of groups and clips, so that points
+    /// on a face that rounding or the tolerance of polygons puts a last bit outside do not belong to it. Grids
+    /// have their points on the faces of boxes, where nothing but these bits decides.
+    pub fn contains_on_grid(&self, point: [f64; 3]) -> bool {
+        match &self.shape {
+            Shape::Group(group) => within(&self.reach, point) && group.contains_on_grid(point),
+            Shape::Clip(clip) => within(&self.reach, point) && clip.contains_on_grid(point),
+            shape => within(&self.bounds, point) && shape.contains(point),
+        }
+    }
+
     /// The bounding box, `[low, high]` along each axis.
     ///
     /// Equal to the client's `geometry.bounds`; exact for simple shapes, an enclosing box for clips

@@ -122,12 +122,20 @@ impl Structure {
 
 /// The priority that the client gives to conductors in the mode `conductor`.
 fn conductor_priority(medium: &Value) -> i64 {
-    let kind = |medium: &Value| medium.get("type").and_then(Value::as_str).map(str::to_owned);
-    let is_perfect = |medium: &Value| kind(medium).is_some_and(|kind| kind == "PECMedium");
-    let sheet_is_perfect = || ["ss", "tt"].iter().all(|side| medium.get(side).is_some_and(is_perfect));
-    match kind(medium).as_deref() {
+    fn kind(medium: &Value) -> Option<&str> {
+        medium.get("type").and_then(Value::as_str)
+    }
+    // A multiphysics medium answers for its optical part, but is no lossy metal to the client.
+    let optical = match kind(medium) {
+        Some("MultiPhysicsMedium") => medium.get("optical").unwrap_or(&Value::Null),
+        _ => medium,
+    };
+    let is_perfect = |name: &&str| optical.get(name).and_then(kind) == Some("PECMedium");
+    let has_perfect_component = || ["ss", "tt", "xx", "yy", "zz"].iter().any(is_perfect);
+    match kind(optical) {
         Some("PECMedium") => 100,
-        Some("Medium2D") if sheet_is_perfect() => 100,
+        Some("Medium2D" | "AnisotropicMedium") if has_perfect_component() => 100,
+        Some("LossyMetalMedium") if !std::ptr::eq(optical, medium) => 0,
         Some("LossyMetalMedium") => 90,
         _ => 0,
     }

@@ -5,11 +5,12 @@
 //!   ├ homogeneous      Medium, PoleResidue, Sellmeier, Lorentz, Drude, Debye, PEC, PMC, LossyMetal, Perturbation…
 //!   ├ diagonal         AnisotropicMedium: one homogeneous medium per axis
 //!   ├ tensor           FullyAnisotropicMedium
+//!   ├ varying          Custom…: one to three components on a lattice, on triangles or on tetrahedra
 //!   └ sheet            Medium2D: two homogeneous media of the plane, times a thickness of one micrometre
 //! ```
 //!
 //! A medium is read once from the JSON that the client writes, with its arrays, and evaluated at as many
-//! frequencies as needed. Everything that a document can get wrong is refused while reading; evaluation
+//! frequencies as needed: [`Medium::at`] takes a frequency, and its answer takes points. Everything that a document can get wrong is refused while reading; evaluation
 //! cannot fail. Media of which only a part would be simulated (nonlinear and time-modulated ones) are
 //! refused by name: a linear answer to a nonlinear question is a wrong one.
 //!
@@ -19,17 +20,24 @@
 //! Lengths are in micrometres, frequencies in hertz, conductivities in S/µm; permittivities are relative
 //! and in the convention `exp(-i ω t)`, in which a positive imaginary part is loss.
 
+mod cells;
+mod custom;
 mod dispersion;
 mod error;
 pub(crate) mod fields;
+mod lattice;
+mod samples;
 
 pub use error::MediumError;
 /// Complex numbers, as all permittivities are.
 pub use num_complex::Complex64;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use wavetask_document::ArraySource;
 
+use custom::Varying;
 use dispersion::{Dispersion, at_least, passive};
 use fields::{Fields, matrix};
 
@@ -51,6 +59,9 @@ pub const INFINITE_FREQUENCY: f64 = 1e50;
 /// How many poles or other terms one dispersion model may have.
 pub const MAXIMUM_TERMS: usize = 10_000;
 
+/// How many samples one array of a custom medium may have.
+pub const MAXIMUM_SAMPLES: usize = 200_000_000;
+
 /// A permittivity tensor by rows.
 pub type Tensor = [[Complex64; 3]; 3];
 
@@ -71,6 +82,8 @@ enum Matter {
     Tensor(Box<[[[f64; 3]; 3]; 2]>),
     /// The two directions of the plane in the order of the axes.
     Sheet(Box<[Dispersion; 2]>),
+    /// Diagonal; the same component three times where the medium is isotropic.
+    Varying([Arc<Varying>; 3]),
 }
 
 impl Medium {
@@ -83,7 +96,6 @@ impl Medium {
     /// # Errors
     /// Types that are not known are refused with [`MediumError::UnsupportedType`]; nonlinear and modulated
     /// media, and multiphysics media without an optical part, with [`MediumError::UnsupportedOption`].
-    #[expect(clippy::only_used_in_recursion, reason = "homogeneous media have no arrays")]
     pub fn read(value: &Value, path: &str, arrays: &dyn ArraySource) -> Result<Self, MediumError> {
         let fields = Fields::of(value, path)?;
         let kind = fields.text("type")?;
@@ -124,7 +136,12 @@ impl Medium {
             }
             _ => match Dispersion::read(kind, &fields)? {
                 Some(dispersion) => Matter::Isotropic(dispersion),
-                None => return Err(MediumError::UnsupportedType { path: path.into(), kind: kind.into() }),
+                None => match Varying::read(kind, &fields, arrays)? {
+                    Some(parts) => Matter::Varying(parts),
+                    None => {
+                        return Err(MediumError::UnsupportedType { path: path.into(), kind: kind.into() });
+                    }
+                },
             },
         };
         Ok(Self { name, matter })
@@ -170,8 +187,38 @@ impl Medium {
         matches!(self.matter, Matter::Sheet(_))
     }
 
+    /// Whether it varies in space.
+    pub fn is_varying(&self) -> bool {
+        matches!(self.matter, Matter::Varying(_))
+    }
+
+    /// Whether its boundary is to be averaged over the cells that it cuts: custom media have to ask for it.
+    pub fn is_averaged_at_boundary(&self) -> bool {
+        match &self.matter {
+            Matter::Varying(parts) => parts.iter().all(|part| part.subpixel),
+            _ => true,
+        }
+    }
+
+    /// The medium at a frequency in hertz, to be asked for points.
+    pub fn at(&self, frequency: f64) -> Spectral<'_> {
+        let frequency = finite(frequency);
+        match &self.matter {
+            Matter::Varying(parts) => {
+                let [x, y, z] = parts;
+                let first: Arc<[Complex64]> = x.evaluate(frequency).into();
+                let other = |part: &Arc<Varying>| -> Arc<[Complex64]> {
+                    if Arc::ptr_eq(part, x) { Arc::clone(&first) } else { part.evaluate(frequency).into() }
+                };
+                Spectral(Values::Varying(parts, [Arc::clone(&first), other(y), other(z)]))
+            }
+            _ => Spectral(Values::Uniform(self.tensor(frequency))),
+        }
+    }
+
     /// The relative permittivity tensor at a frequency in hertz; of a sheet, its components in the
-    /// plane for a thickness of one micrometre, in the places xx and yy.
+    /// plane for a thickness of one micrometre, in the places xx and yy; of a medium that varies, the mean
+    /// of its samples.
     pub fn tensor(&self, frequency: f64) -> Tensor {
         let frequency = finite(frequency);
         let diagonal = |entries: [Complex64; 3]| {
@@ -199,6 +246,12 @@ impl Medium {
                 let [one, other] = parts.each_ref().map(|part| part.permittivity(frequency));
                 diagonal([one, other, Complex64::new(1.0, 0.0)])
             }
+            Matter::Varying(parts) => diagonal(parts.each_ref().map(|part| {
+                let samples = part.evaluate(frequency);
+                #[expect(clippy::cast_precision_loss, reason = "far below 2^53 samples")]
+                let count = samples.len() as f64;
+                samples.into_iter().sum::<Complex64>() / count
+            })),
         }
     }
 
@@ -217,6 +270,12 @@ impl Medium {
                 let tensor = self.tensor(frequency);
                 std::array::from_fn(|axis| tensor[axis][axis])
             }
+            Matter::Varying(parts) => parts.each_ref().map(|part| {
+                let samples = part.evaluate(frequency).into_iter();
+                samples
+                    .reduce(|most, sample| if sample.norm() > most.norm() { sample } else { most })
+                    .unwrap_or_default()
+            }),
         }
     }
 
@@ -236,7 +295,46 @@ impl Medium {
             Matter::Isotropic(part) | Matter::LossyMetal(part, _) => holds(part),
             Matter::Diagonal(parts) => parts.iter().any(holds),
             Matter::Sheet(parts) => parts.iter().any(holds),
-            Matter::Tensor(_) => false,
+            Matter::Tensor(_) | Matter::Varying(_) => false,
+        }
+    }
+}
+
+/// A medium at one frequency.
+#[derive(Debug)]
+pub struct Spectral<'a>(Values<'a>);
+
+#[derive(Debug)]
+enum Values<'a> {
+    Uniform(Tensor),
+    Varying(&'a [Arc<Varying>; 3], [Arc<[Complex64]>; 3]),
+}
+
+impl Spectral<'_> {
+    /// The tensor if it is the same everywhere.
+    pub fn uniform(&self) -> Option<&Tensor> {
+        match &self.0 {
+            Values::Uniform(tensor) => Some(tensor),
+            Values::Varying(..) => None,
+        }
+    }
+
+    /// One entry of the relative permittivity tensor at a point (µm).
+    pub fn entry(&self, row: usize, column: usize, point: [f64; 3]) -> Complex64 {
+        match &self.0 {
+            Values::Uniform(tensor) => tensor[row][column],
+            Values::Varying(parts, samples) if row == column => parts[row].interpolate(&samples[row], point),
+            Values::Varying(..) => Complex64::default(),
+        }
+    }
+
+    /// The diagonal of the relative permittivity tensor at a point (µm).
+    pub fn diagonal(&self, point: [f64; 3]) -> [Complex64; 3] {
+        match &self.0 {
+            Values::Varying(parts, _) if parts[1..].iter().all(|part| Arc::ptr_eq(part, &parts[0])) => {
+                [self.entry(0, 0, point); 3]
+            }
+            _ => std::array::from_fn(|axis| self.entry(axis, axis, point)),
         }
     }
 }
