@@ -30,6 +30,9 @@ except ImportError:
 C = td.C_0
 NEW = hasattr(td, "GeometryArray")
 
+# Shapes other than boxes: making one takes far longer than using it again.
+SHAPES = []
+
 
 def number(rng, low, high):
     return float(np.round(rng.uniform(low, high), 4))
@@ -47,7 +50,13 @@ def random_medium(rng):
         return td.Medium(permittivity=number(rng, 1, 13), conductivity=number(rng, 0, 0.5))
     if kind < 0.92:
         return td.PECMedium()
-    return td.LossyMetalMedium(conductivity=10, frequency_range=(9e9, 10e9))
+    if kind < 0.96:
+        return td.Lorentz(eps_inf=2.0, coeffs=[(1.5, 4e14, 1e13)])
+    return td.AnisotropicMedium(
+        xx=td.Medium(permittivity=number(rng, 1, 9)),
+        yy=td.Medium(permittivity=number(rng, 1, 9)),
+        zz=td.PoleResidue(eps_inf=2, poles=[(-1e14 + 2e14j, 3e14 + 1e14j)]),
+    )
 
 
 def placed_box(rng, center, size):
@@ -75,7 +84,7 @@ def random_structure(rng, center, size):
     if chance(rng, 0.55):
         geometry = placed_box(rng, center, size)
     else:
-        geometry = random_geometry(rng)
+        geometry = SHAPES[int(rng.integers(len(SHAPES)))]
     priority = int(rng.integers(-2, 3)) if NEW and chance(rng, 0.2) else None
     arguments = {} if priority is None else {"priority": priority}
     return td.Structure(geometry=geometry, medium=medium, **arguments)
@@ -189,7 +198,7 @@ def random_simulation(rng):
             size[axis] = 0.0
     if size.count(0.0) == 3:
         size[0] = 2.0
-    structures = [random_structure(rng, center, size) for _ in range(int(rng.integers(0, 12)))]
+    structures = [random_structure(rng, center, size) for _ in range(int(rng.integers(0, 10)))]
     overrides, points = [], []
     if chance(rng, 0.5):
         count = int(rng.integers(1, 6))
@@ -311,7 +320,7 @@ def parts(rng, simulation):
     return result
 
 
-def mode_planes(rng, simulation, cheap):
+def mode_planes(rng, simulation):
     """Mode planes and the grids that the mode solver derives of them."""
     result = []
     flat = [axis for axis in range(3) if simulation.size[axis] == 0]
@@ -351,7 +360,7 @@ def mode_planes(rng, simulation, cheap):
         )
         if entry is None:
             continue
-        reduced = attempt(lambda: solver.reduced_simulation_copy) if cheap else None
+        reduced = attempt(lambda: solver.reduced_simulation_copy)
         if reduced is not None:
             entry["reduced"] = plain(reduced.simulation.grid.boundaries)
             entry["reduced_symmetry"] = list(map(int, reduced.simulation.symmetry))
@@ -361,12 +370,12 @@ def mode_planes(rng, simulation, cheap):
     return result
 
 
-def case(rng, name, simulation, cheap):
+def case(rng, name, simulation, with_parts):
     value, arrays = serialised(simulation)
-    # The grid may have been made while the simulation was checked: a copy makes it anew.
-    copy = simulation.copy()
+    # The grid may have been made while the simulation was checked: make it anew, to know what it takes.
+    getattr(simulation, "_cached_properties", {}).clear()
     started = time.perf_counter()
-    grid = attempt(lambda: copy.grid)
+    grid = attempt(lambda: simulation.grid)
     seconds = time.perf_counter() - started
     if grid is None:
         return {"name": name, "simulation": value, "arrays": arrays, "boundaries": None, "seconds": seconds}
@@ -376,19 +385,22 @@ def case(rng, name, simulation, cheap):
         "arrays": arrays,
         "seconds": seconds,
         "boundaries": plain(grid.boundaries),
-        "coordinates": {key: plain(grid[key]) for key in ("Ex", "Ey", "Ez", "Hx", "Hy", "Hz", "centers")},
-        "primal": plain(grid._primal_steps),
-        "dual": plain(grid._dual_steps),
     }
-    if isinstance(simulation, td.Simulation):
+    if with_parts:
+        keys = ("Ex", "Ey", "Ez", "Hx", "Hy", "Hz", "centers")
+        result["coordinates"] = {key: plain(grid[key]) for key in keys}
+        result["primal"] = plain(grid._primal_steps)
+        result["dual"] = plain(grid._dual_steps)
+    if isinstance(simulation, td.Simulation) and with_parts:
         result |= parts(rng, simulation)
-        result["planes"] = mode_planes(rng, simulation, cheap)
+        result["planes"] = mode_planes(rng, simulation)
     return result
 
 
 def main():
     output, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     rng = np.random.default_rng(seed)
+    SHAPES.extend(random_geometry(rng) for _ in range(60))
     cases = []
     for name, make in SCENES.items():
         simulation = attempt(make)
@@ -404,7 +416,7 @@ def main():
             if rejected > 20 * count:
                 raise RuntimeError("hardly any simulation is valid") from error
             continue
-        cases.append(case(rng, f"random {len(cases)}", simulation, len(cases) % 3 == 0))
+        cases.append(case(rng, f"random {len(cases)}", simulation, len(cases) % 5 == 0))
     with Path(output).open("w") as file:
         json.dump({"version": td.__version__, "rejected": rejected, "drawn": drawn, "cases": cases}, file)
 

@@ -15,7 +15,7 @@ use wavetask_grid::boundaries::{BoxRegion, Grid, GridError, Location, ModePlane,
 const TOLERANCE: f64 = 1e-9;
 
 /// How many random simulations each client makes up, beside those drawn by hand.
-const CASES: &str = "300";
+const CASES: &str = "240";
 
 fn floats(value: &Value) -> Vec<f64> {
     value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number")).collect()
@@ -165,12 +165,14 @@ fn compare_with(variable: &str) {
         ours += elapsed;
         theirs += case["seconds"].as_f64().unwrap();
 
-        for location in Location::FIELDS.into_iter().chain([Location::Center]) {
-            let expected = lines(&case["coordinates"][location.name()]);
-            compare(&grid.coordinates(location), &expected, &format!("{name}, {location:?}"));
+        if case["coordinates"].is_object() {
+            for location in Location::FIELDS.into_iter().chain([Location::Center]) {
+                let expected = lines(&case["coordinates"][location.name()]);
+                compare(&grid.coordinates(location), &expected, &format!("{name}, {location:?}"));
+            }
+            compare(&grid.primal_sizes(), &lines(&case["primal"]), &format!("{name}, primal sizes"));
+            compare(&grid.dual_sizes(), &lines(&case["dual"]), &format!("{name}, dual sizes"));
         }
-        compare(&grid.primal_sizes(), &lines(&case["primal"]), &format!("{name}, primal sizes"));
-        compare(&grid.dual_sizes(), &lines(&case["dual"]), &format!("{name}, dual sizes"));
         if case["boxes"].is_array() {
             parts += check_parts(&grid, case, name);
             let (found, found_reduced) = check_planes(&grid, &case["planes"], name);

@@ -215,7 +215,7 @@ def edge_coupler():
         ],
         sources=[
             td.GaussianBeam(
-                center=(-2, 0, 0), size=(0, 6, 6), source_time=pulse(), direction="+", waist_radius=1.2
+                center=(-2, 0, 0), size=(0, 4, 4), source_time=pulse(), direction="+", waist_radius=1.2
             )
         ],
         run_time=1e-12,
@@ -256,7 +256,7 @@ def nanoparticle():
         structures=[
             td.Structure(
                 geometry=td.Sphere(radius=0.05),
-                medium=td.Medium(permittivity=1.5, conductivity=0.08),
+                medium=td.Drude(eps_inf=9.0, coeffs=[(2.1e15, 1.7e13)]),
             )
         ],
         sources=[td.PointDipole(source_time=pulse(0.5), polarization="Ez", center=(0, 0, 0.1))],
@@ -333,7 +333,8 @@ def microstrip():
         medium=td.Medium(),
         structures=[
             box((0, 0, -400), (td.inf, td.inf, 800), td.Medium(permittivity=4.4)),
-            box((0, 0, 17.5), (td.inf, 1500, 35), td.PECMedium()),
+            box((0, 0, 17.5), (td.inf, 1500, 35), td.LossyMetalMedium(conductivity=58, frequency_range=(1e9, 9e9))),
+            box((0, 0, -805), (td.inf, td.inf, 10), td.PECMedium()),
         ],
         lumped_elements=[
             td.LumpedResistor(

@@ -1,6 +1,7 @@
 //! Why a simulation has no grid, grouped by what the caller does next.
 
 use crate::geometry::GeometryError;
+use crate::media::MediumError;
 
 /// The grid of a simulation cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -50,14 +51,8 @@ pub enum GridError {
     #[error(transparent)]
     Geometry(#[from] GeometryError),
     /// The refractive index of a medium is not known.
-    #[error("{path}: the refractive index of the medium cannot be found")]
-    Medium {
-        /// JSON path of the medium.
-        path: String,
-        /// Why.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
+    #[error(transparent)]
+    Medium(#[from] MediumError),
 }
 
 impl GridError {
@@ -70,7 +65,7 @@ impl GridError {
             Self::LimitExceeded { .. } => "grid-limit-exceeded",
             Self::NoGrid { .. } => "grid-impossible",
             Self::Geometry(error) => error.code(),
-            Self::Medium { .. } => "grid-medium-unknown",
+            Self::Medium(error) => error.code(),
         }
     }
 
@@ -85,7 +80,7 @@ impl GridError {
             Self::LimitExceeded { .. } => "use a coarser grid or a smaller domain",
             Self::NoGrid { .. } => "check the sizes and their unit, micrometres, along this axis",
             Self::Geometry(error) => error.hint(),
-            Self::Medium { .. } => "use another medium, or state the grid with `CustomGridBoundaries`",
+            Self::Medium(error) => error.hint(),
         }
     }
 
@@ -95,9 +90,9 @@ impl GridError {
             Self::Invalid { path, .. }
             | Self::Unsupported { path, .. }
             | Self::WavelengthUnknown { path }
-            | Self::LimitExceeded { path, .. }
-            | Self::Medium { path, .. } => path,
+            | Self::LimitExceeded { path, .. } => path,
             Self::Geometry(error) => error.path(),
+            Self::Medium(error) => error.path(),
             Self::NoGrid { .. } => "",
         }
     }

@@ -21,7 +21,6 @@ mod assemble;
 mod closeness;
 mod error;
 mod fixed;
-mod index;
 mod intervals;
 mod json;
 mod lumped;
@@ -33,7 +32,6 @@ mod steps;
 mod yee;
 
 pub use error::GridError;
-pub use index::{MediumIndex, index_of_permittivity};
 pub use part::{BoxRegion, Span};
 pub use plane::ModePlane;
 pub use yee::Location;
@@ -42,6 +40,7 @@ use serde_json::Value;
 use wavetask_document::ArraySource;
 
 use crate::geometry::Scene;
+use crate::media::Medium;
 
 use assemble::{Assembly, Indices};
 use json::Node;
@@ -64,6 +63,11 @@ impl std::fmt::Debug for SceneSource<'_> {
     }
 }
 
+/// Finds the refractive index of a medium, given its JSON, its path in the document and a frequency in hertz.
+///
+/// [`Medium::refractive_index`] is the one; whoever has read the media already need not do so again.
+pub type MediumIndex<'a> = dyn Fn(&Value, &str, f64) -> Result<f64, GridError> + 'a;
+
 /// The grid of a simulation, and what is needed to take parts of it: all in micrometres.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Grid {
@@ -83,7 +87,9 @@ impl Grid {
     /// automatic grid. What is not supported is refused by name.
     pub fn of_simulation(source: &SceneSource<'_>) -> Result<Self, GridError> {
         let scene = Scene::from_json(source.simulation, source.path, source.arrays)?;
-        Self::of_scene(source, &scene, &index::simple)
+        Self::of_scene(source, &scene, &|medium, path, frequency| {
+            Ok(Medium::read(medium, path, source.arrays)?.refractive_index(frequency))
+        })
     }
 
     /// As [`Self::of_simulation`] where the structures have been read already and `index` knows the media.
