@@ -159,7 +159,7 @@ impl Client {
         };
         let batch = BatchCell::new(name, self.engine.clone());
         self.engine.keep_batch(&batch);
-        let id = self.engine.open_submission(facts);
+        let id = self.engine.open_submission(facts, true);
         Ok(Submission::new(self.engine.clone(), id, Batch::from_cell(batch)))
     }
 

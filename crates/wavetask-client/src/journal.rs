@@ -9,72 +9,29 @@
 //! has not happened. What a member's program must have told (that it was submitted) is synced to the disk; notes on
 //! how far it got are not, for they can be found out again.
 //!
-//! Documents, and the arrays of small simulations (up to [`SMALL`] each), are kept until the server has them, so
+//! Documents, and the arrays of small simulations (up to 1 MiB each), are kept until the server has them, so
 //! that another process can finish placing them. Larger arrays are not copied: their members wait for the script to
 //! be run again.
 
+mod fault;
+mod member;
+mod owner;
+mod schema;
+
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
-use wavetask_document::Digest;
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use wavetask_protocol::TaskId;
-use wavetask_protocol::native::NewMember;
 
 use crate::engine::Payload;
 use crate::error::{ClientError, ErrorGroup};
-use crate::member::BlockPlace;
 
-/// Bytes of arrays that are kept for a member.
-const SMALL: u64 = 1 << 20;
-/// "wtjn" in ASCII.
-const APPLICATION: i64 = 0x7774_6a6e;
-const VERSION: i64 = 1;
-
-const SCHEMA: &str = "
-CREATE TABLE submission (
-    id INTEGER PRIMARY KEY,
-    scope TEXT NOT NULL,
-    batch TEXT NOT NULL,
-    named INTEGER NOT NULL,
-    token TEXT NOT NULL,
-    nonce TEXT NOT NULL,
-    lazy INTEGER NOT NULL,
-    tags TEXT NOT NULL,
-    created INTEGER NOT NULL,
-    sealed INTEGER NOT NULL DEFAULT 0,
-    finished INTEGER
-) STRICT;
-CREATE INDEX submission_batch ON submission (scope, batch, id);
-CREATE TABLE member (
-    submission INTEGER NOT NULL REFERENCES submission (id) ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    key TEXT NOT NULL,
-    stage INTEGER NOT NULL DEFAULT 0,
-    task TEXT,
-    content BLOB,
-    length INTEGER NOT NULL,
-    complete INTEGER NOT NULL,
-    PRIMARY KEY (submission, position)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE member_block (
-    submission INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    digest BLOB NOT NULL,
-    PRIMARY KEY (submission, position, digest),
-    FOREIGN KEY (submission, position) REFERENCES member (submission, position) ON DELETE CASCADE
-) STRICT, WITHOUT ROWID;
-CREATE INDEX member_block_digest ON member_block (digest);
-CREATE TABLE block (
-    digest BLOB PRIMARY KEY,
-    width INTEGER NOT NULL,
-    length INTEGER NOT NULL,
-    content BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-";
+use fault::failed;
+use member::{add_member, advance, read_payload};
+use owner::Owner;
 
 /// A submission as the journal knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,9 +49,21 @@ pub(crate) struct SubmissionRecord {
     pub(crate) finished: bool,
 }
 
+/// How a batch stands in the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whether a process that submits to it lives.
+    pub(crate) lives: bool,
+    /// How many members the journal has of what is not finished.
+    pub(crate) members: u64,
+}
+
 /// How far a member got: 0 while the server may not have it.
 const PLACED: i64 = 1;
 const ENDED: i64 = 2;
+
+/// Before the name of a process that goes on with a submission that another one began.
+const TAKEN_OVER: char = '~';
 
 /// A member as the journal knows it.
 #[derive(Debug)]
@@ -116,12 +85,19 @@ pub(crate) enum Note {
     Sealed { row: i64 },
     /// All of its members have ended.
     Finished { row: i64 },
+    /// This process goes on with it.
+    TakenOver { row: i64 },
+    /// This process is through with it, and it is not finished.
+    CutOff { row: i64 },
 }
 
 /// The journal's database.
 #[derive(Debug)]
 pub(crate) struct Journal {
     connection: Connection,
+    /// Tells others that this process lives; none where files cannot be locked.
+    owner: Option<Owner>,
+    folder: PathBuf,
 }
 
 impl Journal {
@@ -139,70 +115,38 @@ impl Journal {
             })?;
         }
         let connection = Connection::open(path).map_err(|error| failed(error, path))?;
-        let journal = Self::prepare(connection).map_err(|fault| fault.at(path))?;
-        journal.check().map_err(|fault| fault.at(path))?;
-        Ok(journal)
+        let connection = schema::prepare(connection).map_err(|fault| fault.at(path))?;
+        schema::check(&connection).map_err(|fault| fault.at(path))?;
+        let folder = path.parent().unwrap_or(Path::new(".")).join("processes");
+        Ok(Self { connection, owner: Owner::claim(&folder), folder })
     }
 
     /// A journal that ends with the process, for tests.
     #[cfg(test)]
     pub(crate) fn in_memory() -> Self {
-        Self::prepare(Connection::open_in_memory().unwrap()).map_err(|fault| fault.at(Path::new(""))).unwrap()
-    }
-
-    fn prepare(mut connection: Connection) -> Result<Self, Fault> {
-        connection.busy_timeout(Duration::from_secs(20))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let number = |name: &str| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let (application, version) = (number("application_id")?, number("user_version")?);
-        let tables: i64 =
-            transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        match (application, version) {
-            (0, 0) if tables == 0 => {
-                transaction.execute_batch(SCHEMA)?;
-                transaction.pragma_update(None, "application_id", APPLICATION)?;
-                transaction.pragma_update(None, "user_version", VERSION)?;
-            }
-            (APPLICATION, VERSION) => {}
-            (APPLICATION, newer) if newer > VERSION => return Err(Fault::TooNew(newer)),
-            _ => return Err(Fault::Foreign),
-        }
-        transaction.commit()?;
-        Ok(Self { connection })
-    }
-
-    /// Refuses a damaged file rather than to lose what it says. Only while that is quick.
-    fn check(&self) -> Result<(), Fault> {
-        let pages: i64 = self.connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
-        if pages < 16_384 {
-            let verdict: String =
-                self.connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
-            if verdict != "ok" {
-                return Err(Fault::Damaged(verdict));
-            }
-        }
-        Ok(())
+        let connection = Connection::open_in_memory().unwrap();
+        let connection = schema::prepare(connection).map_err(|fault| fault.at(Path::new(""))).unwrap();
+        Self { connection, owner: None, folder: PathBuf::new() }
     }
 
     /// Begins a submission. One of the same name that was cut off passes its nonce on, so that its members are found
-    /// again; with `cache`, members are known by their contents alone and the nonce is empty.
+    /// again, unless this process is at it itself: then its user wants another one. With `cache`, members are known by
+    /// their contents alone and the nonce is empty.
     pub(crate) fn begin(
         &mut self,
         scope: &str,
         wanted: &SubmissionRecord,
         now: i64,
     ) -> Result<SubmissionRecord, ClientError> {
+        let owner = self.owner_name();
         self.write(true, |transaction| {
             let mut record = wanted.clone();
             if !record.nonce.is_empty() && record.named {
                 let earlier: Option<String> = transaction
                     .query_row(
                         "SELECT nonce FROM submission WHERE scope = ?1 AND batch = ?2 AND named = 1 AND nonce <> ''
-                         AND finished IS NULL ORDER BY id DESC LIMIT 1",
-                        params![scope, record.batch],
+                         AND finished IS NULL AND (owner = '' OR owner <> ?3) ORDER BY id DESC LIMIT 1",
+                        params![scope, record.batch, owner],
                         |row| row.get(0),
                     )
                     .optional()?;
@@ -212,8 +156,8 @@ impl Journal {
             }
             let tags = serde_json::to_string(&record.tags).unwrap_or_default();
             transaction.execute(
-                "INSERT INTO submission (scope, batch, named, token, nonce, lazy, tags, created)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                "INSERT INTO submission (scope, batch, named, token, nonce, lazy, tags, created, owner)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 params![
                     scope,
                     record.batch,
@@ -222,7 +166,8 @@ impl Journal {
                     record.nonce,
                     record.lazy,
                     tags,
-                    now
+                    now,
+                    owner
                 ],
             )?;
             record.row = transaction.last_insert_rowid();
@@ -242,6 +187,7 @@ impl Journal {
 
     /// Notes how far members got. Not synced: it could be found out again.
     pub(crate) fn note(&mut self, notes: &[Note], now: i64) -> Result<(), ClientError> {
+        let owner = self.owner_name();
         self.write(false, |transaction| {
             for note in notes {
                 match note {
@@ -254,6 +200,20 @@ impl Journal {
                     }
                     Note::Sealed { row } => {
                         transaction.execute("UPDATE submission SET sealed = 1 WHERE id = ?1", [row])?;
+                    }
+                    Note::TakenOver { row } => {
+                        transaction.execute(
+                            "UPDATE submission SET owner = ?2 WHERE finished IS NULL AND id <= ?1
+                             AND (scope, batch) = (SELECT scope, batch FROM submission WHERE id = ?1)",
+                            params![row, format!("{TAKEN_OVER}{owner}")],
+                        )?;
+                    }
+                    Note::CutOff { row } => {
+                        transaction.execute(
+                            "UPDATE submission SET owner = '' WHERE finished IS NULL AND id <= ?1 AND owner IN (?2, ?3)
+                             AND (scope, batch) = (SELECT scope, batch FROM submission WHERE id = ?1)",
+                            params![row, owner, format!("{TAKEN_OVER}{owner}")],
+                        )?;
                     }
                     Note::Finished { row } => {
                         // Earlier submissions of the batch that were cut off are finished with it.
@@ -354,6 +314,38 @@ impl Journal {
         })
     }
 
+    /// What this process is called in the journal.
+    fn owner_name(&self) -> String {
+        self.owner.as_ref().map(|owner| owner.name().to_owned()).unwrap_or_default()
+    }
+
+    /// How a batch stands; `None` if the journal does not know it.
+    pub(crate) fn standing(&mut self, scope: &str, batch: &str) -> Result<Option<Standing>, ClientError> {
+        let (owners, members) = self.read(|transaction| {
+            let owners: Vec<String> = transaction
+                .prepare_cached(
+                    "SELECT owner FROM submission WHERE scope = ?1 AND batch = ?2 AND finished IS NULL",
+                )?
+                .query_map([scope, batch], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let members = transaction
+                .prepare_cached(
+                    "SELECT count(*) FROM member JOIN submission ON submission.id = member.submission
+                     WHERE scope = ?1 AND batch = ?2 AND finished IS NULL",
+                )?
+                .query_row([scope, batch], |row| row.get(0))?;
+            Ok((owners, members))
+        })?;
+        if owners.is_empty() {
+            return Ok(None);
+        }
+        let lives = owners.iter().any(|owner| {
+            let name = owner.strip_prefix(TAKEN_OVER).unwrap_or(owner);
+            Owner::lives(&self.folder, name)
+        });
+        Ok(Some(Standing { lives, members }))
+    }
+
     fn write<R>(
         &mut self,
         synced: bool,
@@ -379,182 +371,6 @@ impl Journal {
         };
         attempt(&mut self.connection).map_err(|error| failed(error, Path::new("journal.db")))
     }
-}
-
-fn add_member(transaction: &Transaction<'_>, row: i64, payload: &Payload) -> rusqlite::Result<()> {
-    let fault = |error: std::io::Error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
-    let json = serde_json::to_vec(&payload.member)
-        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-    let content = zstd::bulk::compress(&json, 1).map_err(fault)?;
-    let bytes: u64 = payload.blocks.iter().map(|(_, place)| place.length as u64).sum();
-    let complete = bytes <= SMALL;
-    transaction
-        .prepare_cached(
-            "INSERT OR REPLACE INTO member (submission, position, key, content, length, complete)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![row, payload.member.position, payload.member.key, content, json.len(), complete])?;
-    for (digest, place) in &payload.blocks {
-        transaction
-            .prepare_cached(
-                "INSERT OR IGNORE INTO member_block (submission, position, digest) VALUES (?1, ?2, ?3)",
-            )?
-            .execute(params![row, payload.member.position, digest.as_bytes()])?;
-        if !complete {
-            continue;
-        }
-        let known: bool = transaction
-            .prepare_cached("SELECT EXISTS (SELECT 1 FROM block WHERE digest = ?1)")?
-            .query_row([digest.as_bytes()], |row| row.get(0))?;
-        if !known {
-            let content = zstd::bulk::compress(place.bytes(), 1).map_err(fault)?;
-            transaction
-                .prepare_cached("INSERT INTO block (digest, width, length, content) VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![digest.as_bytes(), place.width, place.length, content])?;
-        }
-    }
-    Ok(())
-}
-
-/// A member got further: what was kept of it is no longer needed.
-fn advance(
-    transaction: &Transaction<'_>,
-    row: i64,
-    position: u64,
-    stage: i64,
-    task: Option<&str>,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "UPDATE member SET stage = max(stage, ?3), task = coalesce(?4, task), content = NULL
-             WHERE submission = ?1 AND position = ?2",
-        )?
-        .execute(params![row, position, stage, task])?;
-    let digests: Vec<Vec<u8>> = transaction
-        .prepare_cached("DELETE FROM member_block WHERE submission = ?1 AND position = ?2 RETURNING digest")?
-        .query_map(params![row, position], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for digest in digests {
-        transaction
-            .prepare_cached(
-                "DELETE FROM block WHERE digest = ?1 AND NOT EXISTS
-                 (SELECT 1 FROM member_block WHERE digest = ?1)",
-            )?
-            .execute([digest])?;
-    }
-    Ok(())
-}
-
-fn read_payload(
-    transaction: &Transaction<'_>,
-    submission: i64,
-    position: u64,
-    content: &[u8],
-    length: usize,
-) -> rusqlite::Result<Payload> {
-    let fault = |error: Box<dyn std::error::Error + Send + Sync>| {
-        rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Blob, error)
-    };
-    let json = zstd::bulk::decompress(content, length).map_err(|error| fault(Box::new(error)))?;
-    let member: NewMember = serde_json::from_slice(&json).map_err(|error| fault(Box::new(error)))?;
-    let mut statement = transaction.prepare_cached(
-        "SELECT member_block.digest, block.width, block.length, block.content
-         FROM member_block LEFT JOIN block ON block.digest = member_block.digest
-         WHERE member_block.submission = ?1 AND member_block.position = ?2 ORDER BY member_block.digest",
-    )?;
-    let mut rows = statement.query(params![submission, position])?;
-    let mut blocks = Vec::new();
-    while let Some(row) = rows.next()? {
-        let digest = Digest::from_bytes(row.get(0)?);
-        let (width, length, bytes) = match row.get::<_, Option<Vec<u8>>>(3)? {
-            Some(packed) => {
-                let length: usize = row.get(2)?;
-                let bytes =
-                    zstd::bulk::decompress(&packed, length).map_err(|error| fault(Box::new(error)))?;
-                (row.get::<_, u8>(1)?, length, bytes)
-            }
-            // Only its program has it.
-            None => (1, 0, Vec::new()),
-        };
-        blocks.push((digest, BlockPlace { array: Arc::new(bytes), offset: 0, length, width }));
-    }
-    Ok(Payload { row: submission, member, document_bytes: length as u64, blocks })
-}
-
-/// Why a file is not used as a journal.
-enum Fault {
-    Database(rusqlite::Error),
-    TooNew(i64),
-    Foreign,
-    Damaged(String),
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl Fault {
-    fn at(self, path: &Path) -> ClientError {
-        let file = path.display();
-        match self {
-            Self::Database(error) => failed(error, path),
-            Self::TooNew(version) => ClientError::new(
-                ErrorGroup::Usage,
-                "journal.too_new",
-                format!(
-                    "The journal {file} is of format {version}; this version of wavetask knows {VERSION}."
-                ),
-            )
-            .hint("Use the newer version of wavetask that wrote it, or another data folder (WAVETASK_DATA)."),
-            Self::Foreign => ClientError::new(
-                ErrorGroup::Usage,
-                "journal.foreign",
-                format!("{file} is a database, but not a journal of wavetask."),
-            )
-            .hint("Move it away, or use another data folder (WAVETASK_DATA)."),
-            Self::Damaged(verdict) => damaged(path, &verdict),
-        }
-    }
-}
-
-fn damaged(path: &Path, verdict: &str) -> ClientError {
-    let file = path.display();
-    ClientError::new(
-        ErrorGroup::DataCorrupted,
-        "journal.damaged",
-        format!("The journal {file} is damaged: {}.", verdict.lines().next().unwrap_or_default()),
-    )
-    .hint("Move it away to go on without it: tasks on the server stay, what was not sent yet is sent by its script.")
-}
-
-/// What the database's error means.
-fn failed(error: rusqlite::Error, path: &Path) -> ClientError {
-    let code = error.sqlite_error_code();
-    let converted = match code {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            return damaged(path, &error.to_string());
-        }
-        Some(ErrorCode::DiskFull) => {
-            ClientError::new(ErrorGroup::Infrastructure, "journal.disk_full", "The journal's disk is full.")
-                .hint("Free some space in the data folder, then submit again.")
-        }
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ClientError::new(
-            ErrorGroup::Infrastructure,
-            "journal.busy",
-            "Another process has held the journal for too long.",
-        ),
-        _ => ClientError::new(
-            ErrorGroup::Infrastructure,
-            "journal.failed",
-            format!("The journal {} cannot be read or written.", path.display()),
-        )
-        .hint(
-            "Check the data folder (WAVETASK_DATA): it has to be writable, and not on a network file system.",
-        ),
-    };
-    converted.caused_by(error)
 }
 
 type Job = Box<dyn FnOnce(&mut Journal) + Send>;

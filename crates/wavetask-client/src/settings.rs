@@ -34,6 +34,9 @@ pub struct Settings {
     /// How long a server that cannot be reached is waited for before tasks fail with `ConnectionLost`.
     /// Default 24 hours.
     pub patience: Duration,
+    /// How long a batch that comes from another machine, and that the server waits for more of, may bring nothing new
+    /// before it is taken for cut off. Default 5 minutes.
+    pub abandoned_after: Duration,
     /// Results whose arrays together are at most so long come in the same answer as their documents. Default 256 KiB.
     pub inline_bytes: u64,
     /// How long finished submissions are kept in the journal. Default 7 days.
@@ -57,6 +60,7 @@ impl Default for Settings {
             result_document_budget: 64 << 20,
             bandwidth: None,
             patience: Duration::from_secs(24 * 3600),
+            abandoned_after: Duration::from_secs(5 * 60),
             inline_bytes: 256 << 10,
             keep_finished: Duration::from_secs(7 * 24 * 3600),
             scope: None,

@@ -44,6 +44,8 @@ pub(crate) struct TaskCellState {
     pub(crate) member: MemberId,
     pub(crate) id: Option<TaskId>,
     pub(crate) status: TaskStatus,
+    /// Whether its user wants it stopped.
+    pub(crate) unwanted: bool,
     on_done: Vec<OnDone>,
     on_change: Vec<OnChange>,
 }
@@ -62,7 +64,8 @@ impl TaskCell {
     ) -> Arc<Self> {
         let (key, name, position, parameters) = identity;
         let status = TaskStatus::new(phase);
-        let state = TaskCellState { member, id, status, on_done: Vec::new(), on_change: Vec::new() };
+        let state =
+            TaskCellState { member, id, status, unwanted: false, on_done: Vec::new(), on_change: Vec::new() };
         Arc::new(Self { key, name, position, parameters, batch, engine, state: Signal::new(state) })
     }
 
@@ -246,7 +249,10 @@ impl Task {
 
     /// Stops it, wherever it is; returns at once. One that has ended is left as it is.
     pub fn cancel(&self) {
-        let member = self.cell.state.read(|state| state.member);
+        let member = self.cell.state.change(|state| {
+            state.unwanted = true;
+            state.member
+        });
         self.cell.engine.send(Input::Wanted { member, action: TaskAction::Cancel });
     }
 

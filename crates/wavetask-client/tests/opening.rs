@@ -29,6 +29,16 @@ const SMALL: usize = 100;
 const SCRIPT: &str = "WAVETASK_TEST_SCRIPT";
 
 fn client(url: &str, key: &str, data: &Path, bytes_per_second: Option<u64>) -> Client {
+    patient(url, key, data, bytes_per_second, Duration::from_secs(60))
+}
+
+fn patient(
+    url: &str,
+    key: &str,
+    data: &Path,
+    bytes_per_second: Option<u64>,
+    abandoned_after: Duration,
+) -> Client {
     let tuning = Tuning { upload_bytes_per_second: bytes_per_second, ..Tuning::default() };
     let native = NativeServer::connect(url, key, tuning).unwrap();
     let settings = Settings {
@@ -36,6 +46,7 @@ fn client(url: &str, key: &str, data: &Path, bytes_per_second: Option<u64>) -> C
         key: Some(key.to_owned()),
         data: data.to_owned(),
         scope: Some("test".to_owned()),
+        abandoned_after,
         ..Settings::default()
     };
     Client::with_server(settings, Arc::new(native)).unwrap()
@@ -158,4 +169,86 @@ async fn a_submission_that_was_cut_off_is_gone_on_with_after_it_was_looked_at() 
     .await;
     assert_eq!(all_tasks(&server).await, 8, "two runs of four");
     assert_eq!(solved.load(Ordering::SeqCst), 8, "each solved once");
+}
+
+/// A batch that another process uploads is followed to its end, and nothing of it is sent twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_followed_while_another_process_uploads_it() {
+    let server = TestServer::start();
+    let solved = work(&server);
+    let data = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let script = json!({"name": "scan", "small": 3, "cache": true, "bytes_per_second": 1_000_000});
+    let mut other = Other::start(&server, data.path(), script);
+    uploading(&server, "scan", 4).await;
+
+    let beside = client(&server.url, &server.key, data.path(), None);
+    let far = client(&server.url, &server.key, elsewhere.path(), None);
+    aside(move || {
+        let batches = [&beside, &far].map(|client| client.open_batch("scan").unwrap());
+        for batch in &batches {
+            assert_eq!(batch.keys().len(), 4);
+            let phase = batch.get("large").unwrap().status().phase;
+            assert_eq!(phase, Phase::Uploading, "that process is at it");
+        }
+        for batch in &batches {
+            batch.wait(soon()).unwrap();
+            assert_eq!(batch.counts(), BTreeMap::from([(Phase::Done, 4)]));
+            batch.get("large").unwrap().result(soon()).unwrap();
+        }
+        assert!(other.0.wait().unwrap().success());
+    })
+    .await;
+    assert_eq!(solved.load(Ordering::SeqCst), 4);
+}
+
+/// If that process is killed, what it had not sent waits for its data, here and on other machines.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_while_it_is_followed_is_waited_for_no_more() {
+    let server = TestServer::start();
+    work(&server);
+    let data = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let script = json!({"name": "scan", "small": 2, "cache": true, "bytes_per_second": 100_000});
+    let mut other = Other::start(&server, data.path(), script);
+    uploading(&server, "scan", 3).await;
+
+    let beside = client(&server.url, &server.key, data.path(), None);
+    let far = patient(&server.url, &server.key, elsewhere.path(), None, Duration::from_secs(2));
+    aside(move || {
+        let batches = [&beside, &far].map(|client| client.open_batch("scan").unwrap());
+        assert!(!batches[0].get("large").unwrap().is_done());
+        other.kill();
+        for batch in &batches {
+            batch.wait(soon()).unwrap();
+            let counts = BTreeMap::from([(Phase::Done, 2), (Phase::WaitingForData, 1)]);
+            assert_eq!(batch.counts(), counts);
+        }
+        // Run again, it goes on; nothing was decided about it.
+        let again = submit(&beside, Some("scan"), 2, true);
+        again.wait(soon()).unwrap();
+        assert_eq!(again.counts(), BTreeMap::from([(Phase::Done, 3)]));
+    })
+    .await;
+    assert_eq!(all_tasks(&server).await, 3);
+}
+
+/// What another process still uploads can be stopped from here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_another_process_uploads_is_stopped() {
+    let server = TestServer::start();
+    work(&server);
+    let data = tempfile::tempdir().unwrap();
+    let script = json!({"name": "scan", "small": 1, "cache": true, "bytes_per_second": 100_000});
+    let _other = Other::start(&server, data.path(), script);
+    uploading(&server, "scan", 2).await;
+    let beside = client(&server.url, &server.key, data.path(), None);
+    aside(move || {
+        let batch = beside.open_batch("scan").unwrap();
+        let large = batch.get("large").unwrap();
+        large.cancel();
+        assert_eq!(large.wait(soon()).unwrap().phase, Phase::Cancelled);
+        batch.wait(soon()).unwrap();
+    })
+    .await;
 }

@@ -157,7 +157,9 @@ impl Driver {
                 }
             }
             Effect::CutOff { submission } => {
-                lock(&self.parts.facts).remove(&submission);
+                if let Some(facts) = lock(&self.parts.facts).remove(&submission) {
+                    self.notes.push(Note::CutOff { row: facts.row });
+                }
             }
             Effect::Connection { trouble } => self.parts.trouble.change(|value| *value = trouble),
         }

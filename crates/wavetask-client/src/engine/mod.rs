@@ -143,11 +143,11 @@ impl Engine {
         let _ = self.messages.send(Message::Member(member, cell.clone()));
     }
 
-    /// A submission has begun.
-    pub(crate) fn open_submission(&self, facts: SubmissionFacts) -> SubmissionId {
+    /// A submission has begun; `whole` says whether all of its members will come.
+    pub(crate) fn open_submission(&self, facts: SubmissionFacts, whole: bool) -> SubmissionId {
         let submission = SubmissionId(self.next.fetch_add(1, Ordering::Relaxed));
         lock(&self.parts.facts).insert(submission, Arc::new(facts));
-        self.send(Input::Opened { submission });
+        self.send(Input::Opened { submission, whole });
         submission
     }
 
@@ -235,6 +235,7 @@ impl Engine {
         let member = self.new_member();
         cell.state.change(|state| {
             state.member = member;
+            state.unwanted = false;
             state.status = TaskStatus::new(Phase::Queued);
             state.status.learn(&summary);
         });

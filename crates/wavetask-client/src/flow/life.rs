@@ -65,6 +65,18 @@ impl Flow {
         }
     }
 
+    /// What is followed counts in the submission that is gone on with.
+    pub(super) fn adopted(&mut self, member: MemberId, submission: SubmissionId) {
+        if let Some(member) = self.members.get_mut(&member)
+            && member.submission.is_none()
+        {
+            member.submission = Some(submission);
+            let state = self.submissions.entry(submission).or_default();
+            state.active += 1;
+            state.partly_named();
+        }
+    }
+
     pub(super) fn pump_journal(&mut self) {
         if self.journaling || self.to_journal.is_empty() {
             return;

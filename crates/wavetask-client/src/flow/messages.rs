@@ -12,8 +12,9 @@ use crate::status::Phase;
 /// What the flow hears.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// A submission begins.
-    Opened { submission: SubmissionId },
+    /// A submission begins. `whole` says whether all of its members will come, not only those that are known of
+    /// one that was cut off.
+    Opened { submission: SubmissionId, whole: bool },
     /// A member will be pushed, or its packing will fail.
     Announced { member: MemberId, submission: SubmissionId },
     /// An announced member is packed.
@@ -24,6 +25,8 @@ pub(crate) enum Input {
     Sealed { submission: SubmissionId },
     /// A task that is on the server already.
     Attached(Attached),
+    /// A task that is followed is a member of this submission, unless it has ended.
+    Adopted { member: MemberId, submission: SubmissionId },
     /// The user wants something done to a member.
     Wanted { member: MemberId, action: TaskAction },
     /// A group of members is in the journal, or cannot be.

@@ -256,8 +256,8 @@ impl Flow {
 
     fn take(&mut self, input: Input) {
         match input {
-            Input::Opened { submission } => {
-                self.submissions.insert(submission, Submission::default());
+            Input::Opened { submission, whole } => {
+                self.submissions.insert(submission, Submission::new(whole));
             }
             Input::Pushed(push) => self.pushed(push),
             Input::Announced { member, submission } => self.announced(member, submission),
@@ -268,6 +268,7 @@ impl Flow {
                 }
                 self.check_submission(submission);
             }
+            Input::Adopted { member, submission } => self.adopted(member, submission),
             Input::Attached(attached) => self.attached(attached),
             Input::Wanted { member, action } => self.wanted(member, action),
             Input::Journaled { members, outcome } => self.journaled(members, outcome),

@@ -41,8 +41,16 @@ pub(super) enum Completion {
 }
 
 impl Submission {
-    /// Some members were named by another process, and are not named again here: so it cannot be said here which are
-    /// all of them, and members that the server misses in what is said would leave the batch.
+    pub(super) fn new(whole: bool) -> Self {
+        let mut submission = Self { cut_off: !whole, written: !whole, ..Self::default() };
+        if !whole {
+            submission.partly_named();
+        }
+        submission
+    }
+
+    /// Some members were named by another process and are not named again here, or are not known here: so it cannot
+    /// be said here which are all of them, and those that the server misses in what is said would leave the batch.
     pub(super) const fn partly_named(&mut self) {
         self.complete = Completion::Told;
     }
@@ -163,7 +171,7 @@ mod tests {
     fn begun(members: u64) -> (Flow, SubmissionId) {
         let mut flow = Flow::new(Rules::new(Duration::from_secs(10)), 1);
         let submission = SubmissionId(1);
-        flow.step(Input::Opened { submission }, 0);
+        flow.step(Input::Opened { submission, whole: true }, 0);
         for member in 0..members {
             flow.step(Input::Announced { member: MemberId(member), submission }, 0);
         }

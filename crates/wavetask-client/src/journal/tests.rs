@@ -1,7 +1,9 @@
+use wavetask_document::Digest;
 use wavetask_protocol::TaskKind;
-use wavetask_protocol::native::MemberDocument;
+use wavetask_protocol::native::{MemberDocument, NewMember};
 
 use super::*;
+use crate::member::BlockPlace;
 
 fn record(batch: &str, named: bool, nonce: &str) -> SubmissionRecord {
     SubmissionRecord {
@@ -129,6 +131,24 @@ fn a_submission_that_was_cut_off_passes_its_nonce_on_until_it_has_finished() {
     assert_eq!(anew.nonce, "five");
 }
 
+/// A program that submits the same once more wants it once more, whether the first has been noted as finished or not.
+#[test]
+fn a_process_continues_what_others_have_begun_and_not_what_it_is_at_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let mut first = Journal::open(&path).unwrap();
+    let begun = first.begin("here", &record("scan", true, "one"), 1).unwrap();
+    let again = first.begin("here", &record("scan", true, "two"), 2).unwrap();
+    assert_eq!(again.nonce, "two");
+    first.note(&[Note::Finished { row: again.row }], 3).unwrap();
+    let cut_off = first.begin("here", &record("scan", true, "three"), 4).unwrap();
+    first.note(&[Note::CutOff { row: cut_off.row }], 5).unwrap();
+    let goes_on = first.begin("here", &record("scan", true, "four"), 6).unwrap();
+    assert_eq!((begun.nonce.as_str(), goes_on.nonce.as_str()), ("one", "three"));
+    let mut second = Journal::open(&path).unwrap();
+    assert_eq!(second.begin("here", &record("scan", true, "five"), 7).unwrap().nonce, "three");
+}
+
 /// The members of all submissions that were cut off belong to the batch, the latest of each key.
 #[test]
 fn a_repetition_that_was_cut_off_early_hides_nothing() {
@@ -159,7 +179,7 @@ fn damaged_foreign_and_newer_files_are_refused_by_name() {
 
     drop(Journal::open(&folder.path().join("newer")).unwrap());
     let newer = Connection::open(folder.path().join("newer")).unwrap();
-    newer.pragma_update(None, "user_version", VERSION + 1).unwrap();
+    newer.pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
     assert_eq!(code("newer"), "journal.too_new");
 
     let path = folder.path().join("torn");
@@ -198,6 +218,54 @@ fn a_full_disk_fails_what_was_to_be_written_and_nothing_else() {
 
 fn blake3_byte(index: u64) -> [u8; 1] {
     [Digest::of(&index.to_le_bytes()).as_bytes()[0]]
+}
+
+/// Whoever opens a batch learns whether the process that submits it lives.
+#[test]
+fn a_batch_is_somebody_s_as_long_as_that_process_lives_and_goes_on_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let mut script = Journal::open(&path).unwrap();
+    let mut reader = Journal::open(&path).unwrap();
+    let begun = script.begin("here", &record("scan", true, ""), 1).unwrap();
+    script.add(&[payload(begun.row, "a", 0, &[]), payload(begun.row, "b", 1, &[])]).unwrap();
+    let lives =
+        |journal: &mut Journal| journal.standing("here", "scan").unwrap().map(|standing| standing.lives);
+    assert_eq!(reader.standing("here", "scan").unwrap(), Some(Standing { lives: true, members: 2 }));
+    assert_eq!(reader.standing("here", "another").unwrap(), None);
+    drop(script);
+    assert_eq!(lives(&mut reader), Some(false), "the process is gone");
+    reader.note(&[Note::TakenOver { row: begun.row }], 2).unwrap();
+    let mut third = Journal::open(&path).unwrap();
+    assert_eq!(lives(&mut third), Some(true), "the reader goes on with it");
+    reader.note(&[Note::CutOff { row: begun.row }], 3).unwrap();
+    assert_eq!(lives(&mut third), Some(false), "the reader lives, and is through with it");
+    third.note(&[Note::Finished { row: begun.row }], 4).unwrap();
+    assert_eq!(lives(&mut third), None, "nothing is left to go on with");
+}
+
+#[test]
+fn a_journal_of_the_first_version_is_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    {
+        let mut journal = Journal::open(&path).unwrap();
+        let begun = journal.begin("here", &record("scan", true, "nonce"), 1).unwrap();
+        journal.add(&[payload(begun.row, "a", 0, &[])]).unwrap();
+        journal
+            .connection
+            .execute_batch(
+                "ALTER TABLE submission DROP COLUMN owner; ALTER TABLE submission DROP COLUMN program;
+                 ALTER TABLE member DROP COLUMN identity; PRAGMA user_version = 1",
+            )
+            .unwrap();
+    }
+    let mut journal = Journal::open(&path).unwrap();
+    let (found, members) = journal.find("here", "scan").unwrap().unwrap();
+    assert_eq!((found.nonce.as_str(), members.len()), ("nonce", 1));
+    assert_eq!(journal.standing("here", "scan").unwrap(), Some(Standing { lives: false, members: 1 }));
+    let again = journal.begin("here", &record("scan", true, "other"), 2).unwrap();
+    assert_eq!(again.nonce, "nonce");
 }
 
 /// Two processes at once: writers wait for one another.

@@ -14,7 +14,7 @@ impl World {
             self.after(delay, Happening::Push { epoch, index });
         }
         let submission = SubmissionId(1);
-        self.input(Input::Opened { submission });
+        self.input(Input::Opened { submission, whole: true });
         for index in 0..self.script.len() {
             let member = self.new_member(index);
             self.input(Input::Announced { member, submission });
@@ -43,7 +43,8 @@ impl World {
     /// Another process opens the batch by its name: it knows what the journal has, and what the server lists.
     pub(super) fn start_reader(&mut self) {
         let submission = SubmissionId(1);
-        self.input(Input::Opened { submission });
+        let whole = self.journal.sealed;
+        self.input(Input::Opened { submission, whole });
         for index in 0..self.script.len() {
             self.script[index].outcome = None;
             let key = self.script[index].named.key.clone();
@@ -58,10 +59,8 @@ impl World {
                 None => {}
             }
         }
-        if self.journal.sealed {
-            self.client.sealed = true;
-            self.input(Input::Sealed { submission });
-        }
+        self.client.sealed = true;
+        self.input(Input::Sealed { submission });
     }
 
     /// Follows a member that is on the server.
@@ -219,8 +218,6 @@ impl World {
 
     /// Whether nothing more comes of the present client.
     pub(super) fn client_is_over(&self) -> bool {
-        let Client { sealed, over, reader, members, .. } = &self.client;
-        let ended = || members.values().all(|index| self.script[*index].outcome.is_some());
-        if *sealed && !(*reader && members.is_empty()) { over.is_some() } else { *reader && ended() }
+        self.client.sealed && self.client.over.is_some()
     }
 }
