@@ -96,7 +96,8 @@ def submit(
         Parameters of all members alike (``{"width": 0.5}``), by key (``{"I=4mA": {"I": 0.004}}``), in order (a
         list), or from a function of key and simulation.
     cache
-        Whether a result that is known for the same content will do.
+        Whether a result that is known for the same content will do. Without it all is computed anew; what was cut
+        off goes on when the same script submits it again.
     lazy
         Fetches nothing until it is asked for, and then only what is touched.
     hold

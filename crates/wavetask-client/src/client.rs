@@ -9,7 +9,7 @@ use wavetask_protocol::native::{
 };
 
 use crate::batch::{Batch, BatchCell};
-use crate::engine::{Engine, SubmissionFacts, now_milliseconds};
+use crate::engine::{Engine, Nonce, SubmissionFacts, now_milliseconds};
 use crate::error::{ClientError, ErrorGroup};
 use crate::flow::{Attached, Input};
 use crate::journal::{Journal, JournalThread, SubmissionRecord};
@@ -116,9 +116,10 @@ impl Client {
     pub fn submit(&self, options: SubmissionOptions) -> Result<Submission, ClientError> {
         let SubmissionOptions { name, tags, cache, hold, lazy, folder, priority, after, program } = options;
         let named = name.is_some();
+        let program = program.unwrap_or_else(this_program);
         let name = match name {
             Some(name) => name,
-            None => automatic_name(program.as_deref())?,
+            None => automatic_name(&program)?,
         };
         if name.is_empty() || name.chars().count() > 200 || name.chars().any(char::is_control) {
             let message = "A batch's name has 1 to 200 characters, none of them a control character.";
@@ -131,6 +132,7 @@ impl Client {
             named,
             token: random_word()?,
             nonce,
+            program,
             lazy,
             tags: tags.clone(),
             sealed: false,
@@ -148,7 +150,7 @@ impl Client {
             batch: name.clone(),
             named,
             token,
-            nonce,
+            nonce: Nonce::new(nonce, named),
             tags,
             cache,
             hold,
@@ -250,12 +252,7 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, ClientError> {
 }
 
 /// `<program>-<yyyymmdd-hhmmss>-<8 hexadecimal digits>`: hundreds of threads may ask within one second.
-fn automatic_name(program: Option<&str>) -> Result<String, ClientError> {
-    let own = || {
-        let path = std::env::args_os().next().unwrap_or_default();
-        std::path::Path::new(&path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
-    };
-    let program = program.map_or_else(own, str::to_owned);
+fn automatic_name(program: &str) -> Result<String, ClientError> {
     let program: String = program.chars().filter(|character| !character.is_control()).take(60).collect();
     let program = if program.is_empty() { "batch".to_owned() } else { program };
     let now = time::OffsetDateTime::now_utc();
@@ -264,6 +261,11 @@ fn automatic_name(program: Option<&str>) -> Result<String, ClientError> {
     let word = random_word()?;
     let word = word.get(..8).unwrap_or_default();
     Ok(format!("{program}-{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}-{word}"))
+}
+
+fn this_program() -> String {
+    let path = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&path).file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// 32 hexadecimal digits that nobody has drawn before.

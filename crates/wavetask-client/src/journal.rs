@@ -18,7 +18,7 @@ mod member;
 mod owner;
 mod schema;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -41,6 +41,8 @@ pub(crate) struct SubmissionRecord {
     pub(crate) named: bool,
     pub(crate) token: String,
     pub(crate) nonce: String,
+    /// What submits it, for one that its user did not name.
+    pub(crate) program: String,
     pub(crate) lazy: bool,
     pub(crate) tags: Vec<String>,
     /// Whether all of its members are here.
@@ -156,8 +158,8 @@ impl Journal {
             }
             let tags = serde_json::to_string(&record.tags).unwrap_or_default();
             transaction.execute(
-                "INSERT INTO submission (scope, batch, named, token, nonce, lazy, tags, created, owner)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                "INSERT INTO submission (scope, batch, named, token, nonce, lazy, tags, created, owner,
+                 program) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                 params![
                     scope,
                     record.batch,
@@ -167,11 +169,59 @@ impl Journal {
                     record.lazy,
                     tags,
                     now,
-                    owner
+                    owner,
+                    record.program
                 ],
             )?;
             record.row = transaction.last_insert_rowid();
             Ok(record)
+        })
+    }
+
+    /// The nonce of a submission that its user did not name and that is to run anew, once its first member is known:
+    /// that of one that the same program had begun with the same member and that was cut off, or else its own.
+    ///
+    /// `identity` is that member's under a nonce. What a process that lives is at is its own; so two programs that run
+    /// at the same time, or one that submits the same twice, get two runs.
+    pub(crate) fn claim(
+        &mut self,
+        scope: &str,
+        row: i64,
+        identity: impl Fn(&str) -> String,
+    ) -> Result<String, ClientError> {
+        let folder = self.folder.clone();
+        self.write(true, |transaction| {
+            let (own, program): (String, String) = transaction.query_row(
+                "SELECT nonce, program FROM submission WHERE id = ?1",
+                [row],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )?;
+            let mut begun: Vec<(String, String)> = transaction
+                .prepare(
+                    "SELECT nonce, owner FROM submission WHERE scope = ?1 AND program = ?2 AND named = 0
+                     AND nonce <> '' AND finished IS NULL AND id <> ?3 ORDER BY id LIMIT 1000",
+                )?
+                .query_map(params![scope, program, row], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            let taken: HashSet<String> = begun
+                .iter()
+                .filter(|(_, owner)| Owner::lives(&folder, owner))
+                .map(|(nonce, _)| nonce.clone())
+                .collect();
+            begun.retain(|(nonce, _)| !taken.contains(nonce));
+            begun.dedup_by(|(one, _), (other, _)| one == other);
+            let mut has = transaction.prepare(
+                "SELECT EXISTS (SELECT 1 FROM submission JOIN member ON member.submission = submission.id
+                 WHERE submission.scope = ?1 AND submission.nonce = ?2 AND member.identity = ?3)",
+            )?;
+            for (nonce, _) in begun {
+                if has.query_row(params![scope, nonce, identity(&nonce)], |row| row.get(0))? {
+                    transaction
+                        .execute("UPDATE submission SET nonce = ?2 WHERE id = ?1", params![row, nonce])?;
+                    return Ok(nonce);
+                }
+            }
+            Ok(own)
         })
     }
 
@@ -218,8 +268,10 @@ impl Journal {
                     Note::Finished { row } => {
                         // Earlier submissions of the batch that were cut off are finished with it.
                         transaction.execute(
-                            "UPDATE submission SET finished = ?2 WHERE finished IS NULL AND id <= ?1
-                             AND (scope, batch) = (SELECT scope, batch FROM submission WHERE id = ?1)",
+                            "UPDATE submission SET finished = ?2 FROM
+                                 (SELECT scope, batch, nonce FROM submission WHERE id = ?1) AS this
+                             WHERE finished IS NULL AND id <= ?1 AND submission.scope = this.scope AND
+                                 (submission.batch = this.batch OR (this.nonce <> '' AND submission.nonce = this.nonce))",
                             params![row, now],
                         )?;
                     }
@@ -252,7 +304,7 @@ impl Journal {
         self.read(|transaction| {
             let latest = transaction
                 .query_row(
-                    "SELECT id, named, token, nonce, lazy, tags, sealed, finished IS NOT NULL FROM submission
+                    "SELECT id, named, token, nonce, lazy, tags, sealed, finished IS NOT NULL, program FROM submission
                      WHERE scope = ?1 AND batch = ?2 ORDER BY id DESC LIMIT 1",
                     params![scope, batch],
                     |row| {
@@ -267,6 +319,7 @@ impl Journal {
                             tags: serde_json::from_str(&tags).unwrap_or_default(),
                             sealed: row.get(6)?,
                             finished: row.get(7)?,
+                            program: row.get(8)?,
                         };
                         Ok(record)
                     },
@@ -283,7 +336,7 @@ impl Journal {
             ))?;
             let mut rows = statement.query(params![scope, batch, record.row])?;
             let mut members: BTreeMap<(usize, u64), MemberRecord> = BTreeMap::new();
-            let mut known = std::collections::HashSet::new();
+            let mut known = HashSet::new();
             while let Some(row) = rows.next()? {
                 let key: String = row.get(2)?;
                 if !known.insert(key.clone()) {

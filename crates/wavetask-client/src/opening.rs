@@ -12,7 +12,7 @@ use wavetask_protocol::{TaskId, TaskState};
 
 use crate::batch::{Batch, BatchCell};
 use crate::client::Client;
-use crate::engine::{Engine, SubmissionFacts, now_milliseconds};
+use crate::engine::{Engine, Nonce, SubmissionFacts, now_milliseconds};
 use crate::error::{ClientError, ErrorGroup};
 use crate::flow::{Attached, Input, MemberId, Push, SubmissionId};
 use crate::journal::{MemberRecord, Note, Standing, SubmissionRecord};
@@ -270,7 +270,7 @@ fn facts(record: SubmissionRecord) -> SubmissionFacts {
         batch: record.batch,
         named: record.named,
         token: record.token,
-        nonce: record.nonce,
+        nonce: Nonce::new(record.nonce, true),
         tags: record.tags,
         // These are in each journaled member already.
         cache: true,

@@ -23,8 +23,9 @@ pub struct SubmissionOptions {
     pub name: Option<String>,
     /// Words to find the batch by.
     pub tags: Vec<String>,
-    /// Whether a result that is known for the same content will do. Without it, every submission runs anew; one that
-    /// was cut off and is repeated under its name goes on.
+    /// Whether a result that is known for the same content will do. Without it, every submission runs anew. One that was
+    /// cut off before something was decided about all of its members goes on when it is repeated: under its name, or,
+    /// if it has none, by the same program with the same first member.
     pub cache: bool,
     /// Whether tasks wait to be started by [`Task::start`](crate::Task::start).
     pub hold: bool,
@@ -36,7 +37,8 @@ pub struct SubmissionOptions {
     pub priority: i32,
     /// Tasks that must succeed before these start.
     pub after: Vec<TaskId>,
-    /// What to name a batch after that has no name; `None` is this program. An interpreter names the script.
+    /// What to name a batch after that has no name, and to know it by if it is cut off; `None` is this program. An
+    /// interpreter names the script.
     pub program: Option<String>,
 }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use wavetask_client::http::{NativeServer, Tuning};
 use wavetask_client::{Batch, Client, Phase, Server, Settings, SubmissionOptions};
 use wavetask_protocol::TaskState;
-use wavetask_protocol::native::{Member, MemberQuery, TaskFilter};
+use wavetask_protocol::native::{BatchQuery, Member, MemberQuery, TaskFilter};
 
 /// Numbers of an array that is not kept in the journal (4 MB), and of one that is.
 const LARGE: usize = 500_000;
@@ -113,12 +113,14 @@ impl Drop for Other {
     }
 }
 
-/// The members of a batch, as soon as there are so many, the last of them a draft.
-async fn uploading(server: &TestServer, batch: &str, count: usize) -> Vec<Member> {
+/// The members of the batch, as soon as there are so many, the last of them a draft.
+async fn uploading(server: &TestServer, count: usize) -> Vec<Member> {
     let native = NativeServer::connect(&server.url, &server.key, Tuning::default()).unwrap();
     let started = Instant::now();
     loop {
-        if let Ok(page) = native.members(batch, &MemberQuery::default()).await
+        let batches = native.batches(&BatchQuery::default()).await.unwrap().batches;
+        if let Some(batch) = batches.first()
+            && let Ok(page) = native.members(&batch.name, &MemberQuery::default()).await
             && page.members.len() == count
         {
             let draft = |member: &Member| member.key != "large" || member.task.state == TaskState::Draft;
@@ -144,7 +146,7 @@ async fn a_submission_that_was_cut_off_is_gone_on_with_after_it_was_looked_at() 
     let data = tempfile::tempdir().unwrap();
     let script = json!({"name": "scan", "small": 3, "cache": false, "bytes_per_second": 200_000});
     let mut other = Other::start(&server, data.path(), script);
-    uploading(&server, "scan", 4).await;
+    uploading(&server, 4).await;
     other.kill();
 
     let looking = client(&server.url, &server.key, data.path(), None);
@@ -180,7 +182,7 @@ async fn a_batch_is_followed_while_another_process_uploads_it() {
     let elsewhere = tempfile::tempdir().unwrap();
     let script = json!({"name": "scan", "small": 3, "cache": true, "bytes_per_second": 1_000_000});
     let mut other = Other::start(&server, data.path(), script);
-    uploading(&server, "scan", 4).await;
+    uploading(&server, 4).await;
 
     let beside = client(&server.url, &server.key, data.path(), None);
     let far = client(&server.url, &server.key, elsewhere.path(), None);
@@ -211,7 +213,7 @@ async fn a_process_that_is_killed_while_it_is_followed_is_waited_for_no_more() {
     let elsewhere = tempfile::tempdir().unwrap();
     let script = json!({"name": "scan", "small": 2, "cache": true, "bytes_per_second": 100_000});
     let mut other = Other::start(&server, data.path(), script);
-    uploading(&server, "scan", 3).await;
+    uploading(&server, 3).await;
 
     let beside = client(&server.url, &server.key, data.path(), None);
     let far = patient(&server.url, &server.key, elsewhere.path(), None, Duration::from_secs(2));
@@ -241,7 +243,7 @@ async fn a_member_that_another_process_uploads_is_stopped() {
     let data = tempfile::tempdir().unwrap();
     let script = json!({"name": "scan", "small": 1, "cache": true, "bytes_per_second": 100_000});
     let _other = Other::start(&server, data.path(), script);
-    uploading(&server, "scan", 2).await;
+    uploading(&server, 2).await;
     let beside = client(&server.url, &server.key, data.path(), None);
     aside(move || {
         let batch = beside.open_batch("scan").unwrap();
@@ -251,4 +253,28 @@ async fn a_member_that_another_process_uploads_is_stopped() {
         batch.wait(soon()).unwrap();
     })
     .await;
+}
+
+/// Without a name, too: the same program that submits the same goes on with what was cut off, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unnamed_submission_that_was_killed_is_computed_once() {
+    let server = TestServer::start();
+    let solved = work(&server);
+    let data = tempfile::tempdir().unwrap();
+    let script = json!({"name": null, "small": 3, "cache": false, "bytes_per_second": 200_000});
+    let mut other = Other::start(&server, data.path(), script);
+    uploading(&server, 4).await;
+    other.kill();
+
+    let again = client(&server.url, &server.key, data.path(), None);
+    let again = aside(move || {
+        let batch = submit(&again, None, 3, false);
+        batch.wait(soon()).unwrap();
+        assert_eq!(batch.counts(), BTreeMap::from([(Phase::Done, 4)]));
+        again
+    })
+    .await;
+    assert_eq!((all_tasks(&server).await, solved.load(Ordering::SeqCst)), (4, 4), "each once");
+    aside(move || submit(&again, None, 3, false).wait(soon()).unwrap()).await;
+    assert_eq!((all_tasks(&server).await, solved.load(Ordering::SeqCst)), (8, 8), "and then anew");
 }

@@ -28,16 +28,17 @@ use crate::status::{Phase, TaskStatus};
 use crate::task::{Task, TaskCell};
 
 pub(crate) use holdings::{Holdings, Payload};
+pub(crate) use packing::Nonce;
 use results::ResultCache;
 
 /// What holds for all members of a submission, once it has begun.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct SubmissionFacts {
     pub(crate) row: i64,
     pub(crate) batch: String,
     pub(crate) named: bool,
     pub(crate) token: String,
-    pub(crate) nonce: String,
+    pub(crate) nonce: Nonce,
     pub(crate) tags: Vec<String>,
     pub(crate) cache: bool,
     pub(crate) hold: bool,

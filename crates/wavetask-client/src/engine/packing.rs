@@ -1,7 +1,7 @@
 //! From a packed simulation to what is held, journaled and sent.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::value::RawValue;
 use wavetask_document::{BLOCK_BYTES, Digest};
@@ -12,6 +12,7 @@ use super::{Engine, SubmissionFacts};
 use crate::error::{ClientError, ErrorGroup};
 use crate::flow::{Input, Push, SubmissionId};
 use crate::member::{BlockPlace, PackedSimulation};
+use crate::signal::lock;
 use crate::task::Task;
 
 /// What idempotency keys are made of; a change of the format makes other tasks.
@@ -30,7 +31,7 @@ pub(crate) fn hand_over(
         return;
     }
     let Some(facts) = engine.facts(submission) else { return };
-    match payload(&facts, task, simulation) {
+    match payload(engine, &facts, task, simulation) {
         Ok(payload) => {
             let blocks =
                 payload.blocks.iter().map(|(digest, place)| (*digest, place.length as u64)).collect();
@@ -45,6 +46,7 @@ pub(crate) fn hand_over(
 }
 
 fn payload(
+    engine: &Engine,
     facts: &SubmissionFacts,
     task: &Task,
     simulation: PackedSimulation,
@@ -61,7 +63,10 @@ fn payload(
     };
     let inline = matches!(document, MemberDocument::Inline(_));
     let key = task.key().to_owned();
-    let idempotency_key = identity(facts, &key, &digest, kind.as_str());
+    let name = if facts.named { facts.batch.as_str() } else { "" };
+    let of = Identity { name, key: &key, digest: digest.to_string(), kind: kind.as_str() };
+    let nonce = facts.nonce.settle(engine, facts.row, &of)?;
+    let idempotency_key = of.under(&nonce);
     let member = NewMember {
         key,
         position: task.position() as u64,
@@ -94,16 +99,58 @@ fn cut(json: Vec<u8>, blocks: &mut BTreeMap<Digest, BlockPlace>) -> Vec<Digest> 
     names
 }
 
-/// The key under which a member is the same task, however often it is named.
-fn identity(facts: &SubmissionFacts, key: &str, digest: &Digest, kind: &str) -> String {
-    let mut text = String::new();
-    let name = if facts.named { facts.batch.as_str() } else { "" };
-    for part in [IDENTITY, name, key, &digest.to_string(), kind, &facts.nonce] {
-        text.push_str(&part.len().to_string());
-        text.push(':');
-        text.push_str(part);
+/// What makes a member the same task, however often it is named.
+#[derive(Clone)]
+struct Identity<T> {
+    name: T,
+    key: T,
+    digest: String,
+    kind: &'static str,
+}
+
+impl<T: AsRef<str>> Identity<T> {
+    /// The idempotency key, in the run of this nonce.
+    fn under(&self, nonce: &str) -> String {
+        let mut text = String::new();
+        for part in [IDENTITY, self.name.as_ref(), self.key.as_ref(), &self.digest, self.kind, nonce] {
+            text.push_str(&part.len().to_string());
+            text.push(':');
+            text.push_str(part);
+        }
+        Digest::of(text.as_bytes()).to_string()
     }
-    Digest::of(text.as_bytes()).to_string()
+}
+
+/// Names one run of the same simulations where known results will not do; empty where they will.
+///
+/// A repetition of a submission that was cut off has to have the nonce of that one. By its name, that is found at once.
+/// One without a name is known by its first member, and has to wait for it.
+#[derive(Debug)]
+pub(crate) struct Nonce {
+    /// Once it is known.
+    settled: Mutex<Option<String>>,
+}
+
+impl Nonce {
+    /// One that was drawn, and that the journal has for the submission.
+    pub(crate) fn new(drawn: String, named: bool) -> Self {
+        let known = named || drawn.is_empty();
+        Self { settled: Mutex::new(known.then_some(drawn)) }
+    }
+
+    /// What it is, if it was not known before this member.
+    fn settle(&self, engine: &Engine, row: i64, of: &Identity<&str>) -> Result<String, ClientError> {
+        let mut settled = lock(&self.settled);
+        if let Some(nonce) = &*settled {
+            return Ok(nonce.clone());
+        }
+        let Identity { name, key, digest, kind } = of.clone();
+        let of = Identity { name: name.to_owned(), key: key.to_owned(), digest, kind };
+        let scope = engine.settings().scope();
+        let nonce =
+            engine.parts.journal.ask(move |journal| journal.claim(&scope, row, |nonce| of.under(nonce)))?;
+        Ok(settled.insert(nonce).clone())
+    }
 }
 
 fn unwritable(error: serde_json::Error) -> ClientError {

@@ -27,6 +27,7 @@ CREATE TABLE submission (
     program TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX submission_batch ON submission (scope, batch, id);
+CREATE INDEX submission_unfinished ON submission (scope, program) WHERE finished IS NULL AND named = 0;
 CREATE TABLE member (
     submission INTEGER NOT NULL REFERENCES submission (id) ON DELETE CASCADE,
     position INTEGER NOT NULL,
@@ -59,6 +60,7 @@ CREATE TABLE block (
 const SECOND: &str = "
 ALTER TABLE submission ADD COLUMN owner TEXT NOT NULL DEFAULT '';
 ALTER TABLE submission ADD COLUMN program TEXT NOT NULL DEFAULT '';
+CREATE INDEX submission_unfinished ON submission (scope, program) WHERE finished IS NULL AND named = 0;
 ALTER TABLE member ADD COLUMN identity TEXT NOT NULL DEFAULT '';
 ";
 

@@ -12,6 +12,7 @@ fn record(batch: &str, named: bool, nonce: &str) -> SubmissionRecord {
         named,
         token: "token".into(),
         nonce: nonce.into(),
+        program: "script".into(),
         lazy: false,
         tags: vec!["paper".into()],
         sealed: false,
@@ -149,6 +150,55 @@ fn a_process_continues_what_others_have_begun_and_not_what_it_is_at_itself() {
     assert_eq!(second.begin("here", &record("scan", true, "five"), 7).unwrap().nonce, "three");
 }
 
+/// Without a name, a submission that was cut off is known by its program and by what it submits.
+#[test]
+fn an_unnamed_submission_that_was_cut_off_is_found_by_what_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    let identity = |content: &'static str| move |nonce: &str| format!("key of {content} in {nonce}");
+    let mut number = 0;
+    let mut submit = |journal: &mut Journal, program: &str, content: &'static str| {
+        number += 1;
+        let wanted = SubmissionRecord {
+            program: program.into(),
+            ..record(&format!("automatic {number}"), false, &format!("nonce {number}"))
+        };
+        let begun = journal.begin("here", &wanted, number).unwrap();
+        let nonce = journal.claim("here", begun.row, identity(content)).unwrap();
+        journal.add(&[payload(begun.row, &format!("{content} in {nonce}"), 0, &[])]).unwrap();
+        (begun.row, nonce)
+    };
+    let mut first = Journal::open(&path).unwrap();
+    let (_, one) = submit(&mut first, "script", "a");
+    let (_, two) = submit(&mut first, "script", "a");
+    let (_, other) = submit(&mut first, "script", "b");
+    assert_eq!([one.as_str(), &two, &other], ["nonce 1", "nonce 2", "nonce 3"], "one process, three runs");
+    let mut beside = Journal::open(&path).unwrap();
+    assert_eq!(submit(&mut beside, "script", "a").1, "nonce 4", "two processes at once, two runs");
+    drop(first);
+
+    // The same script again, in whatever order its threads come.
+    let mut second = Journal::open(&path).unwrap();
+    assert_eq!(submit(&mut second, "another", "a").1, "nonce 5");
+    assert_eq!(submit(&mut second, "script", "b").1, "nonce 3");
+    assert_eq!(submit(&mut second, "script", "c").1, "nonce 7");
+    assert_eq!(submit(&mut second, "script", "a").1, "nonce 1");
+    let (last, nonce) = submit(&mut second, "script", "a");
+    assert_eq!(nonce, "nonce 2");
+    assert_eq!(
+        submit(&mut second, "script", "a").1,
+        "nonce 10",
+        "all that was cut off has been gone on with"
+    );
+    second.note(&[Note::Finished { row: last }], 20).unwrap();
+    drop(second);
+    // Cut off once more: what has finished meanwhile is over, in both of its submissions.
+    let mut third = Journal::open(&path).unwrap();
+    assert_eq!(submit(&mut third, "script", "a").1, "nonce 1");
+    assert_eq!(submit(&mut third, "script", "a").1, "nonce 10");
+    assert_eq!(submit(&mut third, "script", "a").1, "nonce 13");
+}
+
 /// The members of all submissions that were cut off belong to the batch, the latest of each key.
 #[test]
 fn a_repetition_that_was_cut_off_early_hides_nothing() {
@@ -255,7 +305,7 @@ fn a_journal_of_the_first_version_is_gone_on_with() {
         journal
             .connection
             .execute_batch(
-                "ALTER TABLE submission DROP COLUMN owner; ALTER TABLE submission DROP COLUMN program;
+                "DROP INDEX submission_unfinished; ALTER TABLE submission DROP COLUMN owner; ALTER TABLE submission DROP COLUMN program;
                  ALTER TABLE member DROP COLUMN identity; PRAGMA user_version = 1",
             )
             .unwrap();
