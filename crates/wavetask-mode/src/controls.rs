@@ -1,0 +1,57 @@
+//! What the caller gives to a running calculation and hears from it.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+/// Limits and a channel back to the caller.
+pub struct Controls<'a> {
+    /// Threads to use; 0 for one per core.
+    pub threads: usize,
+    /// Memory in bytes that the calculation may use; `None` for no limit.
+    pub memory_limit: Option<u64>,
+    /// Called a few times per second, from any thread; `Break` stops the calculation soon after.
+    pub progress: &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync),
+}
+
+impl fmt::Debug for Controls<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Controls")
+            .field("threads", &self.threads)
+            .field("memory_limit", &self.memory_limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a calculation stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// What is being done.
+    pub stage: Stage,
+    /// How much of the whole calculation is done, from 0 to 1; never goes back.
+    pub fraction: f64,
+    /// A line for the log, without a line end; may be empty.
+    pub message: String,
+}
+
+/// The parts of a calculation, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Stage {
+    /// Making the grid and the materials on the plane.
+    Discretizing,
+    /// Finding the modes, frequency by frequency.
+    Solving,
+    /// Sorting, tracking and normalising.
+    Finishing,
+}
+
+impl Stage {
+    /// What is being done, in words.
+    pub const fn describe(self) -> &'static str {
+        match self {
+            Self::Discretizing => "making the plane's grid",
+            Self::Solving => "finding modes",
+            Self::Finishing => "sorting modes",
+        }
+    }
+}
