@@ -22,9 +22,9 @@ pub(crate) fn to_output(mut fields: SolverFields, layout: &Layout) -> ModeFields
     let factor = Complex64::from_polar(1.0, -phase);
     let components = fields.electric.iter_mut().chain(&mut fields.magnetic);
     components.flatten().for_each(|value| *value *= factor);
-    let sizes = layout.tangential.map(|axis| {
-        layout.solver[axis].windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<f64>>()
-    });
+    let sizes = layout
+        .tangential
+        .map(|axis| layout.solver[axis].windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<f64>>());
     let sign = if is_inverted(&fields.electric, &sizes) { -1.0 } else { 1.0 };
     // Exchanging the axes of a plane along y is a reflection, which magnetic fields answer with their sign.
     let magnetic_sign = if layout.normal == 1 { -sign } else { sign };
@@ -78,7 +78,8 @@ fn is_inverted(electric: &[Vec<Complex64>; 3], sizes: &[Vec<f64>; 2]) -> bool {
         if sums.iter().flatten().any(|sum| !sum.is_finite()) {
             return at(0, 0) < 0.0;
         }
-        [i, j] = sums.map(|[total, weighted]| if total == 0.0 { 0 } else { (0.5 + weighted / total) as usize });
+        [i, j] =
+            sums.map(|[total, weighted]| if total == 0.0 { 0 } else { (0.5 + weighted / total) as usize });
         if at(i, j).abs() >= threshold {
             return at(i, j) < 0.0;
         }

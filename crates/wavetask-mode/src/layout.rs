@@ -74,9 +74,8 @@ impl Layout {
             }
         }
         let (symmetry, center) = surroundings(domain, grid, &covered, &single);
-        let symmetric: [i8; 2] = tangential.map(|axis| {
-            if is_close(center[axis], plane.center[axis]) { symmetry[axis] } else { 0 }
-        });
+        let symmetric: [i8; 2] = tangential
+            .map(|axis| if is_close(center[axis], plane.center[axis]) { symmetry[axis] } else { 0 });
         let expanded = collapse(subgrid(grid, domain, span), plane, domain, &single, None);
         let mut corners = span;
         for axis in 0..3 {
@@ -100,7 +99,8 @@ impl Layout {
             if cells <= 1 {
                 continue;
             }
-            let begin = if symmetric[index] == 0 { locate(&whole[axis], snapped[axis][0], Side::Lower) } else { 0 };
+            let begin =
+                if symmetric[index] == 0 { locate(&whole[axis], snapped[axis][0], Side::Lower) } else { 0 };
             let end = locate(&whole[axis], snapped[axis][1], Side::Upper);
             if end <= begin {
                 return Err(NoCells { axis });

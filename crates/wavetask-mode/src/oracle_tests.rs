@@ -1,12 +1,14 @@
 //! Against the client's local solver: its eigensolver's output goes in, its finished data must come out.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::process::Command;
 
 use num_complex::Complex64;
 use serde_json::Value;
 use wavetask_document::{Array, Values};
 
+use crate::Controls;
 use crate::document::ModeTask;
 use crate::fields::{FrequencyModes, MaterialCharacter, Mode};
 use crate::gauge::{SolverFields, to_output};
@@ -19,7 +21,11 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 fn complex(value: &Value) -> Vec<Complex64> {
-    numbers(&value["re"]).into_iter().zip(numbers(&value["im"])).map(|(re, im)| Complex64::new(re, im)).collect()
+    numbers(&value["re"])
+        .into_iter()
+        .zip(numbers(&value["im"]))
+        .map(|(re, im)| Complex64::new(re, im))
+        .collect()
 }
 
 /// The modes that the client's eigensolver found, as ours hands them over.
@@ -52,7 +58,12 @@ fn solved(line: &Value, layout: &Layout) -> Vec<FrequencyModes> {
                 "tensorial_real" => MaterialCharacter::TensorialReal,
                 _ => MaterialCharacter::TensorialComplex,
             };
-            FrequencyModes { frequency: at["frequency"].as_f64().unwrap(), modes, character, derivatives: None }
+            FrequencyModes {
+                frequency: at["frequency"].as_f64().unwrap(),
+                modes,
+                character,
+                derivatives: None,
+            }
         })
         .collect()
 }
@@ -113,6 +124,34 @@ fn compare(line: &Value) {
     compare_arrays(name, &arrays, &line["arrays"], if is_single(&task) { 1e-5 } else { 1e-9 });
 }
 
+/// The same from the document on, with our own grid, materials and eigensolver.
+fn compare_solution(line: &Value) {
+    let name = &format!("{} (whole)", line["name"].as_str().unwrap());
+    let arrays = BTreeMap::<String, Array>::new();
+    let controls = Controls { threads: 1, memory_limit: None, progress: &|_| ControlFlow::Continue(()) };
+    let estimate =
+        crate::validate(&line["document"], &arrays).unwrap_or_else(|refused| panic!("{name}: {refused}"));
+    assert!(estimate.unknowns > 0 && estimate.cpu_seconds > 0.0, "{name}: {estimate:?}");
+    let solution =
+        crate::solve(&line["document"], &arrays, &controls).unwrap_or_else(|error| panic!("{name}: {error}"));
+    compare_data(name, &solution.data, &line["data"]);
+    let ours: BTreeMap<String, Array> = solution
+        .arrays
+        .into_iter()
+        .map(|(path, array)| (path.strip_prefix(crate::Solution::DATA_PATH).unwrap().to_owned(), array))
+        .collect();
+    let index = |array: &Array| as_complex(array);
+    let theirs = complex(&line["arrays"]["n_complex"]["values"]);
+    let tolerance = if name.starts_with("single") { 1e-5 } else { 1e-7 };
+    assert_close(
+        &format!("{name}: n_complex"),
+        &index(&ours["n_complex/__xarray_dataarray_variable__"]),
+        &theirs,
+        tolerance,
+    );
+    compare_arrays(name, &ours, &line["arrays"], if name.starts_with("single") { 1e-3 } else { 1e-5 });
+}
+
 fn compare_data(name: &str, ours: &Value, theirs: &Value) {
     assert_eq!(ours["symmetry"], theirs["symmetry"], "{name}: symmetry");
     for axis in 0..3 {
@@ -132,7 +171,15 @@ fn compare_data(name: &str, ours: &Value, theirs: &Value) {
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-12), "{name}: {key} {a:?} {b:?}");
     }
     assert_eq!(ours["eps_spec"], theirs["eps_spec"], "{name}: eps_spec");
-    for key in ["colocate", "direction", "size", "center", "conjugated_dot_product", "store_fields_direction", "name"] {
+    for key in [
+        "colocate",
+        "direction",
+        "size",
+        "center",
+        "conjugated_dot_product",
+        "store_fields_direction",
+        "name",
+    ] {
         assert_eq!(ours["monitor"][key], theirs["monitor"][key], "{name}: monitor.{key}");
     }
     for key in ["num_modes", "track_freq", "interp_spec"] {
@@ -200,9 +247,12 @@ fn modes_are_finished_as_the_client_does() {
         .lines()
         .filter_map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
-            std::panic::catch_unwind(|| compare(&line))
-                .err()
-                .map(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default())
+            std::panic::catch_unwind(|| {
+                compare(&line);
+                compare_solution(&line);
+            })
+            .err()
+            .map(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_default())
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));

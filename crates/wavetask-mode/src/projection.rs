@@ -126,7 +126,12 @@ impl Projection {
             for ((value, a), b) in row.iter_mut().zip(first).zip(second) {
                 *value = (a * first_weight + b * second_weight) * sign;
             }
-            projected.extend(across.taps.iter().map(|&[(a, weight_a), (b, weight_b)]| row[a] * weight_a + row[b] * weight_b));
+            projected.extend(
+                across
+                    .taps
+                    .iter()
+                    .map(|&[(a, weight_a), (b, weight_b)]| row[a] * weight_a + row[b] * weight_b),
+            );
         }
         projected
     }
@@ -163,12 +168,10 @@ pub(crate) fn stored_coordinates(layout: &Layout, storage: Storage, component: u
 fn expanded_coordinates(layout: &Layout, storage: Storage, component: usize) -> [Vec<f64>; 3] {
     match storage {
         Storage::Staggered => component_coordinates(&layout.expanded, component),
-        Storage::Colocated => {
-            std::array::from_fn(|axis| {
-                let boundaries = &layout.expanded_colocated[axis];
-                boundaries[..boundaries.len() - 1].to_vec()
-            })
-        }
+        Storage::Colocated => std::array::from_fn(|axis| {
+            let boundaries = &layout.expanded_colocated[axis];
+            boundaries[..boundaries.len() - 1].to_vec()
+        }),
     }
 }
 
@@ -181,12 +184,7 @@ fn parity(component: usize, axis: usize) -> f64 {
 /// Points to which all components are interpolated along one tangential axis; `None` leaves them where they are.
 type Targets = [Option<Vec<f64>>; 2];
 
-fn projection(
-    layout: &Layout,
-    storage: Storage,
-    targets: &Targets,
-    spans: &[Span; 3],
-) -> Projection {
+fn projection(layout: &Layout, storage: Storage, targets: &Targets, spans: &[Span; 3]) -> Projection {
     let mut signs = [1.0; 6];
     let mut strides = [0; 6];
     let operators: [[AxisOperator; 2]; 6] = std::array::from_fn(|component| {

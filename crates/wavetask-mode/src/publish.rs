@@ -34,7 +34,8 @@ pub(crate) fn publish(
     let frequencies: Vec<f64> = modes.iter().map(|at| at.frequency).collect();
     let count = modes.first().map_or(0, |at| at.modes.len());
     let numbers: Vec<i64> = (0..count).map(usize::cast_signed).map(|number| number as i64).collect();
-    let table = |values: Values| -> Result<Array, SolveError> { array(vec![frequencies.len(), count], values) };
+    let table =
+        |values: Values| -> Result<Array, SolveError> { array(vec![frequencies.len(), count], values) };
     let table_coordinates = [
         ("f", Array::from_floats(frequencies.clone())),
         ("mode_index", array(vec![count], Values::Int64(numbers.clone()))?),

@@ -8,9 +8,7 @@ mod reader;
 
 use serde_json::Value;
 
-pub(crate) use mode_spec::{
-    Bend, Filter, Keep, Method, ModeSpec, Points, Polarization, Precision, Quantity, SortSpec, Track,
-};
+pub(crate) use mode_spec::{Keep, Method, ModeSpec, Polarization, Precision, Quantity, Track};
 use reader::{Reader, class_of, present};
 
 use crate::error::Refused;
@@ -116,18 +114,14 @@ impl ModeTask {
         match (Refused::from_refusals(reader.refusals), task) {
             (Some(refused), _) => Err(refused),
             (None, Some(task)) => Ok(task),
-            (None, None) => {
-                Err(Refused::single("", "malformed input", "the mode solver could not be read"))
-            }
+            (None, None) => Err(Refused::single("", "malformed input", "the mode solver could not be read")),
         }
     }
 }
 
 fn read(reader: &mut Reader, document: &Value) -> Option<ModeTask> {
     let (kind, scene, scene_path) = match class_of(document) {
-        "ModeSolver" => {
-            (DocumentKind::ModeSolver, reader.field(document, "simulation", "")?, "simulation")
-        }
+        "ModeSolver" => (DocumentKind::ModeSolver, reader.field(document, "simulation", "")?, "simulation"),
         "ModeSimulation" => (DocumentKind::ModeSimulation, document, ""),
         class => {
             reader.refuse(
@@ -266,7 +260,11 @@ fn read_components(reader: &mut Reader, document: &Value) -> [bool; 6] {
         match COMPONENTS.iter().position(|component| name.as_str() == Some(component)) {
             Some(component) => components[component] = true,
             None => {
-                reader.refuse(format!("fields[{index}]"), "field", format!("there is no field component {name}"));
+                reader.refuse(
+                    format!("fields[{index}]"),
+                    "field",
+                    format!("there is no field component {name}"),
+                );
             }
         }
     }
@@ -278,7 +276,11 @@ fn check_place(reader: &mut Reader, task: &ModeTask) {
     let plane = task.plane.bounds();
     let domain = bounds(task.domain.center, task.domain.size);
     if (0..3).any(|axis| plane[axis][0] > domain[axis][1] || plane[axis][1] < domain[axis][0]) {
-        reader.refuse("plane", "plane outside", "the plane of the modes lies outside of the simulation's domain");
+        reader.refuse(
+            "plane",
+            "plane outside",
+            "the plane of the modes lies outside of the simulation's domain",
+        );
     }
 }
 

@@ -222,7 +222,11 @@ pub(super) fn read(reader: &mut Reader, spec: &Value, path: &str) -> Option<Mode
     match class_of(spec) {
         "ModeSpec" => {}
         class => {
-            reader.refuse(path, class, format!("modes are specified by a `ModeSpec`; `{class}` is not supported"));
+            reader.refuse(
+                path,
+                class,
+                format!("modes are specified by a `ModeSpec`; `{class}` is not supported"),
+            );
             return None;
         }
     }
@@ -235,7 +239,9 @@ pub(super) fn read(reader: &mut Reader, spec: &Value, path: &str) -> Option<Mode
         );
     }
     let theta = reader.finite_or(spec, "angle_theta", 0.0, path);
-    if (theta.abs() - std::f64::consts::FRAC_PI_2).abs() < GLANCING || theta.abs() > std::f64::consts::FRAC_PI_2 {
+    if (theta.abs() - std::f64::consts::FRAC_PI_2).abs() < GLANCING
+        || theta.abs() > std::f64::consts::FRAC_PI_2
+    {
         reader.refuse(
             join(path, "angle_theta"),
             "glancing angle",
@@ -250,8 +256,11 @@ pub(super) fn read(reader: &mut Reader, spec: &Value, path: &str) -> Option<Mode
              `angle_rotation=False`, or a plane normal to the waveguide",
         );
     }
-    let tracks =
-        [("lowest", Some(Track::Lowest)), ("central", Some(Track::Central)), ("highest", Some(Track::Highest))];
+    let tracks = [
+        ("lowest", Some(Track::Lowest)),
+        ("central", Some(Track::Central)),
+        ("highest", Some(Track::Highest)),
+    ];
     let empty = Value::Object(serde_json::Map::new());
     let sort_value = present(spec, "sort_spec").unwrap_or(&empty);
     let sort_path = join(path, "sort_spec");
@@ -263,7 +272,8 @@ pub(super) fn read(reader: &mut Reader, spec: &Value, path: &str) -> Option<Mode
     }
     let sort = read_sort(reader, sort_value, &sort_path, modes);
     let polarizations = [("te", Some(Polarization::Te)), ("tm", Some(Polarization::Tm))];
-    let precisions = [("single", Precision::Single), ("double", Precision::Double), ("auto", Precision::Auto)];
+    let precisions =
+        [("single", Precision::Single), ("double", Precision::Double), ("auto", Precision::Auto)];
     let polarization = reader.choice(spec, "filter_pol", path, &polarizations, None);
     let precision = reader.choice(spec, "precision", path, &precisions, Precision::Double);
     let target = reader.optional(spec, "target_neff", path);

@@ -19,13 +19,7 @@ pub(crate) fn values(
     at.modes.par_iter().map(|mode| value(task, layout, corners, quantity, mode)).collect()
 }
 
-fn value(
-    task: &ModeTask,
-    layout: &Layout,
-    corners: &CornerSurface,
-    quantity: Quantity,
-    mode: &Mode,
-) -> f64 {
+fn value(task: &ModeTask, layout: &Layout, corners: &CornerSurface, quantity: Quantity, mode: &Mode) -> f64 {
     let shares = |first_component| along_propagation(task, layout, corners, mode, first_component);
     let transverse = |which: usize| {
         let [first, second, _] = shares(0);

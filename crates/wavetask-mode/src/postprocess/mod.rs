@@ -164,8 +164,7 @@ fn warn_of_edges(
     modes: &[FrequencyModes],
     warnings: &mut Vec<String>,
 ) {
-    let expanded =
-        if storage == Storage::Colocated { &layout.expanded_colocated } else { &layout.expanded };
+    let expanded = if storage == Storage::Colocated { &layout.expanded_colocated } else { &layout.expanded };
     let spans = meaningful_bounds(expanded, &task.plane, storage == Storage::Colocated);
     // Per electric component and tangential axis, the stored points at the plane's ends; a mirror is no end.
     let edges: Vec<[Vec<usize>; 2]> = (0..3)
@@ -192,7 +191,10 @@ fn warn_of_edges(
                 let [rows, columns] = shapes[component];
                 whole += values.iter().map(Complex64::norm_sqr).sum::<f64>();
                 for &row in &edges[component][0] {
-                    edge += values[row * columns..(row + 1) * columns].iter().map(Complex64::norm_sqr).sum::<f64>();
+                    edge += values[row * columns..(row + 1) * columns]
+                        .iter()
+                        .map(Complex64::norm_sqr)
+                        .sum::<f64>();
                 }
                 for &column in &edges[component][1] {
                     edge += (0..rows).map(|row| values[row * columns + column].norm_sqr()).sum::<f64>();

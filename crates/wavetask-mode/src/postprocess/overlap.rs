@@ -62,7 +62,8 @@ impl Overlaps<'_> {
         let [first, second] = self.layout.tangential;
         // Along y the tangential axes and the normal are left-handed.
         let dual = if self.layout.normal == 1 { -correction.dual } else { correction.dual };
-        let taken = [(first, correction.primal), (second, correction.primal), (3 + first, dual), (3 + second, dual)];
+        let taken =
+            [(first, correction.primal), (second, correction.primal), (3 + first, dual), (3 + second, dual)];
         TangentialFields(taken.map(|(component, factor)| {
             let mut values = self.surface.projection.apply(&mode.fields, component);
             values.iter_mut().for_each(|value| *value *= factor);
@@ -114,7 +115,7 @@ impl Overlaps<'_> {
                         let sign = if own.re.abs() > TOLERANCE * own.norm() { own.re } else { own.im };
                         let sign = if sign < 0.0 { -1.0 } else { 1.0 };
                         let scale = (own * sign).sqrt();
-                        let vanishes = !(scale.norm() >= TOLERANCE);
+                        let vanishes = scale.is_nan() || scale.norm() < TOLERANCE;
                         if !vanishes {
                             mode.fields.scale(scale.inv());
                         }

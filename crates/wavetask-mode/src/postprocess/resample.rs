@@ -50,7 +50,9 @@ fn combine(known: &[FrequencyModes], weights: &[f64], frequency: f64) -> Frequen
             .map(|number| {
                 let sum = |value: fn(&Derivatives) -> f64| {
                     used.iter()
-                        .filter_map(|(at, weight)| at.derivatives.as_ref().map(|all| value(&all[number]) * weight))
+                        .filter_map(|(at, weight)| {
+                            at.derivatives.as_ref().map(|all| value(&all[number]) * weight)
+                        })
                         .sum()
                 };
                 Derivatives {
@@ -144,16 +146,14 @@ fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<Vec<f64>>) -> Vec<Vec<f64>> {
             .unwrap_or(column);
         matrix.swap(column, pivot);
         right.swap(column, pivot);
-        for row in 0..count {
-            if row == column || matrix[row][column] == 0.0 {
-                continue;
+        let (pivot_row, pivot_right) = (matrix[column].clone(), right[column].clone());
+        for row in (0..count).filter(|&row| row != column) {
+            let factor = matrix[row][column] / pivot_row[column];
+            for (value, pivot) in matrix[row].iter_mut().zip(&pivot_row) {
+                *value -= factor * pivot;
             }
-            let factor = matrix[row][column] / matrix[column][column];
-            for index in column..count {
-                matrix[row][index] -= factor * matrix[column][index];
-            }
-            for index in 0..count {
-                right[row][index] -= factor * right[column][index];
+            for (value, pivot) in right[row].iter_mut().zip(&pivot_right) {
+                *value -= factor * pivot;
             }
         }
     }

@@ -68,9 +68,11 @@ fn matches(
     let between = |one: usize, other: usize| overlaps.overlap(&previous[one], &next[other]) * direction;
     let thresholds: Vec<f64> = next
         .iter()
-        .map(|fields| {
-            if overlaps.task.conjugated { SAME } else { SAME * overlaps.overlap(fields, fields).norm() }
-        })
+        .map(
+            |fields| {
+                if overlaps.task.conjugated { SAME } else { SAME * overlaps.overlap(fields, fields).norm() }
+            },
+        )
         .collect();
     let mut pairs: Vec<usize> = (0..previous.len()).collect();
     let mut amplitudes: Vec<Complex64> = pairs.iter().map(|&index| between(index, index)).collect();
