@@ -1,7 +1,6 @@
 //! From a document to its result: grid, materials, modes at each frequency, the finished data.
 //!
-//! Frequencies are independent, so each thread takes a run of neighbouring ones: what one frequency leaves, the plan of
-//! the factorisation and the modes as guesses, makes the next one faster, and neighbours are the best guesses.
+//! Frequencies are independent, so each thread takes a run of neighbouring ones.
 
 use std::ops::ControlFlow;
 use std::sync::Mutex;
@@ -125,9 +124,11 @@ fn sweep(
     let runs: Result<Vec<Vec<FrequencyModes>>, SolveError> = frequencies
         .par_chunks(longest)
         .map(|run| {
-            let mut workspace = PlaneWorkspace::new();
             run.iter()
                 .map(|&frequency| {
+                    // Each frequency starts afresh: from the modes of its neighbour alone, one that they have
+                    // nothing in common with can be missed.
+                    let mut workspace = PlaneWorkspace::new();
                     let modes = at_frequency(task, scene, frequency, &mut workspace, &limits)?;
                     done.fetch_add(1, Ordering::Relaxed);
                     Ok(modes)

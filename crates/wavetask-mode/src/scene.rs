@@ -4,8 +4,7 @@ use num_complex::Complex64;
 use serde_json::Value;
 use wavetask_document::ArraySource;
 use wavetask_grid::boundaries::{Grid, GridError, SceneSource};
-use wavetask_grid::geometry::Scene as Geometries;
-use wavetask_grid::media::{Medium, MediumError};
+use wavetask_grid::media::MediumError;
 use wavetask_grid::permittivity::{Component, PermittivityError, Scene, on_grid};
 
 use crate::document::ModeTask;
@@ -29,14 +28,7 @@ impl PlaneScene {
         let (scene, path) = (task.scene(document), task.scene_prefix());
         let mut materials = Scene::read(scene, path, arrays).map_err(|error| refuse_medium(&error))?;
         let source = SceneSource { simulation: scene, path, arrays };
-        let index = |medium: &Value, path: &str, frequency: f64| {
-            Medium::read(medium, path, arrays)
-                .map(|medium| medium.refractive_index(frequency))
-                .map_err(|error| GridError::Medium { path: path.to_owned(), source: Box::new(error) })
-        };
-        let geometries =
-            Geometries::from_json(scene, path, arrays).map_err(|error| refuse_medium(&error.into()))?;
-        let grid = Grid::of_scene(&source, &geometries, &index).map_err(|error| refuse_grid(&error))?;
+        let grid = Grid::of_simulation(&source).map_err(|error| refuse_grid(&error))?;
         let boundaries = grid.boundaries();
         materials
             .place_sheets(boundaries.each_ref().map(Vec::as_slice))
