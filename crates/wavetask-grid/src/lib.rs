@@ -7,3 +7,4 @@ mod linear;
 pub mod media;
 pub mod mesh;
 pub mod permittivity;
+pub mod subpixel;

@@ -81,7 +81,12 @@ pub fn on_points(
         .collect())
 }
 
-fn check(scene: &Scene, coordinates: [&[f64]; 3], frequency: f64) -> Result<usize, PermittivityError> {
+/// The number of points, if the question can be answered.
+pub(crate) fn check(
+    scene: &Scene,
+    coordinates: [&[f64]; 3],
+    frequency: f64,
+) -> Result<usize, PermittivityError> {
     check_frequency(frequency)?;
     for (axis, list) in ['x', 'y', 'z'].into_iter().zip(coordinates) {
         let ascends = list.windows(2).all(|pair| pair[0] <= pair[1]) && list.iter().all(|at| !at.is_nan());
@@ -109,7 +114,7 @@ fn check_sheets(scene: &Scene) -> Result<(), PermittivityError> {
 }
 
 /// The component at a point that belongs to a rank.
-fn value(
+pub(crate) fn value(
     scene: &Scene,
     media: &[Spectral<'_>],
     component: Component,

@@ -25,4 +25,5 @@ mod sheet;
 pub use component::Component;
 pub use error::PermittivityError;
 pub use grid::{MAXIMUM_POINTS, on_grid, on_points, tensor_on_grid};
+pub(crate) use grid::{check, value};
 pub use scene::Scene;

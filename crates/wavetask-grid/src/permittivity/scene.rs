@@ -107,6 +107,11 @@ impl Scene {
         self.structures.precedence()
     }
 
+    /// JSON path of a structure, by its index in the document.
+    pub fn structure_path(&self, structure: usize) -> String {
+        join(&self.path, structure)
+    }
+
     /// Each medium once, the background first.
     pub fn media(&self) -> &[Medium] {
         &self.media
@@ -140,7 +145,7 @@ impl Scene {
     }
 
     /// The rank of the structure that a point belongs to.
-    pub(super) fn rank_at(&self, point: [f64; 3]) -> Option<usize> {
+    pub(crate) fn rank_at(&self, point: [f64; 3]) -> Option<usize> {
         self.tree.greatest_at(point, |rank| self.claims(rank, point))
     }
 
@@ -184,7 +189,7 @@ impl Scene {
     }
 
     /// Visits the ranks whose bounding box meets the given one.
-    pub(super) fn visit_overlapping(&self, region: &Bounds, mut visit: impl FnMut(usize)) {
+    pub(crate) fn visit_overlapping(&self, region: &Bounds, mut visit: impl FnMut(usize)) {
         self.tree.any_overlapping(region, |rank| {
             visit(rank);
             false
@@ -215,7 +220,7 @@ impl Scene {
     }
 
     /// The sheet of a rank.
-    pub(super) fn sheet(&self, rank: usize) -> Option<&Sheet> {
+    pub(crate) fn sheet(&self, rank: usize) -> Option<&Sheet> {
         self.sheets.get(&rank)
     }
 
@@ -227,7 +232,7 @@ impl Scene {
     }
 
     /// The place in [`Self::media`] of the medium of a rank; of the background for `None`.
-    pub(super) fn medium_of_rank(&self, rank: Option<usize>) -> usize {
+    pub(crate) fn medium_of_rank(&self, rank: Option<usize>) -> usize {
         rank.map_or(0, |rank| self.medium_of[self.precedence()[rank]])
     }
 

@@ -22,7 +22,7 @@ use crate::media::{PERFECT_CONDUCTOR, Spectral};
 
 /// Where a sheet is on the grid.
 #[derive(Clone, Debug)]
-pub(super) struct Sheet {
+pub(crate) struct Sheet {
     /// The axis of its normal.
     pub(super) axis: usize,
     /// Where the document has it.
