@@ -59,9 +59,9 @@ class Recorder:
 
     def solve(self, original, **arguments):
         spec = arguments["mode_spec"]
-        started = time.perf_counter()
+        started = time.process_time()
         fields, index, character = original(**arguments)
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         center = arguments.get("plane_center")
         self.cases.append(
             {
@@ -188,7 +188,7 @@ def diagonal(recorder: Recorder) -> None:
     run(waveguide(strip(conducting)), "conducting strip", spec(num_modes=2))
     run(waveguide([box(td.inf, 1.0, GOLD, (0, -0.5)), box(0.5, 0.2, NITRIDE, (0, 0.1))], td.Medium(), step=0.04),
         "plasmonic ridge", spec(num_modes=2, target_neff=1.5))
-    run(waveguide([box(0.1, 0.1, GOLD)], OXIDE, size=(2, 2), step=0.04), "gold wire", spec(num_modes=2, target_neff=2.5))
+    run(waveguide([box(0.1, 0.1, GOLD)], OXIDE, size=(2.2, 1.8), step=0.04), "gold wire", spec(num_modes=2, target_neff=2.5))
     metal = [box(td.inf, 0.5, td.PECMedium(), (0, -0.9)), box(0.5, 0.22, SILICON)]
     run(waveguide(metal), "strip above a conductor", spec(num_modes=2))
     hollow = [box(2.2, 1.4, td.PECMedium()), box(1.8, 1.0, td.Medium())]

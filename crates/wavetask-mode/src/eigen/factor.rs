@@ -6,7 +6,7 @@
 //! small there is replaced by a small number, as X. S. Li and J. W. Demmel do (ACM TOMS 29, 110, 2003): the
 //! caller checks true residuals, so a replaced pivot can slow it down but not make it wrong.
 
-use super::kernels::{add_four, dot_four};
+use super::kernels::{add_columns, dot_plain};
 use super::scalar::{Scalar, View, ViewMut};
 use super::symbolic::{Supernode, Symbolic};
 
@@ -14,11 +14,19 @@ use super::symbolic::{Supernode, Symbolic};
 const BLOCK: usize = 32;
 
 /// The factors of a matrix.
+///
+/// A solution reads all of the lower factor and then all of the upper one, and reading is what takes the time: so
+/// each is stored as it is read, without gaps, the upper one from the last supernode to the first.
 #[derive(Debug)]
 pub struct Factor<T> {
-    values: Vec<T>,
+    /// For each supernode the columns below the diagonal of its diagonal block, then the columns below that block.
+    lower: Vec<T>,
+    /// For each supernode the rows right of its diagonal block, then the columns of that block from the last, each with
+    /// the inverse of its diagonal first.
+    upper: Vec<T>,
     pivots: Vec<u32>,
     stack: Vec<T>,
+    front: Vec<T>,
     positions: Vec<u32>,
     scratch: Vec<T>,
     replaced: usize,
@@ -27,9 +35,11 @@ pub struct Factor<T> {
 impl<T: Scalar> Default for Factor<T> {
     fn default() -> Self {
         Self {
-            values: Vec::new(),
+            lower: Vec::new(),
+            upper: Vec::new(),
             pivots: Vec::new(),
             stack: Vec::new(),
+            front: Vec::new(),
             positions: Vec::new(),
             scratch: Vec::new(),
             replaced: 0,
@@ -43,19 +53,21 @@ impl<T: Scalar> Factor<T> {
     ///
     /// # Panics
     /// If there are not as many entries as the plan was made for.
-    pub fn factorise(&mut self, plan: &Symbolic, entries: impl ExactSizeIterator<Item = T>) {
+    pub fn factorise(&mut self, plan: &Symbolic, entries: &[T]) {
         assert_eq!(entries.len(), plan.places.len(), "the pattern that was analysed");
-        self.values.clear();
-        self.values.resize(plan.values, T::default());
+        self.lower.clear();
+        self.lower.reserve_exact(plan.values[0]);
+        if self.upper.len() != plan.values[1] {
+            self.upper = vec![T::default(); plan.values[1]];
+        }
         self.pivots.resize(plan.size(), 0);
         self.positions.resize(plan.size(), 0);
-        if self.stack.len() < plan.stack {
-            self.stack.resize(plan.stack, T::default());
+        for (buffer, length) in [(&mut self.stack, plan.stack), (&mut self.front, plan.front)] {
+            if buffer.len() < length {
+                *buffer = vec![T::default(); length];
+            }
         }
         self.replaced = 0;
-        for (place, entry) in plan.places.iter().zip(entries) {
-            self.values[*place] += entry;
-        }
         // Waiting updates: supernode and where its update begins on the stack.
         let mut waiting: Vec<(usize, usize)> = Vec::new();
         let mut top = 0;
@@ -65,8 +77,12 @@ impl<T: Scalar> Factor<T> {
             for (place, row) in own.enumerate() {
                 self.positions[*row as usize] = (supernode.width + place) as u32;
             }
-            let region = &mut self.values[supernode.offset..supernode.offset + supernode.values()];
-            let (panel, upper) = region.split_at_mut(supernode.panel());
+            let front = &mut self.front[..supernode.front()];
+            front.fill(T::default());
+            for place in &plan.places[supernode.entries.clone()] {
+                front[place.local as usize] += entries[place.entry as usize];
+            }
+            let (panel, upper) = front.split_at_mut(supernode.panel());
             let (finished, free) = self.stack.split_at_mut(top);
             let update = &mut free[..below * below];
             update.fill(T::default());
@@ -86,6 +102,9 @@ impl<T: Scalar> Factor<T> {
             self.stack.copy_within(top..top + below * below, base);
             waiting.push((index, base));
             top = base + below * below;
+            let end = plan.values[1] - supernode.upper_end;
+            let stored = &mut self.upper[end..end + supernode.upper_values()];
+            store(supernode, panel, upper, &mut self.lower, stored);
         }
     }
 
@@ -96,44 +115,50 @@ impl<T: Scalar> Factor<T> {
 
     /// Bytes held.
     pub fn bytes(&self) -> usize {
-        (self.values.capacity() + self.stack.capacity() + self.scratch.capacity()) * size_of::<T>()
+        let values = [&self.lower, &self.upper, &self.stack, &self.front, &self.scratch];
+        values.iter().map(|values| values.capacity() * size_of::<T>()).sum::<usize>()
             + (self.pivots.capacity() + self.positions.capacity()) * size_of::<u32>()
-    }
-
-    /// Frees what only factorising needs.
-    pub fn release_stack(&mut self) {
-        self.stack = Vec::new();
     }
 
     /// Solves with several right-hand sides, each in the order of elimination, in place.
     ///
-    /// The factors are read once for all of them: reading is what a solution costs.
+    /// The factors are read once for all of them.
     pub fn solve(&self, plan: &Symbolic, vectors: &mut [Vec<T>]) {
         let mut gathered = vec![Vec::new(); vectors.len()];
         for supernode in &plan.supernodes {
-            self.forward(plan, supernode, vectors, &mut gathered);
+            let lower = &self.lower[supernode.lower..supernode.lower + supernode.lower_values()];
+            self.forward(plan, supernode, lower, vectors, &mut gathered);
         }
         for supernode in plan.supernodes.iter().rev() {
-            self.backward(plan, supernode, vectors, &mut gathered);
+            let start = plan.values[1] - supernode.upper_end;
+            let upper = &self.upper[start..start + supernode.upper_values()];
+            backward(plan, supernode, upper, vectors, &mut gathered);
         }
     }
 
-    fn forward(&self, plan: &Symbolic, supernode: &Supernode, vectors: &mut [Vec<T>], sums: &mut [Vec<T>]) {
+    fn forward(
+        &self,
+        plan: &Symbolic,
+        supernode: &Supernode,
+        lower: &[T],
+        vectors: &mut [Vec<T>],
+        sums: &mut [Vec<T>],
+    ) {
         let (width, below, first) = (supernode.width, supernode.below(), supernode.first);
-        let height = width + below;
-        let panel = &self.values[supernode.offset..supernode.offset + supernode.panel()];
-        let rows = &plan.rows[supernode.rows.clone()];
+        let (block, rest) = lower.split_at(width * (width - 1) / 2);
         for (vector, sum) in vectors.iter_mut().zip(sums.iter_mut()) {
             let own = &mut vector[first..first + width];
             for (index, pivot) in self.pivots[first..first + width].iter().enumerate() {
                 own.swap(index, *pivot as usize);
             }
+            let mut block = block;
             for column in 0..width {
-                let factor = own[column];
-                let lower = &panel[column * height + column + 1..column * height + width];
-                for (value, entry) in own[column + 1..].iter_mut().zip(lower) {
-                    *value -= *entry * factor;
+                let (entries, others) = block.split_at(width - column - 1);
+                let (done, open) = own.split_at_mut(column + 1);
+                for (value, entry) in open.iter_mut().zip(entries) {
+                    *value -= *entry * done[column];
                 }
+                block = others;
             }
             sum.clear();
             sum.resize(below, T::default());
@@ -141,92 +166,81 @@ impl<T: Scalar> Factor<T> {
         if below == 0 {
             return;
         }
-        let mut column = 0;
-        while column < width {
-            let step = (width - column).min(4);
+        let mut column = first;
+        for columns in rest.chunks(4 * below) {
+            let step = columns.len() / below;
             for (vector, sum) in vectors.iter().zip(sums.iter_mut()) {
-                let own = &vector[first + column..first + column + step];
-                let lower = |offset: usize| {
-                    let begin = (column + offset) * height + width;
-                    &panel[begin..begin + below]
-                };
-                match step {
-                    4 => add_four(
-                        sum,
-                        [lower(0), lower(1), lower(2), lower(3)],
-                        [own[0], own[1], own[2], own[3]],
-                    ),
-                    _ => {
-                        for (offset, factor) in own.iter().enumerate() {
-                            for (value, entry) in sum.iter_mut().zip(lower(offset)) {
-                                *value += *entry * *factor;
-                            }
-                        }
-                    }
-                }
+                add_columns(sum, columns, &vector[column..column + step]);
             }
             column += step;
         }
         for (vector, sum) in vectors.iter_mut().zip(sums.iter()) {
-            for (row, value) in rows.iter().zip(sum) {
+            for (row, value) in plan.rows[supernode.rows.clone()].iter().zip(sum) {
                 vector[*row as usize] -= *value;
             }
         }
     }
+}
 
-    fn backward(
-        &self,
-        plan: &Symbolic,
-        supernode: &Supernode,
-        vectors: &mut [Vec<T>],
-        gathered: &mut [Vec<T>],
-    ) {
-        let (width, below, first) = (supernode.width, supernode.below(), supernode.first);
-        let height = width + below;
-        let region = &self.values[supernode.offset..supernode.offset + supernode.values()];
-        let (panel, upper) = region.split_at(supernode.panel());
+fn backward<T: Scalar>(
+    plan: &Symbolic,
+    supernode: &Supernode,
+    upper: &[T],
+    vectors: &mut [Vec<T>],
+    gathered: &mut [Vec<T>],
+) {
+    let (width, below, first) = (supernode.width, supernode.below(), supernode.first);
+    let (right, block) = upper.split_at(width * below);
+    if below > 0 {
         let rows = &plan.rows[supernode.rows.clone()];
-        if below > 0 {
-            for (vector, known) in vectors.iter().zip(gathered.iter_mut()) {
-                known.clear();
-                known.extend(rows.iter().map(|row| vector[*row as usize]));
-            }
-            let mut column = 0;
-            while column < width {
-                let step = (width - column).min(4);
-                for (vector, known) in vectors.iter_mut().zip(gathered.iter()) {
-                    let row =
-                        |offset: usize| &upper[(column + offset) * below..(column + offset + 1) * below];
-                    let own = &mut vector[first + column..first + column + step];
-                    if step == 4 {
-                        let sums = dot_four([row(0), row(1), row(2), row(3)], known);
-                        for (value, sum) in own.iter_mut().zip(sums) {
-                            *value -= sum;
-                        }
-                    } else {
-                        for (offset, value) in own.iter_mut().enumerate() {
-                            let mut sum = T::default();
-                            for (entry, other) in row(offset).iter().zip(known) {
-                                sum += *entry * *other;
-                            }
-                            *value -= sum;
-                        }
-                    }
-                }
-                column += step;
-            }
+        for (vector, known) in vectors.iter().zip(gathered.iter_mut()) {
+            known.clear();
+            known.extend(rows.iter().map(|row| vector[*row as usize]));
         }
-        for vector in vectors.iter_mut() {
-            let own = &mut vector[first..first + width];
-            for column in (0..width).rev() {
-                let start = column * height;
-                own[column] *= panel[start + column];
-                let factor = own[column];
-                for (value, entry) in own[..column].iter_mut().zip(&panel[start..start + column]) {
-                    *value -= *entry * factor;
+        let mut row = first;
+        for rows in right.chunks(4 * below) {
+            let step = rows.len() / below;
+            for (vector, known) in vectors.iter_mut().zip(gathered.iter()) {
+                for (value, entries) in vector[row..row + step].iter_mut().zip(rows.chunks_exact(below)) {
+                    *value -= dot_plain(entries, known);
                 }
             }
+            row += step;
         }
+    }
+    for vector in vectors.iter_mut() {
+        let own = &mut vector[first..first + width];
+        let mut block = block;
+        for column in (0..width).rev() {
+            let (entries, others) = block.split_at(column + 1);
+            let value = own[column] * entries[0];
+            own[column] = value;
+            for (other, entry) in own[..column].iter_mut().zip(&entries[1..]) {
+                *other -= *entry * value;
+            }
+            block = others;
+        }
+    }
+}
+
+/// Copies an eliminated front to where solutions read it.
+fn store<T: Scalar>(supernode: &Supernode, panel: &[T], right: &[T], lower: &mut Vec<T>, upper: &mut [T]) {
+    let (width, below) = (supernode.width, supernode.below());
+    let height = width + below;
+    for column in 0..width {
+        lower.extend_from_slice(&panel[column * height + column + 1..column * height + width]);
+    }
+    for column in panel.chunks_exact(height) {
+        lower.extend_from_slice(&column[width..]);
+    }
+    let (rows, mut block) = upper.split_at_mut(right.len());
+    rows.copy_from_slice(right);
+    for column in (0..width).rev() {
+        let (entries, others) = block.split_at_mut(column + 1);
+        let from = &panel[column * height..column * height + column + 1];
+        entries[0] = from[column];
+        entries[1..].copy_from_slice(&from[..column]);
+        block = others;
     }
 }
 

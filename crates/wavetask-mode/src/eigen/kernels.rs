@@ -12,9 +12,26 @@ pub(super) fn add_four<T: Scalar>(sum: &mut [T], columns: [&[T]; 4], factors: [T
     }
 }
 
-/// Four sums of products, each with several partial sums so that the compiler may use vector instructions.
-pub(super) fn dot_four<T: Scalar>(rows: [&[T]; 4], known: &[T]) -> [T; 4] {
-    rows.map(|row| dot_with(row, known, |value| value))
+/// `sum += Σ columns[k] factors[k]` for up to four columns that lie one after the other.
+pub(super) fn add_columns<T: Scalar>(sum: &mut [T], columns: &[T], factors: &[T]) {
+    let length = sum.len();
+    if let [a, b, c, d] = *factors {
+        let (first, rest) = columns.split_at(length);
+        let (second, rest) = rest.split_at(length);
+        let (third, fourth) = rest.split_at(length);
+        add_four(sum, [first, second, third, fourth], [a, b, c, d]);
+    } else {
+        for (column, factor) in columns.chunks_exact(length).zip(factors) {
+            for (value, entry) in sum.iter_mut().zip(column) {
+                *value += *entry * *factor;
+            }
+        }
+    }
+}
+
+/// The sum of products without conjugation.
+pub(super) fn dot_plain<T: Scalar>(left: &[T], right: &[T]) -> T {
+    dot_with(left, right, |value| value)
 }
 
 /// `Σ left right` after `change` of the left factors.
@@ -56,36 +73,64 @@ pub(super) fn scale<T: Scalar>(vector: &mut [T], factor: f64) {
     }
 }
 
-/// Removes from a vector its part in the span of orthonormal columns; returns the coefficients of that part.
+/// Rows of a panel of vectors that are treated while they are in the nearest cache.
+const ROWS: usize = 2048;
+
+/// Removes from vectors their parts in the span of orthonormal columns, once; returns the coefficients for each vector.
 ///
-/// Classical Gram-Schmidt, once more when the vector shrank so much that rounding would show (J. W. Daniel et al.,
-/// Math. Comp. 30, 772, 1976).
-pub(super) fn orthogonalise<T: Scalar>(columns: &[T], vector: &mut [T]) -> Vec<T> {
-    let length = vector.len();
+/// The columns are read once for the products and once for the differences, however many vectors there are.
+pub(super) fn project_out<T: Scalar>(columns: &[T], length: usize, vectors: &mut [Vec<T>]) -> Vec<Vec<T>> {
     let count = columns.len() / length;
-    let mut coefficients = vec![T::default(); count];
-    let mut before = norm(vector);
-    for _ in 0..3 {
-        let parts: Vec<T> = columns.chunks_exact(length).map(|column| dot(column, vector)).collect();
-        let mut column = 0;
-        while column < count {
-            let at = |offset: usize| &columns[(column + offset) * length..(column + offset + 1) * length];
-            if column + 4 <= count {
-                let factors = [-parts[column], -parts[column + 1], -parts[column + 2], -parts[column + 3]];
-                add_four(vector, [at(0), at(1), at(2), at(3)], factors);
-                column += 4;
-            } else {
-                for (value, entry) in vector.iter_mut().zip(at(0)) {
-                    *value -= *entry * parts[column];
-                }
-                column += 1;
+    let mut coefficients = vec![vec![T::default(); count]; vectors.len()];
+    for start in (0..length).step_by(ROWS) {
+        let end = (start + ROWS).min(length);
+        for (column, values) in columns.chunks_exact(length).enumerate() {
+            for (vector, sums) in vectors.iter().zip(&mut coefficients) {
+                sums[column] += dot(&values[start..end], &vector[start..end]);
             }
         }
-        for (coefficient, part) in coefficients.iter_mut().zip(&parts) {
-            *coefficient += *part;
+    }
+    for start in (0..length).step_by(ROWS) {
+        let end = (start + ROWS).min(length);
+        let at = |column: usize| &columns[column * length + start..column * length + end];
+        for (vector, factors) in vectors.iter_mut().zip(&coefficients) {
+            let part = &mut vector[start..end];
+            let mut column = 0;
+            while column + 4 <= count {
+                let panels = [at(column), at(column + 1), at(column + 2), at(column + 3)];
+                let factors =
+                    [-factors[column], -factors[column + 1], -factors[column + 2], -factors[column + 3]];
+                add_four(part, panels, factors);
+                column += 4;
+            }
+            for (column, factor) in factors.iter().enumerate().skip(column) {
+                for (value, entry) in part.iter_mut().zip(at(column)) {
+                    *value -= *entry * *factor;
+                }
+            }
+        }
+    }
+    coefficients
+}
+
+/// A vector that shrank by less than this when its part in a span was removed is orthogonal to rounding.
+pub(super) const SHRINKAGE: f64 = 0.05;
+
+/// Removes from a vector its part in the span of orthonormal columns; returns the coefficients of that part.
+///
+/// Classical Gram-Schmidt, again when the vector shrank so much that rounding would show (J. W. Daniel et al., Math.
+/// Comp. 30, 772, 1976).
+pub(super) fn orthogonalise<T: Scalar>(columns: &[T], vector: &mut Vec<T>) -> Vec<T> {
+    let length = vector.len();
+    let mut coefficients = vec![T::default(); columns.len() / length];
+    let mut before = norm(vector);
+    for _ in 0..3 {
+        let parts = project_out(columns, length, std::slice::from_mut(vector));
+        for (coefficient, part) in coefficients.iter_mut().zip(parts.into_iter().flatten()) {
+            *coefficient += part;
         }
         let after = norm(vector);
-        if after > 0.5 * before || after == 0.0 {
+        if after > SHRINKAGE * before || after == 0.0 {
             break;
         }
         before = after;

@@ -8,7 +8,7 @@
 
 use num_complex::Complex;
 
-use super::kernels::{norm, orthogonalise, scale};
+use super::kernels::{SHRINKAGE, norm, orthogonalise, project_out, scale};
 use super::scalar::{Scalar, View, ViewMut};
 use super::schur::{Dense, Schur};
 
@@ -73,25 +73,43 @@ struct Decomposition<T> {
 }
 
 impl<T: Scalar> Decomposition<T> {
-    /// Appends a direction, made orthogonal to all vectors; returns its coefficients and its length.
-    fn append(&mut self, mut vector: Vec<T>) -> (Vec<T>, f64) {
-        let before = norm(&vector);
-        let coefficients = orthogonalise(&self.vectors, &mut vector);
-        let mut length = norm(&vector);
-        if length <= 4.0 * T::EPSILON * before || length == 0.0 {
-            // The subspace is invariant: go on in a direction of its complement, which is not part of the image.
-            loop {
-                vector = self.noise.vector(self.length);
-                let whole = norm(&vector);
-                scale(&mut vector, 1.0 / whole);
-                orthogonalise(&self.vectors, &mut vector);
-                length = norm(&vector);
-                if length > 1e-4 {
-                    break;
-                }
+    /// Vectors of the basis and of the residual block.
+    fn count(&self) -> usize {
+        self.vectors.len() / self.length
+    }
+
+    /// Appends a direction of the complement of all vectors that is as good as any other.
+    fn append_noise(&mut self) {
+        loop {
+            let mut vector = self.noise.vector(self.length);
+            let whole = norm(&vector);
+            scale(&mut vector, 1.0 / whole);
+            orthogonalise(&self.vectors, &mut vector);
+            let length = norm(&vector);
+            if length > 1e-4 {
+                scale(&mut vector, 1.0 / length);
+                self.vectors.extend(vector);
+                return;
             }
-            scale(&mut vector, 1.0 / length);
-            self.vectors.extend(vector);
+        }
+    }
+
+    /// Appends a direction that is orthogonal to the first `apart` vectors already, if it did not shrink too much from
+    /// the length `before` thereby; returns its coefficients along all vectors and its length.
+    fn append(&mut self, mut vector: Vec<T>, apart: usize, before: f64) -> (Vec<T>, f64) {
+        let mut coefficients = vec![T::default(); self.count()];
+        let inner = orthogonalise(&self.vectors[apart * self.length..], &mut vector);
+        coefficients[apart..].copy_from_slice(&inner);
+        let mut length = norm(&vector);
+        if length <= SHRINKAGE * before {
+            for (sum, value) in coefficients.iter_mut().zip(orthogonalise(&self.vectors, &mut vector)) {
+                *sum += value;
+            }
+            length = norm(&vector);
+        }
+        if length <= 4.0 * T::EPSILON * before || length == 0.0 {
+            // The subspace is invariant: go on with a direction that is not part of the image.
+            self.append_noise();
             return (coefficients, 0.0);
         }
         scale(&mut vector, 1.0 / length);
@@ -109,10 +127,16 @@ impl<T: Scalar> Decomposition<T> {
         let mut images: Vec<Vec<T>> =
             self.vectors[begin..].chunks_exact(self.length).map(<[T]>::to_vec).collect();
         operator(&mut images)?;
-        for (offset, image) in images.into_iter().enumerate() {
+        let before: Vec<f64> = images.iter().map(|image| norm(image)).collect();
+        let apart = self.count();
+        let outer = project_out(&self.vectors, self.length, &mut images);
+        for (offset, (image, outer)) in images.into_iter().zip(outer).enumerate() {
             let column = self.size + offset;
-            let row = self.vectors.len() / self.length;
-            let (coefficients, length) = self.append(image);
+            let row = self.count();
+            let (mut coefficients, length) = self.append(image, apart, before[offset]);
+            for (sum, value) in coefficients.iter_mut().zip(outer) {
+                *sum += value;
+            }
             for (index, coefficient) in coefficients.into_iter().enumerate() {
                 self.images.set(index, column, coefficient.widen());
             }
@@ -183,9 +207,13 @@ fn whole_pairs(values: &[Complex<f64>], wanted: usize, real: bool) -> usize {
     if !real || wanted == 0 || wanted >= values.len() {
         return wanted.min(values.len());
     }
-    let scale = values[0].norm();
-    let unpaired: f64 = values[..wanted].iter().map(|value| value.im).sum();
-    wanted + usize::from(unpaired.abs() > 1e-10 * scale)
+    let unpaired = |count: usize| values[..count].iter().map(|value| value.im).sum::<f64>().abs();
+    let most = (wanted + 2).min(values.len());
+    let limit = 1e-13 * values[0].norm();
+    (wanted..=most)
+        .find(|count| unpaired(*count) <= limit)
+        .or_else(|| (wanted..=most).min_by(|a, b| unpaired(*a).total_cmp(&unpaired(*b))))
+        .unwrap_or(wanted)
 }
 
 /// An orthonormal basis of the span of the leading Schur vectors; a real one for real operators.
@@ -268,7 +296,8 @@ pub(super) fn largest<T: Scalar, E>(
     let mut start = start.into_iter();
     for _ in 0..block {
         let vector = start.next().unwrap_or_else(|| state.noise.vector(length));
-        state.append(vector);
+        let length = norm(&vector);
+        state.append(vector, 0, length);
     }
     let mut applications = 0;
     let mut round = 0;
@@ -286,7 +315,7 @@ pub(super) fn largest<T: Scalar, E>(
         let values = schur.values();
         let residual = worst_residual(&schur, &last, count);
         let done = residual <= demand.tolerance || round >= demand.restarts;
-        let wanted = if done { count + guards } else { count + (state.size - count) * 2 / 5 };
+        let wanted = if done { count + guards } else { count + (state.size - count) * 3 / 5 };
         let wanted = whole_pairs(&values, wanted.min(state.size), !T::COMPLEX);
         let kept = leading(&schur, wanted, !T::COMPLEX);
         if done {

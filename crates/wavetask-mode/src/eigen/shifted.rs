@@ -7,7 +7,7 @@ use num_complex::Complex;
 use super::EigenError;
 use super::factor::Factor;
 use super::kernels::{norm, orthogonalise, scale};
-use super::krylov::{Demand, Subspace, combine, largest};
+use super::krylov::{Demand, Noise, Subspace, combine, largest};
 use super::matrix::SparseMatrix;
 use super::scalar::Scalar;
 use super::schur::{Dense, Schur};
@@ -142,7 +142,8 @@ pub fn nearest<T: Scalar>(
         .collect();
     let mut solver = Solver { shifted: &shifted, request, cancelled, solutions: 0 };
     if request.low_precision_factors && size > DENSE_ROWS {
-        workspace.low.factorise(&plan, scaled.iter().map(|value| value.lower()));
+        let lowered: Vec<T::Low> = scaled.iter().map(|value| value.lower()).collect();
+        workspace.low.factorise(&plan, &lowered);
         if workspace.low.replaced_pivots() == 0 {
             let inverse = Inverse { plan: &plan, factor: &workspace.low, rows: &rows, columns: &columns };
             match solver.run(&inverse, T::lower, T::raise) {
@@ -151,7 +152,7 @@ pub fn nearest<T: Scalar>(
             }
         }
     }
-    workspace.full.factorise(&plan, scaled.iter().copied());
+    workspace.full.factorise(&plan, &scaled);
     let inverse = Inverse { plan: &plan, factor: &workspace.full, rows: &rows, columns: &columns };
     solver.run(&inverse, |value| value, |value| value)
 }
@@ -228,7 +229,9 @@ impl<T: Scalar> Solver<'_, T> {
                 tolerance: self.request.tolerance.max(8.0 * F::EPSILON),
                 restarts: 300,
             };
-            let start = self.request.start.iter().map(|vector| vector.iter().map(|v| lower(*v)).collect());
+            let start = combine_guesses(&self.request.start)
+                .into_iter()
+                .map(|vector| vector.into_iter().map(lower).collect());
             let cancelled = self.cancelled;
             let found = largest(size, demand, GUARDS, start.collect(), |vectors: &mut [Vec<F>]| {
                 if cancelled() {
@@ -308,7 +311,10 @@ impl<T: Scalar> Solver<'_, T> {
                         *left = *right - *image;
                     }
                 }
-                if change.is_nan() || change <= self.request.tolerance * 1e-2 || change > 0.5 * previous {
+                if change.is_nan()
+                    || change * change <= self.request.tolerance * 1e-2
+                    || change > 0.5 * previous
+                {
                     break;
                 }
                 previous = change;
@@ -341,16 +347,43 @@ impl<T: Scalar> Solver<'_, T> {
     }
 }
 
+/// A block of start vectors in which every guess has its part; none without guesses.
+fn combine_guesses<T: Scalar>(guesses: &[Vec<T>]) -> Vec<Vec<T>> {
+    let Some(length) = guesses.first().map(Vec::len) else {
+        return Vec::new();
+    };
+    let mut noise = Noise(0x9e37);
+    (0..BLOCK)
+        .map(|_| {
+            let mut sum = vec![T::default(); length];
+            for guess in guesses {
+                let factor = noise.next();
+                let factor = factor + factor.signum() * 0.25;
+                for (value, entry) in sum.iter_mut().zip(guess) {
+                    *value += entry.scaled(factor);
+                }
+            }
+            // What the guesses lack must be able to appear.
+            let share = 1e-3 * norm(&sum) / (length as f64).sqrt();
+            for (value, other) in sum.iter_mut().zip(noise.vector::<T>(length)) {
+                *value += other.scaled(share);
+            }
+            sum
+        })
+        .collect()
+}
+
 /// Makes columns orthonormal, one after the other; dependent ones become anything.
 fn orthonormalise<T: Scalar>(columns: &mut [T], length: usize) {
     for column in 0..columns.len() / length {
         let (done, rest) = columns.split_at_mut(column * length);
-        let own = &mut rest[..length];
-        let before = norm(own);
-        scale(own, 1.0 / before.max(f64::MIN_POSITIVE));
-        orthogonalise(done, own);
-        let after = norm(own);
-        scale(own, 1.0 / after.max(f64::MIN_POSITIVE));
+        let mut own = rest[..length].to_vec();
+        let before = norm(&own);
+        scale(&mut own, 1.0 / before.max(f64::MIN_POSITIVE));
+        orthogonalise(done, &mut own);
+        let after = norm(&own);
+        scale(&mut own, 1.0 / after.max(f64::MIN_POSITIVE));
+        rest[..length].copy_from_slice(&own);
     }
 }
 

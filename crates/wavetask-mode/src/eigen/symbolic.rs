@@ -23,8 +23,12 @@ pub(super) struct Supernode {
     pub(super) rows: Range<usize>,
     /// The supernode that its update goes to.
     pub(super) parent: Option<usize>,
-    /// Where its values begin.
-    pub(super) offset: usize,
+    /// Where its part of the lower factor begins.
+    pub(super) lower: usize,
+    /// Where its part of the upper factor begins, counted from the end.
+    pub(super) upper_end: usize,
+    /// Where the entries of the matrix that enter its front lie in the list of all.
+    pub(super) entries: Range<usize>,
 }
 
 impl Supernode {
@@ -33,15 +37,34 @@ impl Supernode {
         self.rows.len()
     }
 
-    /// Values in the lower panel, diagonal block included.
+    /// Values in the front's lower panel, diagonal block included.
     pub(super) fn panel(&self) -> usize {
         (self.width + self.below()) * self.width
     }
 
-    /// Values in all: the lower panel, then the upper panel transposed.
-    pub(super) fn values(&self) -> usize {
+    /// Values in the front: the lower panel, then the upper panel transposed.
+    pub(super) fn front(&self) -> usize {
         self.panel() + self.below() * self.width
     }
+
+    /// Values of the lower factor: below the diagonal, which is one.
+    pub(super) fn lower_values(&self) -> usize {
+        self.width * (self.width - 1) / 2 + self.below() * self.width
+    }
+
+    /// Values of the upper factor, diagonal included.
+    pub(super) fn upper_values(&self) -> usize {
+        self.width * (self.width + 1) / 2 + self.below() * self.width
+    }
+}
+
+/// Where an entry of the matrix enters a front.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Number of the entry.
+    pub(super) entry: u32,
+    /// Place in the front.
+    pub(super) local: u32,
 }
 
 /// The plan of a factorisation.
@@ -53,10 +76,12 @@ pub struct Symbolic {
     pub(super) supernodes: Vec<Supernode>,
     /// Rows of all supernodes, ascending within each.
     pub(super) rows: Vec<u32>,
-    /// For every entry of the matrix its place among the values.
-    pub(super) places: Vec<usize>,
-    /// Values of the factors.
-    pub(super) values: usize,
+    /// For every entry of the matrix its place in a front, supernode by supernode.
+    pub(super) places: Vec<Place>,
+    /// Values of the lower and of the upper factor.
+    pub(super) values: [usize; 2],
+    /// Values of the largest front.
+    pub(super) front: usize,
     /// Most values that updates occupy at one time.
     pub(super) stack: usize,
     /// Operations (multiplications with their additions) of a factorisation.
@@ -79,22 +104,13 @@ impl Symbolic {
         let parents = elimination_tree(&neighbours);
         let counts = column_counts(&neighbours, &parents);
         let widths = supernode_widths(&parents, &counts);
-        let (supernodes, rows) = structures(&neighbours, &widths);
-
-        let mut owner = vec![0_u32; size];
-        for (index, supernode) in supernodes.iter().enumerate() {
-            owner[supernode.first..supernode.first + supernode.width].fill(index as u32);
-        }
-        let mut places = Vec::with_capacity(matrix.entries());
-        for row in 0..size {
-            for column in &matrix.columns()[matrix.row(row)] {
-                let (row, column) = (positions[row] as usize, positions[*column as usize] as usize);
-                places.push(place(&supernodes[owner[row.min(column)] as usize], &rows, row, column));
-            }
-        }
-        let values = supernodes.last().map_or(0, |last| last.offset + last.values());
+        let (mut supernodes, rows) = structures(&neighbours, &widths);
+        let places = assign(matrix, &positions, &mut supernodes, &rows);
+        let values =
+            supernodes.last().map_or([0, 0], |last| [last.lower + last.lower_values(), last.upper_end]);
+        let front = supernodes.iter().map(Supernode::front).max().unwrap_or(0);
         let (stack, operations) = costs(&supernodes);
-        Self { order, supernodes, rows, places, values, stack, operations }
+        Self { order, supernodes, rows, places, values, front, stack, operations }
     }
 
     /// Unknowns.
@@ -104,12 +120,12 @@ impl Symbolic {
 
     /// Values that both factors store.
     pub fn factor_values(&self) -> usize {
-        self.values
+        self.values[0] + self.values[1]
     }
 
-    /// Values in memory while factorising: the factors and the stack of updates.
+    /// Values in memory while factorising: the factors, the stack of updates, the largest front.
     pub fn peak_values(&self) -> usize {
-        self.values + self.stack
+        self.factor_values() + self.stack + self.front
     }
 
     /// Multiplications, each with its addition, of one factorisation.
@@ -118,16 +134,53 @@ impl Symbolic {
     }
 }
 
-/// Where an entry of the eliminated matrix is stored.
+/// Assigns the entries of a matrix to the fronts that they enter.
+fn assign<T: Scalar>(
+    matrix: &SparseMatrix<T>,
+    positions: &[u32],
+    supernodes: &mut [Supernode],
+    rows: &[u32],
+) -> Vec<Place> {
+    let mut owner = vec![0_u32; matrix.size()];
+    for (index, supernode) in supernodes.iter().enumerate() {
+        owner[supernode.first..supernode.first + supernode.width].fill(index as u32);
+    }
+    let mut counts = vec![0_usize; supernodes.len() + 1];
+    let entries = |row: usize| {
+        let own = positions[row] as usize;
+        matrix.row(row).map(move |entry| (entry, own))
+    };
+    let target = |entry: usize, row: usize| {
+        let column = positions[matrix.columns()[entry] as usize] as usize;
+        (owner[row.min(column)] as usize, column)
+    };
+    for (entry, row) in (0..matrix.size()).flat_map(entries) {
+        counts[target(entry, row).0 + 1] += 1;
+    }
+    for index in 0..supernodes.len() {
+        counts[index + 1] += counts[index];
+        supernodes[index].entries = counts[index]..counts[index + 1];
+    }
+    let mut places = vec![Place { entry: 0, local: 0 }; matrix.entries()];
+    for (entry, row) in (0..matrix.size()).flat_map(entries) {
+        let (owner, column) = target(entry, row);
+        let local = place(&supernodes[owner], rows, row, column) as u32;
+        places[counts[owner]] = Place { entry: entry as u32, local };
+        counts[owner] += 1;
+    }
+    places
+}
+
+/// Where in its front an entry of the reordered matrix is.
 fn place(supernode: &Supernode, rows: &[u32], row: usize, column: usize) -> usize {
     let end = supernode.first + supernode.width;
     let below = &rows[supernode.rows.clone()];
     let local = |index: usize| below.partition_point(|other| (*other as usize) < index);
     if column < end {
         let inside = if row < end { row - supernode.first } else { supernode.width + local(row) };
-        supernode.offset + (column - supernode.first) * (supernode.width + below.len()) + inside
+        (column - supernode.first) * (supernode.width + below.len()) + inside
     } else {
-        supernode.offset + supernode.panel() + (row - supernode.first) * below.len() + local(column)
+        supernode.panel() + (row - supernode.first) * below.len() + local(column)
     }
 }
 
@@ -355,7 +408,7 @@ fn structures(neighbours: &Lower, widths: &[usize]) -> (Vec<Supernode>, Vec<u32>
     let mut seen = vec![ROOT; size];
     let mut supernodes: Vec<Supernode> = Vec::with_capacity(widths.len());
     let mut rows: Vec<u32> = Vec::new();
-    let (mut first, mut offset) = (0, 0);
+    let (mut first, mut lower, mut upper_end) = (0, 0, 0);
     for (index, width) in widths.iter().copied().enumerate() {
         let end = first + width;
         let begin = rows.len();
@@ -381,8 +434,11 @@ fn structures(neighbours: &Lower, widths: &[usize]) -> (Vec<Supernode>, Vec<u32>
         if let Some(parent) = parent {
             children[parent].push(index as u32);
         }
-        let supernode = Supernode { first, width, rows: begin..rows.len(), parent, offset };
-        offset += supernode.values();
+        let mut supernode =
+            Supernode { first, width, rows: begin..rows.len(), parent, lower, upper_end, entries: 0..0 };
+        lower += supernode.lower_values();
+        upper_end += supernode.upper_values();
+        supernode.upper_end = upper_end;
         supernodes.push(supernode);
         first = end;
     }

@@ -81,6 +81,20 @@ impl Differences {
             .collect()
     }
 
+    /// Complex sizes of the cells between centres and between grid lines (in this order), times the wave number: those
+    /// with which forward and backward differences are each other's negative transposes.
+    pub(super) fn sizes(&self) -> [[Vec<C>; 2]; 2] {
+        let dual = [0, 1].map(|axis| {
+            let mut sizes: Vec<C> = self.backward[axis].iter().map(|factor| factor.inv()).collect();
+            if self.magnetic[axis] {
+                sizes[0] /= 2.0;
+            }
+            sizes
+        });
+        let primal = [0, 1].map(|axis| self.forward[axis].iter().map(|factor| factor.inv()).collect());
+        [dual, primal]
+    }
+
     /// The largest magnitude of an element.
     pub(super) fn largest(&self) -> f64 {
         let mut largest = 0.0_f64;

@@ -252,6 +252,53 @@ impl Equations {
         [[ex, ey, ez], [hx, hy, hz]]
     }
 
+    /// The eigenvalue of an approximate eigenvector of the two-component matrix to second order in its error.
+    ///
+    /// Differences forwards and backwards are each other's transposes but for the cell sizes. Therefore the left
+    /// eigenvector is `(hy, -hx)` of the mode times the areas of Yee's grid, and the quotient of both with the matrix has
+    /// no error of first order (A. M. Ostrowski, Arch. Ration. Mech. Anal. 3, 472, 1959). `None` if both are orthogonal,
+    /// or if the quotient differs from `value` so much that it does not belong to it.
+    pub(super) fn two_sided_quotient<T: Scalar>(
+        &self,
+        matrix: &SparseMatrix<T>,
+        unknowns: &[u32],
+        vector: &[C],
+        value: C,
+    ) -> Option<C> {
+        let cells = self.cells();
+        let mut full = vec![C::default(); 2 * cells];
+        for (unknown, value) in unknowns.iter().zip(vector) {
+            full[*unknown as usize] = *value;
+        }
+        let [dual, primal] = self.differences.sizes();
+        let columns = self.differences.shape[1];
+        let mut row = Row::new();
+        let (mut above, mut below, mut bound) = (C::default(), C::default(), 0.0);
+        for (place, unknown) in unknowns.iter().enumerate() {
+            let (component, cell) = (*unknown as usize / cells, *unknown as usize % cells);
+            let (first, second) = (cell / columns, cell % columns);
+            row.clear();
+            self.magnetic_of_electric(&mut row, 1 - component, cell, C::new(1.0, 0.0));
+            let field: C = row.iter().map(|(unknown, factor)| full[*unknown as usize] * factor).sum();
+            let left = if component == 0 {
+                field * primal[0][first] * dual[1][second]
+            } else {
+                -field * dual[0][first] * primal[1][second]
+            };
+            let range = matrix.row(place);
+            let entries = matrix.columns()[range.clone()].iter().zip(&matrix.values()[range]);
+            let image: C = entries.map(|(column, entry)| entry.widen() * vector[*column as usize]).sum();
+            above += left * image;
+            below += left * vector[place];
+            bound += left.norm() * vector[place].norm();
+        }
+        if below.norm() < 1e-3 * bound {
+            return None;
+        }
+        let quotient = above / below;
+        ((quotient - value).norm() <= 1e-3 * value.norm().max(1e-3)).then_some(quotient)
+    }
+
     /// Ez or hz from the components in the plane of the other field and of its own.
     fn normal_field(&self, electric: bool, other: [&[C]; 2], own: [&[C]; 2]) -> Vec<C> {
         let (left, right, media) = if electric {
