@@ -114,7 +114,7 @@ pub(super) fn project_out<T: Scalar>(columns: &[T], length: usize, vectors: &mut
 }
 
 /// A vector that shrank by less than this when its part in a span was removed is orthogonal to rounding.
-pub(super) const SHRINKAGE: f64 = 0.05;
+pub(super) const SHRINKAGE: f64 = 0.5;
 
 /// Removes from a vector its part in the span of orthonormal columns; returns the coefficients of that part.
 ///

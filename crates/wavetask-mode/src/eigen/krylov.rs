@@ -127,9 +127,17 @@ impl<T: Scalar> Decomposition<T> {
         let mut images: Vec<Vec<T>> =
             self.vectors[begin..].chunks_exact(self.length).map(<[T]>::to_vec).collect();
         operator(&mut images)?;
-        let before: Vec<f64> = images.iter().map(|image| norm(image)).collect();
+        let mut before: Vec<f64> = images.iter().map(|image| norm(image)).collect();
         let apart = self.count();
-        let outer = project_out(&self.vectors, self.length, &mut images);
+        let mut outer = project_out(&self.vectors, self.length, &mut images);
+        let mut after: Vec<f64> = images.iter().map(|image| norm(image)).collect();
+        if before.iter().zip(&after).any(|(before, after)| *after < SHRINKAGE * before) {
+            let again = project_out(&self.vectors, self.length, &mut images);
+            for (sum, value) in outer.iter_mut().flatten().zip(again.iter().flatten()) {
+                *sum += *value;
+            }
+            std::mem::swap(&mut before, &mut after);
+        }
         for (offset, (image, outer)) in images.into_iter().zip(outer).enumerate() {
             let column = self.size + offset;
             let row = self.count();
