@@ -188,7 +188,7 @@ def test_a_forked_child_gets_engines_of_its_own(silence, tmp_path):
 
 
 WAIT = """
-import sys
+import asyncio, concurrent.futures, sys
 import wavetask as wt
 from wavetask import _native
 from wavetask._batch import Batch
@@ -202,6 +202,13 @@ pending.push(_native.pack("HEAT", "{}", []))
 batch._add(Task(native, client))
 batch._close()
 submission.finish()
+async def awaiting(awaited):
+    await awaited
+async def iterating(batch):
+    async for task in batch:
+        pass
+async def wrapping(task):
+    await asyncio.wrap_future(task.to_future())
 print("waiting", flush=True)
 exec(sys.argv[1])
 """
@@ -215,6 +222,16 @@ exec(sys.argv[1])
         "next(batch.as_completed())",
         "batch.wait()",
         "batch['0'].wait()",
+        "asyncio.run(awaiting(batch))",
+        "asyncio.run(awaiting(batch['0']))",
+        "asyncio.new_event_loop().run_until_complete(awaiting(batch))",
+        "asyncio.run(iterating(batch))",
+        "asyncio.run(wrapping(batch['0']))",
+        "batch['0'].to_future().result()",
+        "concurrent.futures.wait([batch['0'].to_future()])",
+        "list(wt.map(lambda number: batch['0'].result(), range(3)))",
+        "wt.map(lambda number: batch.results(), range(3)).results()",
+        "next(wt.map(lambda number: batch.results(), range(3)).as_completed())",
     ],
 )
 def test_ctrl_c_stops_waiting_and_says_how_to_come_back(how, silence, tmp_path):
@@ -236,6 +253,33 @@ def test_ctrl_c_stops_waiting_and_says_how_to_come_back(how, silence, tmp_path):
     assert process.returncode in (1, -signal.SIGINT, 130), said
     assert said.count("Come back with: wavetask.open('long scan')") == 1, said
     assert "KeyboardInterrupt" in said
+
+
+GIVING_UP = """
+async def patient(awaited):
+    for again in range(2):
+        try:
+            await asyncio.wait_for(awaited.as_future() if hasattr(awaited, "as_future") else waited(awaited), 0.1)
+        except asyncio.TimeoutError:
+            print("not yet", flush=True)
+async def waited(batch):
+    await batch
+asyncio.run(patient(batch))
+asyncio.run(patient(batch['0']))
+"""
+
+
+def test_a_wait_that_is_given_up_says_nothing(silence, tmp_path):
+    answer = subprocess.run(
+        [sys.executable, "-c", WAIT, GIVING_UP],
+        env=environment(tmp_path, silence),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.count("not yet") == 4
+    assert "Come back" not in answer.stderr, answer.stderr
 
 
 def test_a_script_that_ends_at_once_waits_for_what_it_submitted_and_says_what_it_leaves(silence, tmp_path):

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterat
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wavetask import _bridge, _native, _progress, _render, _shape, _wait, errors
+from wavetask import _bridge, _native, _render, _shape, _wait, errors
 from wavetask._task import Task
 
 if TYPE_CHECKING:
@@ -375,7 +375,7 @@ class Batch(Mapping[str, Task]):
             ended, complete = 0, False
             while not (complete and ended == known):
                 if arrived.empty():
-                    with _progress.renderer().watch(self, self._progress_wish):
+                    with _wait.waiting_quietly(self):
                         try:
                             task = await asyncio.wait_for(arrived.get(), deadline.left())
                         except asyncio.TimeoutError:

@@ -9,7 +9,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
-from wavetask import _bridge, _command, _native, _progress, errors
+from wavetask import _bridge, _command, _native, _progress, _wait, errors
 
 if TYPE_CHECKING:
     from wavetask._batch import Batch
@@ -187,6 +187,7 @@ def _reopen_batch(where: Where, name: str) -> Batch:
 
 def _at_exit() -> None:
     submitting = sys.modules.get("wavetask._submit")
+    _wait.tell_at_exit(() if submitting is None else list(submitting._submitted))
     if submitting is None:
         return
     try:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
-from wavetask import errors
+from wavetask import _wait, errors
 from wavetask._scope import Scope
 
 __all__ = ["DEFAULT_WORKERS", "Map", "map"]
@@ -138,7 +138,7 @@ class Map(Generic[Value, Result]):
                             raise self._source_error
                         return
                     if not self._nobody_works():
-                        self._changed.wait()
+                        self._wait_for_change()
                         continue
                 self._work_once()
             if item.error is not None:
@@ -265,9 +265,17 @@ class Map(Generic[Value, Result]):
                 elif self._exhausted:
                     return None
                 if not self._nobody_works():
-                    self._changed.wait()
+                    self._wait_for_change()
                     continue
             self._work_once()
+
+    def _wait_for_change(self) -> None:
+        """Waits until a value has ended or there are no more. The lock is held."""
+        try:
+            self._changed.wait()
+        except KeyboardInterrupt:
+            _wait.tell(_wait.waited())
+            raise
 
     def _nobody_works(self) -> bool:
         """Whether nobody works on this map though there is work: no thread was to be had. The lock is held."""

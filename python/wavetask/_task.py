@@ -236,7 +236,7 @@ class Task:
     async def _finished(self) -> None:
         native = self._handle()
         if not native.ended():
-            with _progress_of(self):
+            with _wait.waiting_quietly(self):
                 await _bridge.finished(native.watch)
 
     def _settled_result(self) -> Any:
@@ -291,10 +291,15 @@ class Task:
     def to_future(self) -> concurrent.futures.Future[Any]:
         """A `concurrent.futures.Future` of the result, for code that wants one (`asyncio.wrap_future` takes it,
         too). Cancelling the future leaves the task alone."""
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        _bridge.watcher().when_finished(
-            self._handle().watch, lambda: _bridge.run_into(future, self._settled_result)
-        )
+        future = _Future(self)
+        # Whoever wants a future waits for it, in ways of which nothing is heard here.
+        _wait.begin(self)
+
+        def settle() -> None:
+            _wait.end(self)
+            _bridge.run_into(future, self._settled_result)
+
+        _bridge.watcher().when_finished(self._handle().watch, settle)
         return future
 
     def as_future(self) -> asyncio.Future[Any]:
@@ -453,8 +458,25 @@ def _moment(seconds: float | None) -> datetime.datetime | None:
     return None if seconds is None else datetime.datetime.fromtimestamp(seconds).astimezone()
 
 
-def _progress_of(task: Task) -> contextlib.AbstractContextManager[None]:
-    """Progress while a coroutine waits; Ctrl-C is the event loop's matter."""
-    from wavetask import _progress
+class _Future(concurrent.futures.Future[Any]):
+    """The result of a task; waiting for it in this thread is waiting for the task."""
 
-    return _progress.renderer().watch(task, task._progress_wish)
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self._task = task
+
+    def result(self, timeout: float | None = None) -> Any:
+        with self._telling():
+            return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        with self._telling():
+            return super().exception(timeout)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except KeyboardInterrupt:
+            _wait.tell([self._task])
+            raise
