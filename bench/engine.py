@@ -14,7 +14,7 @@ import sys
 import tempfile
 
 from harness import Server, answered
-from machine import peak_memory, processor_seconds, table
+from machine import hold, peak_memory, processor_seconds, table
 from wire import Wire
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -111,7 +111,7 @@ def ratio(theirs: dict, ours: dict) -> str:
 
 def tiny_rows(folder: pathlib.Path, count: int, count_newest: int) -> list[list[str]]:
     """Tiny tasks, cold: a new server, nothing known."""
-    rows, sides = [], {}
+    rows, sides, measured = [], {}, {}
     for name, who, interpreter, number in (
         ("unmodified 2.10.2", "unmodified", OLD, count),
         ("unmodified 2.12.1", "unmodified", NEW, count_newest),
@@ -123,12 +123,29 @@ def tiny_rows(folder: pathlib.Path, count: int, count_newest: int) -> list[list[
             sides[key] = Side(folder / f"tiny-{len(sides)}")
         figures = sides[key].measure(who, "tiny", interpreter, count=number, warm=True, name="bench tiny")
         each = {what: figures[what] / number for what in ("wall", "cpu", "requests", "server_cpu")}
+        measured[name] = each
         rows.append([
             name, f"{number}", wall(figures), f"{1e3 * each['wall']:.1f} ms",
             f"{1e3 * each['cpu']:.1f} ms", f"{each['requests']:.2f}", f"{1e3 * each['server_cpu']:.1f} ms",
         ])  # fmt: skip
     for side in sides.values():
         side.stop()
+    ours = measured["engine"]
+    for name in ("unmodified 2.10.2", "unmodified 2.12.1"):
+        times = {what: measured[name][what] / ours[what] for what in ("wall", "cpu")}
+        hold(
+            f"tiny heat tasks, wall, {name} to engine",
+            f"{times['wall']:.1f}x",
+            "at least 10x",
+            times["wall"] >= 10,
+        )
+        hold(
+            f"tiny heat tasks, client CPU, {name} to engine",
+            f"{times['cpu']:.1f}x",
+            "at least 10x",
+            times["cpu"] >= 10,
+        )
+    hold("tiny heat tasks, requests per task", f"{ours['requests']:.2f}", "at most 2", ours["requests"] <= 2)
     return rows
 
 
@@ -141,6 +158,7 @@ def shared_rows(folder: pathlib.Path, megabytes: float) -> list[list[str]]:
         newest = new.measure("unmodified", "shared", count=8, megabytes=megabytes)
         engine = ours.measure("engine", "shared", count=8, megabytes=megabytes, name="bench shared")
         again = ours.measure("engine", "shared", count=9, megabytes=megabytes, name="bench shared")
+        known = ours.measure("engine", "shared", count=9, megabytes=megabytes, name="bench shared")
     finally:
         for side in (old, new, ours):
             side.stop()
@@ -150,26 +168,57 @@ def shared_rows(folder: pathlib.Path, megabytes: float) -> list[list[str]]:
         ("unmodified 2.12.1", newest),
         ("engine", engine),
         ("engine, one new member", again),
+        ("engine, all nine known", known),
     ):
         rows.append([
             name, wall(figures), ratio(older, figures), ratio(newest, figures), f"{figures['cpu']:.2f} s",
             f"{figures['sent'] / 1e6:.1f} MB", f"{figures['sent'] / unique:.3f}",
-            f"{figures['memory'] / unique:.2f}", f"{figures['requests']}",
+            f"{figures['memory'] / unique:.2f}", f"{figures['memory_with_input'] / unique:.2f}"
+            if "memory_with_input" in figures else "", f"{figures['requests']}",
         ])  # fmt: skip
+    case, sent, memory = "shared array", engine["sent"] / unique, engine["memory_with_input"] / unique
+    hold(f"{case}, bytes sent to unique bytes", f"{sent:.3f}", "at most 1.05", sent <= 1.05)
+    hold(
+        f"{case}, wall, 2.12.1 to engine",
+        ratio(newest, engine),
+        "at least 20x",
+        newest["wall"] >= 20 * engine["wall"],
+    )
+    hold(
+        f"{case}, client memory to one array, the user's array included",
+        f"{memory:.2f}",
+        "at most 1.5",
+        memory <= 1.5,
+    )
+    hold(f"{case}, one new member", wall(again), "under 1 s", again["wall"] < 1)
     return rows
 
 
 def many_rows(folder: pathlib.Path, count: int) -> list[list[str]]:
-    side = Side(folder / "many")
-    try:
-        figures = side.measure("engine", "tiny", count=count, name="bench many", table=True)
-    finally:
-        side.stop()
-    return [[
-        f"{count:,}", f"{figures['wall']:.1f} s", f"{count / figures['wall']:.0f} /s", f"{figures['memory'] / 1e6:.0f} MB",
-        f"{figures['server_memory'] / 1e6:.0f} MB", f"{figures['table']:.2f} s", f"{figures['requests'] / count:.3f}",
-        f"{1e3 * figures['cpu'] / count:.1f} ms",
-    ]]  # fmt: skip
+    """A tenth of them, then all: what grows with their number shows."""
+    rows = []
+    for number in (count // 10, count):
+        side = Side(folder / f"many-{number}")
+        try:
+            figures = side.measure("engine", "tiny", count=number, name="bench many", table=True)
+        finally:
+            side.stop()
+        rows.append([
+            f"{number:,}", f"{figures['wall']:.1f} s", f"{number / figures['wall']:.0f} /s", f"{figures['memory'] / 1e6:.0f} MB",
+            f"{figures['resident'] / 1e6:.0f} MB", f"{figures['server_memory'] / 1e6:.0f} MB", f"{figures['table']:.2f} s",
+            f"{figures['requests'] / number:.3f}", f"{1e3 * figures['cpu'] / number:.1f} ms",
+        ])  # fmt: skip
+    case = f"{count:,} tiny tasks"
+    for what, bar in (("resident", 400e6), ("server_memory", 1e9)):
+        whose = "client" if what == "resident" else "server"
+        hold(
+            f"{case}, {whose} memory",
+            f"{figures[what] / 1e6:.0f} MB",
+            f"under {bar / 1e6:.0f} MB",
+            figures[what] < bar,
+        )
+    hold(f"{case}, table()", f"{figures['table']:.2f} s", "under 1 s", figures["table"] < 1)
+    return rows
 
 
 def first_rows(folder: pathlib.Path) -> list[list[str]]:
@@ -178,6 +227,13 @@ def first_rows(folder: pathlib.Path) -> list[list[str]]:
         figures = side.measure("engine", "large", count=200, megabytes=1.0, name="bench first")
     finally:
         side.stop()
+    uploaded = figures["first_result_uploaded"]
+    hold(
+        "first result of 200 tasks",
+        f"{uploaded} of 200 uploaded",
+        "most are still to be uploaded",
+        uploaded < 100,
+    )
     return [[
         "200 x 1 MB at 100 Mbit/s", f"{figures['first_result']:.2f} s", f"{figures['first_result_uploaded']} of 200",
         f"{figures['wall']:.1f} s",
@@ -194,12 +250,12 @@ def compare(folder: pathlib.Path, small: bool = False) -> str:
         ),
         table(
             f"8 simulations that share one array of {10 if small else 100} MB of noise, one number different",
-            ["client", "wall", "2.10.2's to this", "2.12.1's to this", "client CPU", "sent", "sent / unique", "memory / array", "requests"],
+            ["client", "wall", "2.10.2's to this", "2.12.1's to this", "client CPU", "sent", "sent / unique", "memory / array", "array included", "requests"],
             shared_rows(folder / "shared", 10 if small else 100),
         ),
         table(
             "Many tiny tasks in one batch",
-            ["tasks", "wall", "rate", "client memory", "server memory (peak)", "table()", "requests per task", "client CPU per task"],
+            ["tasks", "wall", "rate", "client memory", "whole process", "server memory (peak)", "table()", "requests per task", "client CPU per task"],
             many_rows(folder, 200 if small else 10_000),
         ),
         table(

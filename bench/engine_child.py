@@ -1,9 +1,11 @@
 """One side of a comparison, in a process of its own: the engine, or the unmodified client, on the same server.
 
-    python bench/engine_child.py {engine|unmodified} {tiny|shared|grown|many|first} SETTINGS-AS-JSON
+    python bench/engine_child.py {engine|unmodified} {tiny|shared|large|fetch} SETTINGS-AS-JSON
 
 Where the server is comes from the environment (`wavetask env` and `WAVETASK_URL`). Prints one JSON object: wall
-time, processor time of this process, peak memory, and what the case adds.
+time, processor time of this process, peak memory (of the case alone, and with the simulations that it was given),
+and what the case adds. `fetch` takes the results of a batch that `large` made, as a process that knows only its name
+(the engine) or its file (the unmodified client).
 """
 
 from __future__ import annotations
@@ -78,6 +80,9 @@ def run_engine(simulations: dict, settings: dict) -> dict:
             moments["first_result_uploaded"] = placed
     moments["wall"] = time.perf_counter() - started
     assert results == len(simulations)
+    if "results" in settings:
+        # Another process's to take: see `fetch`.
+        pathlib.Path(settings["results"]).write_text(batch.name)
     if settings.get("table"):
         started = time.perf_counter()
         assert len(batch.table()) == len(simulations)
@@ -94,24 +99,58 @@ def run_unmodified(simulations: dict, settings: dict) -> dict:
         batch = web.Batch(simulations=simulations, verbose=False, folder_name="bench")
         results = batch.run(path_dir=folder)
         assert len(dict(results.items())) == len(simulations)
+        if "results" in settings:
+            batch.to_file(settings["results"])
+    return {"wall": time.perf_counter() - started}
+
+
+def fetch_engine(settings: dict) -> dict:
+    """Every result, each with its simulation, into memory, in a process that has neither."""
+    import wavetask as wt
+
+    started = time.perf_counter()
+    batch = wt.open(pathlib.Path(settings["results"]).read_text())
+    results = 0
+    for task in batch.as_completed():
+        task.result()
+        results += 1
+    assert results == settings["count"]
+    return {"wall": time.perf_counter() - started}
+
+
+def fetch_unmodified(settings: dict) -> dict:
+    """The same from the batch's file, into an empty folder."""
+    import tidy3d.web as web
+
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        batch = web.Batch.from_file(settings["results"])
+        results = batch.load(path_dir=folder)
+        assert len(dict(results.items())) == settings["count"]
     return {"wall": time.perf_counter() - started}
 
 
 def main() -> None:
     side, case, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     count = settings["count"]
+    whole = Peak()
+    simulations: dict = {}
     if case == "tiny":
         simulations = tiny(count, settings.get("first", 0))
-    else:
+    elif case != "fetch":
         simulations = with_arrays(count, settings["megabytes"], case == "shared", settings.get("seed", 0))
     run = {"engine": run_engine, "unmodified": run_unmodified}[side]
     if settings.get("warm"):
         run(tiny(1, first=1_000_000), {})
     before, peak = resource.getrusage(resource.RUSAGE_SELF), Peak()
-    answer = run(simulations, settings)
+    if case == "fetch":
+        answer = {"engine": fetch_engine, "unmodified": fetch_unmodified}[side](settings)
+    else:
+        answer = run(simulations, settings)
     after = resource.getrusage(resource.RUSAGE_SELF)
     answer["cpu"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    answer["memory"] = peak.stop()
+    answer["memory"], answer["memory_with_input"] = peak.stop(), whole.stop()
+    answer["resident"] = whole.peak
     answer["client"] = td.__version__
     print(json.dumps(answer))
 

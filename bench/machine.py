@@ -52,3 +52,18 @@ def table(title: str, head: list[str], rows: list[list[str]]) -> str:
     lines = [f"### {title}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+BARS: list[tuple[str, str, str, bool]] = []
+"""What was asked for and measured, in the order of measuring: the case, the figure, the bar, whether it is met."""
+
+
+def hold(case: str, figure: str, bar: str, met: bool) -> None:
+    """Notes a bar and how it went."""
+    BARS.append((case, figure, bar, met))
+
+
+def bars() -> str:
+    """The table of all bars noted so far."""
+    rows = [[case, figure, bar, "met" if met else "**NOT met**"] for case, figure, bar, met in BARS]
+    return table("Bars", ["case", "measured", "bar", ""], rows)

@@ -1,9 +1,10 @@
 """Prints the benchmark tables: heat throughput, what a task costs the server, transfers, the engine.
 
-    make bench            (or: python bench/run.py [heat] [tasks] [transfer] [engine] [line])
+    make bench            (or: python bench/run.py [--check] [heat] [tasks] [transfer] [engine] [line])
 
 Everything is measured in this one run, side by side, on this machine; the tables are also written to
-bench-output/tables.md.
+bench-output/tables.md. The last table holds the figures against the bars that they have to meet; with `--check` the
+exit status is 1 if one is not met.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests"))
 
 from driver import Driver
 from harness import Server
-from machine import machine, table
+from machine import BARS, bars, machine, table
 
 ROOT = pathlib.Path(__file__).parents[1]
 os.environ.setdefault("TIDY3D_LOCAL_CACHE__ENABLED", "false")
@@ -137,7 +138,7 @@ TABLES = {
 
 
 def main() -> None:
-    wanted = sys.argv[1:] or list(TABLES)
+    wanted = [name for name in sys.argv[1:] if name != "--check"] or list(TABLES)
     output = ROOT / "bench-output"
     output.mkdir(exist_ok=True)
     parts = [f"Machine: {machine()}\n"]
@@ -148,7 +149,12 @@ def main() -> None:
             part = TABLES[what](pathlib.Path(name))
             parts.append(part)
             print(part, f"({time.monotonic() - started:.0f} s)\n", sep="\n", flush=True)
+    if BARS:
+        parts.append(bars())
+        print(parts[-1])
     (output / "tables.md").write_text("\n".join(parts))
+    if "--check" in sys.argv and not all(met for *_, met in BARS):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ pub struct Tuning {
     pub upload_lanes: u32,
     /// Most transfers from the server at once. Default 8.
     pub download_lanes: u32,
-    /// Largest pack in bytes, apart from a single block that is larger. Default 8 MiB.
+    /// Largest pack in bytes, apart from a single block that is larger. Default 4 MiB.
     pub largest_pack: u64,
     /// Whether blocks travel compressed.
     pub compression: CompressionChoice,
@@ -104,7 +104,7 @@ impl Default for Tuning {
             download_bytes_per_second: None,
             upload_lanes: 12,
             download_lanes: 8,
-            largest_pack: 8 << 20,
+            largest_pack: 4 << 20,
             compression: CompressionChoice::Measured,
         }
     }
