@@ -3,8 +3,8 @@
     python bench/engine_child.py {engine|unmodified} {tiny|shared|large|fetch} SETTINGS-AS-JSON
 
 Where the server is comes from the environment (`wavetask env` and `WAVETASK_URL`). Prints one JSON object: wall
-time, processor time of this process, peak memory (of the case alone, and with the simulations that it was given),
-and what the case adds. `fetch` takes the results of a batch that `large` made, as a process that knows only its name
+time, processor time of this process, peak memory (of the case alone, and of the whole process), and what the case
+adds. `fetch` takes the results of a batch that `large` made, as a process that knows only its name
 (the engine) or its file (the unmodified client).
 """
 
@@ -133,7 +133,6 @@ def fetch_unmodified(settings: dict) -> dict:
 def main() -> None:
     side, case, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
     count = settings["count"]
-    whole = Peak()
     simulations: dict = {}
     if case == "tiny":
         simulations = tiny(count, settings.get("first", 0))
@@ -149,8 +148,8 @@ def main() -> None:
         answer = run(simulations, settings)
     after = resource.getrusage(resource.RUSAGE_SELF)
     answer["cpu"] = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    answer["memory"], answer["memory_with_input"] = peak.stop(), whole.stop()
-    answer["resident"] = whole.peak
+    answer["memory"] = peak.stop()
+    answer["resident"] = peak.peak
     answer["client"] = td.__version__
     print(json.dumps(answer))
 
