@@ -20,6 +20,7 @@ import h5py
 import numpy as np
 import tidy3d as td
 from geometry_oracle import random_geometry
+from grid_layers import random_layered
 from grid_scenes import SCENES
 
 try:
@@ -410,13 +411,15 @@ def main():
     rejected = 0
     while len(cases) < drawn + count:
         try:
-            simulation = random_simulation(rng)
+            layered = NEW and len(cases) % 4 == 0
+            simulation = random_layered(rng) if layered else random_simulation(rng)
         except Exception as error:
             rejected += 1
             if rejected > 20 * count:
                 raise RuntimeError("hardly any simulation is valid") from error
             continue
-        cases.append(case(rng, f"random {len(cases)}", simulation, len(cases) % 5 == 0))
+        kind = "layered" if layered else "random"
+        cases.append(case(rng, f"{kind} {len(cases)}", simulation, len(cases) % 5 == 0))
     with Path(output).open("w") as file:
         json.dump({"version": td.__version__, "rejected": rejected, "drawn": drawn, "cases": cases}, file)
 

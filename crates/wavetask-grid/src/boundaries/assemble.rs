@@ -6,6 +6,8 @@ use super::closeness::roughly;
 use super::error::GridError;
 use super::fixed::{Extent, mirrored, with_absorber};
 use super::intervals::{Candidate, Intervals};
+use super::layer::{Layer, Polygon, tangential};
+use super::part::BoxRegion;
 use super::specification::{AutoGrid, AxisGrid, External, Override, Specification};
 use super::steps::graded;
 
@@ -15,13 +17,21 @@ const LEAST_STEP: f64 = 1e-6;
 /// The share of the least step expected anywhere that the mesher does not go below by itself.
 const LEAST_STEP_SHARE: f64 = 0.5;
 
-/// Override structures of lumped elements come before those of priority zero.
+/// Override structures of layers and lumped elements come before those of priority zero.
 const INTERNAL_PRIORITY: i64 = -1;
+
+/// The least step where there are gaps, as a share of the thinnest one's width.
+const GAP_SHARE: f64 = 0.45;
+
+/// A coordinate along some axes that grid lines shall pass through.
+type Snapping = [Option<f64>; 3];
 
 /// Something that takes part in the meshing.
 #[derive(Clone, Debug)]
 struct Item {
     bounds: Bounds,
+    /// Whether its geometry is a box and not another shape.
+    is_box: bool,
     demand: Demand,
 }
 
@@ -34,6 +44,12 @@ enum Demand {
     Steps(Override),
 }
 
+impl Item {
+    fn of(steps: Override) -> Self {
+        Self { bounds: steps.bounds, is_box: true, demand: Demand::Steps(steps) }
+    }
+}
+
 /// Refractive indices: of the background, of the structures in the order of the document, and of the
 /// structures among the overrides.
 #[derive(Clone, Debug, Default)]
@@ -41,57 +57,191 @@ pub(super) struct Indices {
     pub(super) background: f64,
     pub(super) structures: Vec<f64>,
     pub(super) overrides: Vec<f64>,
+    /// Of each structure, whether its geometry is a box.
+    pub(super) boxes: Vec<bool>,
 }
 
 /// Makes the lines of all axes from a specification that has been read.
 pub(super) struct Assembly<'a> {
     specification: &'a Specification,
+    /// The layers to refine, each with its metal.
+    layers: &'a [(Layer, Vec<Polygon>)],
     /// The domain first, then the structures as they cover each other, then the overrides.
     items: Vec<Item>,
+    /// How many of the items are the domain and structures.
+    structures: usize,
+    /// The overrides by priority: of layers, of lumped elements, of the specification.
+    overrides: Vec<(i64, Item)>,
+    /// How many of the overrides are not of the specification.
+    internal: usize,
+    /// Of layers, then of lumped elements and of the specification.
+    snapping: Vec<Snapping>,
     /// The least step expected along any axis, over all structures and overrides, in micrometres.
     expected: f64,
 }
 
+/// What changes from pass to pass.
+#[derive(Clone, Debug)]
+struct Pass {
+    /// Where the first pass found that lines must be; nothing for axes that do not follow the scene.
+    intervals: [Option<Intervals>; 3],
+    /// Lines through gaps that passes before have found.
+    gaps: Vec<Snapping>,
+    /// A bound of the least step that gaps and small shapes ask for.
+    least: f64,
+}
+
 impl<'a> Assembly<'a> {
-    pub(super) fn new(specification: &'a Specification, scene: &Scene, indices: &Indices) -> Self {
+    pub(super) fn new(
+        specification: &'a Specification,
+        layers: &'a [(Layer, Vec<Polygon>)],
+        scene: &Scene,
+        indices: &Indices,
+    ) -> Result<Self, GridError> {
         let medium = |bounds: Bounds, index: Option<&f64>| Item {
             bounds,
+            is_box: true,
             demand: Demand::Medium { index: index.copied().unwrap_or(0.0) },
         };
         let mut items = vec![medium(specification.domain.bounds(), Some(&indices.background))];
         for &index in scene.precedence() {
             let bounds = scene.structures()[index].geometry.bounds();
-            items.push(medium(bounds, indices.structures.get(index)));
+            let item = medium(bounds, indices.structures.get(index));
+            items.push(Item { is_box: indices.boxes.get(index) == Some(&true), ..item });
         }
+        let mut assembly = Self {
+            specification,
+            layers,
+            structures: items.len(),
+            items,
+            overrides: Vec::new(),
+            internal: 0,
+            snapping: Vec::new(),
+            expected: 0.0,
+        };
+        assembly.add_layers()?;
         let lumped = specification.lumped_overrides.iter().cloned();
-        let mut overrides: Vec<(i64, Item)> = lumped
-            .map(|steps| (INTERNAL_PRIORITY, Item { bounds: steps.bounds, demand: Demand::Steps(steps) }))
-            .collect();
+        assembly.overrides.extend(lumped.map(|steps| (INTERNAL_PRIORITY, Item::of(steps))));
+        assembly.internal = assembly.overrides.len();
         let mut index = indices.overrides.iter();
         for external in &specification.overrides {
-            overrides.push(match external {
-                External::Steps { priority, steps } => {
-                    (*priority, Item { bounds: steps.bounds, demand: Demand::Steps(steps.clone()) })
-                }
+            assembly.overrides.push(match external {
+                External::Steps { priority, steps } => (*priority, Item::of(steps.clone())),
                 External::Structure { priority, structure, .. } => {
                     (*priority, medium(structure.geometry.bounds(), index.next()))
                 }
             });
         }
-        overrides.sort_by_key(|(priority, _)| *priority);
-        items.extend(overrides.into_iter().map(|(_, item)| item));
-
-        let mut assembly = Self { specification, items, expected: 0.0 };
+        assembly.snapping.extend(&specification.snapping);
+        assembly.order_overrides();
         assembly.expected = assembly.expected_step();
-        assembly
+        Ok(assembly)
+    }
+
+    /// Takes overrides and snapping points from the layers, if an axis has an automatic grid.
+    fn add_layers(&mut self) -> Result<(), GridError> {
+        let Some(vacuum) = self.vacuum_step() else { return Ok(()) };
+        let (domain, ends) = (self.specification.region(), &self.specification.ends);
+        for (layer, polygons) in self.layers {
+            let overrides = layer.overrides(vacuum, polygons, &domain, ends)?;
+            self.overrides.extend(overrides.into_iter().map(|(priority, steps)| (priority, Item::of(steps))));
+            self.snapping.extend(layer.snapping_points(polygons, &domain, ends)?);
+        }
+        Ok(())
+    }
+
+    /// Puts the overrides behind the structures, by priority.
+    fn order_overrides(&mut self) {
+        let mut ordered = self.overrides.clone();
+        ordered.sort_by_key(|(priority, _)| *priority);
+        self.items.truncate(self.structures);
+        self.items.extend(ordered.into_iter().map(|(_, item)| item));
+    }
+
+    /// The least step in vacuum of the automatic grids; nothing if there is none.
+    fn vacuum_step(&self) -> Option<f64> {
+        let wavelength = self.specification.wavelength?;
+        let size = self.extents_of_bounds();
+        let steps = self.specification.axes.iter().filter_map(|grid| match grid {
+            AxisGrid::Auto(auto) => Some(auto.bounded(wavelength / auto.steps_per_wavelength, size)),
+            _ => None,
+        });
+        steps.reduce(f64::min)
     }
 
     /// The lines along all axes, absorbers and mirror images included.
-    pub(super) fn lines(&self) -> Result<[Vec<f64>; 3], GridError> {
-        Ok([self.axis(0)?, self.axis(1)?, self.axis(2)?])
+    pub(super) fn lines(mut self) -> Result<[Vec<f64>; 3], GridError> {
+        let intervals = [self.intervals(0, 0.0)?, self.intervals(1, 0.0)?, self.intervals(2, 0.0)?];
+        let mut pass = Pass { intervals, gaps: Vec::new(), least: f64::INFINITY };
+        let mut lines = self.pass(&mut pass)?;
+        if self.layers.is_empty() {
+            return Ok(lines);
+        }
+        let mut width = f64::INFINITY;
+        let passes = self.layers.iter().map(|(layer, _)| layer.gap_passes).max().unwrap_or(0);
+        for number in 0..passes {
+            let known = pass.gaps.len();
+            for (layer, polygons) in self.layers.iter().filter(|(layer, _)| layer.gap_passes > number) {
+                let (found, thinnest) = layer.gaps(&lines, polygons, &self.specification.ends);
+                for (axis, positions) in tangential(layer.axis).into_iter().zip(found) {
+                    pass.gaps.extend(positions.into_iter().map(|position| {
+                        let mut point = [None; 3];
+                        point[axis] = Some(position);
+                        point
+                    }));
+                }
+                if layer.least_from_gaps {
+                    width = width.min(thinnest);
+                }
+            }
+            if pass.gaps.len() == known {
+                break;
+            }
+            pass.least = GAP_SHARE * width;
+            let refined = self.pass(&mut pass)?;
+            if refined == lines {
+                break;
+            }
+            lines = refined;
+        }
+        let mut small = Vec::new();
+        pass.least = GAP_SHARE * width;
+        for (layer, polygons) in self.layers {
+            let (overrides, least) = layer.small_shapes(&lines, polygons);
+            small.extend(overrides.into_iter().map(|steps| (INTERNAL_PRIORITY, Item::of(steps))));
+            pass.least = pass.least.min(least);
+        }
+        if small.is_empty() {
+            return Ok(lines);
+        }
+        self.overrides.splice(self.internal..self.internal, small);
+        self.order_overrides();
+        let least = self.least_step(&pass);
+        for axis in 0..3 {
+            pass.intervals[axis] = self.intervals(axis, least)?;
+        }
+        self.pass(&mut pass)
     }
 
-    fn axis(&self, axis: usize) -> Result<Vec<f64>, GridError> {
+    /// The lower bound of automatic steps that the user did not state.
+    fn least_step(&self, pass: &Pass) -> f64 {
+        (self.expected * LEAST_STEP_SHARE).min(pass.least)
+    }
+
+    fn pass(&self, pass: &mut Pass) -> Result<[Vec<f64>; 3], GridError> {
+        Ok([self.axis(0, pass)?, self.axis(1, pass)?, self.axis(2, pass)?])
+    }
+
+    /// The intervals of an axis that follows the scene. Automatic steps that the user does not bound are not below
+    /// `least`: nothing in the first pass.
+    fn intervals(&self, axis: usize, least: f64) -> Result<Option<Intervals>, GridError> {
+        match Graded::new(self, axis, least) {
+            Some(graded) => Intervals::of(axis, graded.candidates()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn axis(&self, axis: usize, pass: &mut Pass) -> Result<Vec<f64>, GridError> {
         let specification = self.specification;
         let domain = &specification.domain;
         let extent = Extent { axis, center: domain.center()[axis], size: domain.size()[axis] };
@@ -101,7 +251,12 @@ impl<'a> Assembly<'a> {
             AxisGrid::Steps { steps, offset } => extent.stepped(steps, *offset)?,
             grid @ (AxisGrid::QuasiUniform { .. } | AxisGrid::Auto(_)) => {
                 self.require_usable(extent, self.least_demand(grid, self.extents_of_bounds()))?;
-                let lines = Graded::new(self, grid, axis).lines()?;
+                let graded = Graded::new(self, axis, self.least_step(pass));
+                let (Some(graded), Some(intervals)) = (graded, &mut pass.intervals[axis]) else {
+                    return Err(GridError::none(axis, "the intervals of the grid are missing"));
+                };
+                let points = pass.gaps.iter().chain(&self.snapping).filter_map(|point| point[axis]);
+                let lines = graded.lines(intervals, points)?;
                 let steps = lines.windows(2).map(|pair| pair[1] - pair[0]);
                 self.require_usable(extent, steps.fold(f64::INFINITY, f64::min))?;
                 lines
@@ -151,12 +306,18 @@ impl<'a> Assembly<'a> {
 
     fn expected_step(&self) -> f64 {
         let size = self.extents_of_bounds();
+        let vacuum = self.vacuum_step().unwrap_or(f64::INFINITY);
+        let by_layers = self.layers.iter().map(|(layer, _)| layer.expected_step(vacuum));
         let by_grids = self.specification.axes.iter().map(|grid| self.least_demand(grid, size));
-        let by_overrides = self.items.iter().filter_map(|item| match &item.demand {
-            Demand::Steps(steps) => Some(steps.step.into_iter().flatten()),
-            Demand::Medium { .. } => None,
+        let external = self.specification.overrides.iter().filter_map(|external| match external {
+            External::Steps { steps, .. } => Some(steps),
+            External::Structure { .. } => None,
         });
-        by_grids.chain(by_overrides.flatten()).fold(f64::INFINITY, f64::min)
+        let by_overrides = self.specification.lumped_overrides.iter().chain(external);
+        by_grids
+            .chain(by_layers)
+            .chain(by_overrides.flat_map(|steps| steps.step.into_iter().flatten()))
+            .fold(f64::INFINITY, f64::min)
     }
 }
 
@@ -180,11 +341,9 @@ struct Graded<'a> {
     assembly: &'a Assembly<'a>,
     axis: usize,
     scale: f64,
-    /// Bounds of the steps; the lower one as the user stated it, zero if not at all.
+    /// Bounds of the steps.
     least: f64,
     largest: f64,
-    /// The lower bound that also counts the mesher's own choice: snapping points come no nearer.
-    least_for_snapping: f64,
     /// The size of the one cell along an axis without extent.
     collapsed: f64,
     /// The grid if it is automatic; the step of all items otherwise.
@@ -195,7 +354,9 @@ struct Graded<'a> {
 }
 
 impl<'a> Graded<'a> {
-    fn new(assembly: &'a Assembly<'a>, grid: &'a AxisGrid, axis: usize) -> Self {
+    /// Nothing for an axis that does not follow the scene. `least` is the lower bound of automatic steps that the
+    /// user has not bounded.
+    fn new(assembly: &'a Assembly<'a>, axis: usize, least: f64) -> Option<Self> {
         let specification = assembly.specification;
         let (mut center, mut size) = (specification.domain.center(), specification.domain.size());
         let whole = size;
@@ -205,55 +366,40 @@ impl<'a> Graded<'a> {
         }
         let bounds =
             std::array::from_fn(|side| [center[side] - size[side] / 2.0, center[side] + size[side] / 2.0]);
-        let base = Self {
-            assembly,
-            axis,
-            scale: 1.4,
-            least: 0.0,
-            largest: 0.0,
-            least_for_snapping: 0.0,
-            collapsed: 0.0,
-            auto: None,
-            center,
-            bounds,
-        };
-        match grid {
+        let (scale, least, largest, vacuum, auto) = match &specification.axes[axis] {
             AxisGrid::Auto(auto) => {
-                let mut limited = auto.clone();
-                if limited.least == 0.0 {
-                    limited.least = assembly.expected * LEAST_STEP_SHARE;
-                }
-                let wavelength = specification.wavelength.unwrap_or(f64::INFINITY);
-                Self {
-                    scale: auto.scale,
-                    least: auto.least,
-                    largest: auto.largest(whole),
-                    least_for_snapping: limited.least,
-                    collapsed: limited.bounded(wavelength / auto.steps_per_wavelength, size),
-                    auto: Some(auto),
-                    ..base
-                }
+                let least = if auto.least == 0.0 { least } else { auto.least };
+                let vacuum = specification.wavelength? / auto.steps_per_wavelength;
+                (auto.scale, least, auto.largest(whole), vacuum.min(auto.largest(size)), Some(auto))
             }
             AxisGrid::QuasiUniform { step, scale, least } => {
                 let least = if *least == 0.0 { 0.5 * step } else { *least };
-                Self {
-                    scale: *scale,
-                    least,
-                    largest: *step,
-                    least_for_snapping: least,
-                    collapsed: step.max(least),
-                    ..base
-                }
+                (*scale, least, *step, *step, None)
             }
-            _ => base,
-        }
+            AxisGrid::Uniform { .. } | AxisGrid::Lines { .. } | AxisGrid::Steps { .. } => return None,
+        };
+        Some(Self {
+            assembly,
+            axis,
+            scale,
+            least,
+            largest,
+            collapsed: vacuum.max(least),
+            auto,
+            center,
+            bounds,
+        })
     }
 
-    fn lines(&self) -> Result<Vec<f64>, GridError> {
+    /// The lines between the ends of the domain, given where they must be; snapping points come no nearer to them
+    /// than the least step.
+    fn lines(
+        &self,
+        intervals: &mut Intervals,
+        points: impl Iterator<Item = f64>,
+    ) -> Result<Vec<f64>, GridError> {
         let specification = self.assembly.specification;
-        let mut intervals = Intervals::of(self.axis, self.candidates())?;
-        let points = specification.snapping.iter().filter_map(|point| point[self.axis]);
-        let intervals = intervals.snapped(points, self.least_for_snapping);
+        let intervals = intervals.snapped(points, self.least);
         if intervals.is_flat() {
             let center = self.center[self.axis];
             return Ok(vec![center - self.collapsed / 2.0, center + self.collapsed / 2.0]);
@@ -294,6 +440,12 @@ impl<'a> Graded<'a> {
             };
             let Some((step, enforced, shadow)) = self.demand(&item.demand).filter(|_| inside) else {
                 continue;
+            };
+            // For a quasi-uniform grid the client makes boxes of all shapes, and takes their bounds again.
+            let bounds = if self.auto.is_none() && !item.is_box {
+                BoxRegion::from_bounds(bounds).bounds()
+            } else {
+                bounds
             };
             // The bounds are applied in this order: a lower bound above the upper one wins.
             let step = step.min(self.largest).max(self.least);

@@ -7,6 +7,7 @@
 //!                                           ├ fixed: uniform, listed lines, listed steps
 //!                                           └ graded: Intervals (cuts and largest steps)
 //!                                                     ─► snapping points ─► steps between the cuts
+//!                                                     ─► again, for the gaps and small shapes of layers
 //! ```
 //!
 //! A result is on the grid, so the grid must be the client's to the last decision: the client checks the shapes
@@ -23,6 +24,7 @@ mod error;
 mod fixed;
 mod intervals;
 mod json;
+mod layer;
 mod lumped;
 mod part;
 mod plane;
@@ -44,6 +46,7 @@ use crate::media::Medium;
 
 use assemble::{Assembly, Indices};
 use json::Node;
+use layer::{Layer, Polygon};
 use specification::{External, Specification};
 
 /// A simulation in a document.
@@ -100,13 +103,19 @@ impl Grid {
     ) -> Result<Self, GridError> {
         let simulation = Node::new(source.simulation, source.path);
         let specification = Specification::read(&simulation, source.arrays)?;
-        let indices = match specification.frequency() {
+        let mut indices = match specification.frequency() {
             Some(frequency) if specification.is_automatic() => {
                 indices(&simulation, scene, &specification, |medium, path| index(medium, path, frequency))?
             }
             _ => Indices::default(),
         };
-        let boundaries = Assembly::new(&specification, scene, &indices).lines()?;
+        let structures = simulation.list_or_empty("structures")?;
+        let is_box = |structure: &Node<'_>| {
+            structure.value.pointer("/geometry/type").is_some_and(|kind| kind == "Box")
+        };
+        indices.boxes = structures.iter().map(is_box).collect();
+        let layers = layers(&simulation, scene, &specification, source.arrays)?;
+        let boundaries = Assembly::new(&specification, &layers, scene, &indices)?.lines()?;
         Ok(Self {
             boundaries,
             center: specification.domain.center(),
@@ -182,6 +191,41 @@ impl Grid {
     }
 }
 
+/// The layers to refine, each with the polygons of metal in it.
+fn layers(
+    simulation: &Node<'_>,
+    scene: &Scene,
+    specification: &Specification,
+    arrays: &dyn ArraySource,
+) -> Result<Vec<(Layer, Vec<Polygon>)>, GridError> {
+    if specification.layers.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let Some(medium) = simulation.optional("medium").filter(|medium| is_metal(medium.value)) {
+        return Err(medium.unsupported("a background of metal around refined layers"));
+    }
+    let structures = simulation.list_or_empty("structures")?;
+    let metals = scene
+        .precedence()
+        .iter()
+        .filter(|&&index| is_metal(&scene.structures()[index].medium))
+        .map(|&index| structures[index].required("geometry"))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (domain, ends) = (specification.region(), &specification.ends);
+    let resolved = |layer: &Layer| Ok((layer.clone(), layer.polygons(&metals, &domain, ends, arrays)?));
+    specification.layers.iter().map(resolved).collect()
+}
+
+/// Whether the client's mesher takes the medium for metal: perfect conductors, sheets of them, lossy metals.
+fn is_metal(medium: &Value) -> bool {
+    match medium.get("type").and_then(Value::as_str) {
+        Some("PECMedium" | "LossyMetalMedium") => true,
+        Some("Medium2D") => medium.get("ss").is_some_and(is_metal),
+        Some("MultiPhysicsMedium") => medium.get("optical").is_some_and(is_metal),
+        _ => false,
+    }
+}
+
 /// The refractive indices of everything that has a medium.
 fn indices(
     simulation: &Node<'_>,
@@ -212,5 +256,5 @@ fn indices(
             External::Steps { .. } => None,
         })
         .collect::<Result<_, _>>()?;
-    Ok(Indices { background, structures, overrides })
+    Ok(Indices { background, structures, overrides, boxes: Vec::new() })
 }

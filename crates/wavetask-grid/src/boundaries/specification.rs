@@ -7,7 +7,9 @@ use crate::geometry::{Bounds, Domain, Geometry, Structure};
 use super::closeness::roughly;
 use super::error::GridError;
 use super::json::Node;
+use super::layer::{End, Ends, Layer};
 use super::lumped;
+use super::part::BoxRegion;
 use super::steps::MAXIMUM_CELLS;
 
 /// How many override structures, snapping points and lumped elements a specification may have.
@@ -78,6 +80,8 @@ pub(super) struct Specification {
     pub(super) snapping: Vec<[Option<f64>; 3]>,
     pub(super) symmetry: [i8; 3],
     pub(super) periodic: [bool; 3],
+    pub(super) ends: Ends,
+    pub(super) layers: Vec<Layer>,
     /// Layers of absorbers, before and after the domain.
     pub(super) absorber_layers: [[f64; 2]; 3],
 }
@@ -90,12 +94,10 @@ impl Specification {
         }
         let domain = Domain::from_json(simulation.value, &simulation.path)?;
         let specification = simulation.required("grid_spec")?;
-        if !specification.list_or_empty("layer_refinement_specs")?.is_empty() {
-            return Err(GridError::unsupported(
-                format!("{}/layer_refinement_specs", specification.path),
-                "the refinement of layers",
-            ));
-        }
+        let layers = entries(&specification, "layer_refinement_specs")?
+            .iter()
+            .map(Layer::read)
+            .collect::<Result<Vec<_>, _>>()?;
         let axes = [
             AxisGrid::read(&specification.required("grid_x")?)?,
             AxisGrid::read(&specification.required("grid_y")?)?,
@@ -137,9 +139,12 @@ impl Specification {
             })?,
             None => [0; 3],
         };
-        let (periodic, absorber_layers) = boundaries(simulation, &domain)?;
+        let (ends, absorber_layers) = boundaries(simulation, &domain)?;
+        let periodic = ends.map(|ends| ends == [End::Periodic; 2]);
         Ok(Self {
             domain,
+            layers,
+            ends,
             axes,
             wavelength,
             overrides,
@@ -149,6 +154,11 @@ impl Specification {
             periodic,
             absorber_layers,
         })
+    }
+
+    /// The domain as a box.
+    pub(super) fn region(&self) -> BoxRegion {
+        BoxRegion { center: self.domain.center(), size: self.domain.size() }
     }
 
     /// Whether the refractive indices of the structures matter.
@@ -310,17 +320,17 @@ fn shortest_wavelength(simulation: &Node<'_>) -> Result<f64, GridError> {
     }
 }
 
-/// Which axes are periodic, and the layers of absorbers at each end.
-fn boundaries(simulation: &Node<'_>, domain: &Domain) -> Result<([bool; 3], [[f64; 2]; 3]), GridError> {
-    let (mut periodic, mut layers) = ([false; 3], [[0.0; 2]; 3]);
+/// What is at the ends of the domain, and the layers of absorbers there.
+fn boundaries(simulation: &Node<'_>, domain: &Domain) -> Result<(Ends, [[f64; 2]; 3]), GridError> {
+    let (mut ends, mut layers) = ([[End::Open; 2]; 3], [[0.0; 2]; 3]);
     let specification = simulation.required("boundary_spec")?;
     for (axis, name) in ["x", "y", "z"].into_iter().enumerate() {
         let boundary = specification.required(name)?;
-        let mut repeats = [false; 2];
         for (side, name) in ["minus", "plus"].into_iter().enumerate() {
             let edge = boundary.required(name)?;
             match edge.kind()? {
-                "Periodic" | "BlochBoundary" => repeats[side] = true,
+                "Periodic" | "BlochBoundary" => ends[axis][side] = End::Periodic,
+                "PECBoundary" | "PMCBoundary" => ends[axis][side] = End::Wall,
                 "PML" | "StablePML" | "Absorber" => {
                     let count = edge.required("num_layers")?;
                     layers[axis][side] = count.finite()?;
@@ -328,16 +338,15 @@ fn boundaries(simulation: &Node<'_>, domain: &Domain) -> Result<([bool; 3], [[f6
                         return Err(count.invalid("a number of layers is expected"));
                     }
                 }
-                "PECBoundary" | "PMCBoundary" | "ABCBoundary" | "ModeABCBoundary" => {}
+                "ABCBoundary" | "ModeABCBoundary" => {}
                 _ => return Err(edge.unsupported_kind("the boundary condition")),
             }
         }
-        periodic[axis] = repeats[0] && repeats[1];
         // The client replaces absorbers along an axis without extent when it reads the simulation.
         if domain.size()[axis] == 0.0 && layers[axis] != [0.0; 2] {
             layers[axis] = [0.0; 2];
-            periodic[axis] = true;
+            ends[axis] = [End::Periodic; 2];
         }
     }
-    Ok((periodic, layers))
+    Ok((ends, layers))
 }
