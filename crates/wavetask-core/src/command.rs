@@ -28,6 +28,8 @@ pub enum Command {
     RefuseUpload {
         /// Why.
         error: TaskError,
+        /// Version of the solver that cannot run it; `None` if no solver was asked. Another version may.
+        solver_version: Option<String>,
     },
     /// The upload could not be read to the end for a reason outside of it (no disk space): back to
     /// draft, to be validated again.

@@ -55,8 +55,8 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             Validated if record.input == Some(*input) => Err(Refusal::AlreadyDone),
             _ => refuse("be accepted"),
         },
-        Command::RefuseUpload { error } => match state {
-            Validating => one(Event::Failed { error: error.clone() }),
+        Command::RefuseUpload { error, solver_version } => match state {
+            Validating => one(Event::Failed { error: error.clone(), solver_version: solver_version.clone() }),
             _ => refuse("be refused"),
         },
         Command::InterruptValidation => match state {
@@ -68,9 +68,7 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             submission(record)?;
             let waiting_for = unresolved(context.inputs);
             let mut events = vec![Event::Submitted { priority: *priority, waiting_for }];
-            events.extend(
-                first_failed(context.inputs).map(|input| Event::Failed { error: input_error(input) }),
-            );
+            events.extend(first_failed(context.inputs).map(|input| failed(input_error(input))));
             Ok(events)
         }
         Command::SubmitSolved { result, solver_version } => {
@@ -85,7 +83,7 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             _ => Err(Refusal::AlreadyDone),
         },
         Command::FailInput { input } => match state {
-            Queued if record.waiting_for.contains(input) => one(Event::Failed { error: input_error(input) }),
+            Queued if record.waiting_for.contains(input) => one(failed(input_error(input))),
             _ => Err(Refusal::AlreadyDone),
         },
         Command::RetryAfterInput { input } => {
@@ -149,7 +147,7 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
         }
         Command::Recover => recovery(record, context),
         Command::RefuseOversize { largest_memory_bytes } => match state {
-            Queued => one(Event::Failed { error: oversize_error(record, *largest_memory_bytes) }),
+            Queued => one(failed(oversize_error(record, *largest_memory_bytes))),
             _ => refuse("be refused for its size"),
         },
         Command::Abort => match state {
@@ -162,8 +160,8 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             Error | Aborted | Diverged if record.input.is_some() && record.estimate.is_some() => {
                 let waiting_for = unresolved(context.inputs);
                 let mut events = vec![Event::Retried { waiting_for }];
-                let failed = first_failed(context.inputs);
-                events.extend(failed.map(|input| Event::Failed { error: input_error(input) }));
+                let input = first_failed(context.inputs);
+                events.extend(input.map(|input| failed(input_error(input))));
                 Ok(events)
             }
             Queued | Running | TaskState::Publishing => Err(Refusal::AlreadyDone),
@@ -179,6 +177,10 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
 
 fn one(event: Event) -> Result<Vec<Event>, Refusal> {
     Ok(vec![event])
+}
+
+const fn failed(error: TaskError) -> Event {
+    Event::Failed { error, solver_version: None }
 }
 
 fn published(result: Option<Digest>, diverged: bool, solver_version: &Option<String>) -> Event {
@@ -223,7 +225,7 @@ fn after_failure(record: &TaskRecord, error: TaskError, context: &Context<'_>) -
     if error.kind == ErrorKind::Infrastructure && used < context.policy.maximum_attempts {
         Event::Requeued { error: Some(error) }
     } else {
-        Event::Failed { error }
+        failed(error)
     }
 }
 

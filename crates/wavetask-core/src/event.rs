@@ -82,6 +82,9 @@ pub enum Event {
     Failed {
         /// Why.
         error: TaskError,
+        /// Version of the solver that cannot run it, if that is why and is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        solver_version: Option<String>,
     },
     /// The user wants it stopped; a worker has it.
     AbortRequested,
@@ -165,8 +168,11 @@ impl TaskRecord {
                 self.progress = None;
                 self.enqueue(Vec::new(), at);
             }
-            Event::Failed { error } => {
+            Event::Failed { error, solver_version } => {
                 self.error = Some(error.clone());
+                if solver_version.is_some() {
+                    self.solver_version.clone_from(solver_version);
+                }
                 self.finish(TaskState::Error, at);
             }
             Event::AbortRequested => self.enter(TaskState::Aborting, at),

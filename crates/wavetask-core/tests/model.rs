@@ -141,7 +141,10 @@ impl Model {
                 estimate: Estimate { unknowns: 10, memory_bytes: 1 << 20, cpu_seconds: 0.1 },
                 input: Digest::of(id(task).as_str().as_bytes()),
             },
-            Step::RefuseUpload => Command::RefuseUpload { error: failure(ErrorKind::Validation) },
+            Step::RefuseUpload => Command::RefuseUpload {
+                error: failure(ErrorKind::Validation),
+                solver_version: Some("1".to_owned()),
+            },
             Step::InterruptValidation => Command::InterruptValidation,
             Step::Submit(priority) => Command::Submit { priority },
             Step::SubmitSolved => {

@@ -165,7 +165,7 @@ fn conclude(app: &App, task: &TaskId, outcome: Outcome) -> Result<(), Refused> {
             }
         }
         Outcome::Refused(error) => {
-            if let Err(error) = app.apply(task, &Command::RefuseUpload { error }) {
+            if let Err(error) = app.apply(task, &Command::RefuseUpload { error, solver_version: None }) {
                 return interrupted(app, task, error.into());
             }
         }

@@ -25,7 +25,8 @@ pub trait Validator: Send + Sync {
     ) -> Result<Estimate, Vec<Refusal>>;
 
     /// Names what would solve a task of this kind: the same content, solved by the same version, has the same
-    /// result, so that one that is known need not be computed again. Must change whenever results may.
+    /// result, so that one that is known need not be computed again, and is refused for the same reasons. Must change
+    /// whenever results may, and whenever more can be run.
     fn solver_version(&self, kind: TaskKind) -> String;
 }
 

@@ -32,6 +32,11 @@ pub enum Operation {
         /// The lines.
         lines: Vec<String>,
     },
+    /// Takes a task's idempotency key from it, for another task to be made under it. The task stays as it is.
+    ReleaseKey {
+        /// The task.
+        task: TaskId,
+    },
     /// Puts tasks into a batch.
     SetMembers(MemberUpdate),
 }
@@ -40,7 +45,7 @@ pub enum Operation {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Done {
-    /// Of `Create`, `Apply` and `AppendLog`.
+    /// Of `Create`, `Apply`, `AppendLog` and `ReleaseKey`.
     Task(Box<Applied>),
     /// Of `SetMembers`.
     Members {

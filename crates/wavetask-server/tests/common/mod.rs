@@ -84,10 +84,18 @@ impl TestServer {
     }
 
     pub fn start_in(folder: Arc<tempfile::TempDir>, change: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::start_as(folder, change, Arc::new(TestValidator))
+    }
+
+    pub fn start_as(
+        folder: Arc<tempfile::TempDir>,
+        change: impl FnOnce(&mut ServerConfig),
+        validator: Arc<dyn Validator>,
+    ) -> Self {
         let mut config = settings(folder.path());
         change(&mut config);
         let data = config.data_folder.clone();
-        let server = Server::open(config, Arc::new(TestValidator)).unwrap();
+        let server = Server::open(config, validator).unwrap();
         let url = format!("http://{}", server.local_address());
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let running = tokio::spawn(async move {

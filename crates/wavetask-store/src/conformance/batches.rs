@@ -18,6 +18,7 @@ use crate::task_store::TaskStore;
 pub(super) const CHECKS: &[TaskCheck] = &[
     ("many operations at once", many_operations),
     ("operations that are refused", refused_operations),
+    ("keys that are released", released_keys),
     ("batches are filled in parts", parts),
     ("late parts of a submission", late_parts),
     ("deleted tasks leave batches", deleted_tasks_leave),
@@ -171,6 +172,27 @@ fn refused_operations(store: &Arc<dyn TaskStore>) {
     // Numbers have no gaps although something was undone in between.
     let all = store.events_after(0, None, 100).expect("no error");
     assert!((1..).zip(&all).all(|(number, event)| event.sequence == number), "{all:?}");
+}
+
+/// A key that was taken from its task makes another one.
+fn released_keys(store: &Arc<dyn TaskStore>) {
+    let fixture = Fixture::new(store);
+    let keyed = |task| Operation::Create(TaskRequest { task, idempotency_key: Some("key".to_owned()) });
+    let (first, second) = (fixture.new_task("first"), fixture.new_task("second"));
+    let (first_id, second_id) = (first.id.clone(), second.id.clone());
+    fixture.transact(&[keyed(first)]);
+    let nobody: TaskId = "task-nobody".parse().expect("an id");
+    let answers = fixture.transact(&[
+        Operation::ReleaseKey { task: nobody },
+        Operation::ReleaseKey { task: first_id.clone() },
+        keyed(second),
+        // Once more, by somebody who is late: only the task that is named loses its key.
+        Operation::ReleaseKey { task: first_id.clone() },
+    ]);
+    assert!(matches!(answers[0], Err(ApplyError::NoSuchTask)), "{answers:?}");
+    let known = store.tasks_by_idempotency(&fixture.owner, &["key".to_owned()]).expect("no error");
+    assert_eq!(known["key"].id(), &second_id);
+    assert_eq!(fixture.state(&first_id), TaskState::Draft, "the first stays as it is");
 }
 
 fn parts(store: &Arc<dyn TaskStore>) {

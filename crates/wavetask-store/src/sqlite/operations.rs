@@ -74,6 +74,15 @@ fn carry_out(change: &mut Change<'_>, operation: &Operation) -> Outcome<Done> {
             tasks::insert_log(change.connection, task.id(), task.attempt, *first_line, lines)?;
             Ok(Done::Task(Box::new(Applied { record: task, changed: true, effects: Vec::new() })))
         }
+        Operation::ReleaseKey { task } => {
+            let released = change
+                .connection
+                .prepare_cached("UPDATE tasks SET idempotency_key = NULL WHERE id = ?1 RETURNING record")?
+                .query_row([task.as_str()], record)
+                .optional()?;
+            let record = released.ok_or(Fault::NoSuchTask)?;
+            Ok(Done::Task(Box::new(Applied { record, changed: true, effects: Vec::new() })))
+        }
         Operation::SetMembers(update) => batches::set_members(change, update),
     }
 }

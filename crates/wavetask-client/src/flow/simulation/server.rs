@@ -197,7 +197,10 @@ impl Server {
             self.apply(id, &Command::StartValidation, now).unwrap();
             self.apply(
                 id,
-                &Command::RefuseUpload { error: fault(ErrorKind::Validation, "test.invalid") },
+                &Command::RefuseUpload {
+                    error: fault(ErrorKind::Validation, "test.invalid"),
+                    solver_version: None,
+                },
                 now,
             )
             .unwrap();

@@ -117,14 +117,24 @@ pub(super) enum Existing {
     Again,
     /// It was stopped before there was anything to run: it makes room for a new one.
     Replaced,
+    /// What became of it is what a solver of another version made of it, or refused: it stays, and the key is that of a
+    /// new one.
+    Outdated,
 }
 
 /// Decides what a repetition does with the task that the first request made.
-pub(super) fn existing(record: &TaskRecord, hold: bool) -> Existing {
+///
+/// `solver_version` is what would solve it now. A result of another version is another result, unless any will do that
+/// was made for this key (`cache` is not set: the key names one run). What no solver has run may be asked for again.
+pub(super) fn existing(record: &TaskRecord, hold: bool, cache: bool, solver_version: &str) -> Existing {
     let may_pass =
         |kind| matches!(kind, ErrorKind::Infrastructure | ErrorKind::Resources | ErrorKind::Dependency);
     let could_run = record.input.is_some() && record.estimate.is_some();
+    let other = record.solver_version.as_deref().map(|version| version != solver_version);
+    let refused = record.error.as_ref().is_some_and(|error| error.kind == ErrorKind::Validation);
     match record.state {
+        TaskState::Success | TaskState::Diverged if cache && other == Some(true) => Existing::Outdated,
+        TaskState::Error if refused && other != Some(false) => Existing::Outdated,
         TaskState::Draft => Existing::Draft,
         TaskState::Validated if !hold => Existing::Held,
         TaskState::Aborted if could_run => Existing::Again,
@@ -180,10 +190,32 @@ mod tests {
             (Error, Some(Resources), true, false, Existing::Again),
             (Error, Some(Dependency), true, false, Existing::Again),
             (Error, Some(Solver), true, false, Existing::Stands),
-            (Error, Some(Validation), false, false, Existing::Stands),
+            // Nobody knows which version refused it.
+            (Error, Some(Validation), false, false, Existing::Outdated),
         ] {
-            let found = existing(&record(state, error, checked), hold);
+            let found = existing(&record(state, error, checked), hold, true, "1");
             assert_eq!(found, wanted, "{state} {error:?} {checked} {hold}");
+        }
+    }
+
+    #[test]
+    fn what_another_version_found_or_refused_is_asked_for_anew() {
+        use ErrorKind::{Infrastructure, Validation};
+        use TaskState::{Diverged, Error, Success};
+        for (state, error, cache, now, wanted) in [
+            (Success, None, true, "1", Existing::Stands),
+            (Success, None, true, "2", Existing::Outdated),
+            (Success, None, false, "2", Existing::Stands),
+            (Diverged, None, true, "2", Existing::Outdated),
+            (Error, Some(Validation), true, "1", Existing::Stands),
+            (Error, Some(Validation), true, "2", Existing::Outdated),
+            (Error, Some(Validation), false, "2", Existing::Outdated),
+            (Error, Some(Infrastructure), true, "2", Existing::Again),
+        ] {
+            let mut record = record(state, error, true);
+            record.solver_version = Some("1".to_owned());
+            let found = existing(&record, false, cache, now);
+            assert_eq!(found, wanted, "{state} {error:?} {cache} {now}");
         }
     }
 }

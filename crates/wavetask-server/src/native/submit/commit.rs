@@ -130,7 +130,7 @@ impl Commit {
         let mut operations = Vec::with_capacity(4 * entries.len());
         for entry in &mut entries {
             let start = operations.len();
-            self.operations(entry, &mut operations);
+            self.operations(app, entry, &mut operations);
             entry.operations = start..operations.len();
         }
         let durable = self.session.lock().unwrap_or_else(PoisonError::into_inner).make_durable();
@@ -166,7 +166,7 @@ impl Commit {
     }
 
     /// What takes a member from where it is to where it goes.
-    fn operations(&self, entry: &Entry, operations: &mut Vec<Operation>) {
+    fn operations(&self, app: &App, entry: &Entry, operations: &mut Vec<Operation>) {
         let Entry { task, header, .. } = entry;
         if !entry.is_draft {
             let folder = self.folders.get(&header.folder).cloned();
@@ -191,7 +191,8 @@ impl Commit {
             Verdict::Refused(_) | Verdict::Missing { .. } => {}
             Verdict::Rejected(error) => {
                 apply(Command::StartValidation, None);
-                apply(Command::RefuseUpload { error: error.clone() }, None);
+                let solver_version = Some(app.validator.solver_version(header.kind));
+                apply(Command::RefuseUpload { error: error.clone(), solver_version }, None);
             }
             Verdict::Accepted { estimate, document, done_at_once } => {
                 apply(Command::StartValidation, None);

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use wavetask_core::{Command, TaskRecord};
 use wavetask_protocol::native::{MemberAnswer, NewMember, SubmitAnswer, SubmitRequest};
-use wavetask_protocol::{BatchId, FolderId, KeyId, TaskId, TaskState};
+use wavetask_protocol::{BatchId, FolderId, KeyId, TaskId, TaskKind, TaskState};
 use wavetask_store::{BatchMember, Done, MemberUpdate, Operation};
 
 use self::check::Existing;
@@ -192,7 +192,8 @@ fn plan(app: &App, caller: &Caller, members: Vec<NewMember>) -> Result<Planned, 
     let idempotency: Vec<String> = keys.keys().cloned().collect();
     let mut known = app.tasks.tasks_by_idempotency(owner, &idempotency)?;
     let mut open = Vec::new();
-    let mut again: Vec<(TaskId, Command)> = Vec::new();
+    let mut again: Vec<Operation> = Vec::new();
+    let mut versions: HashMap<TaskKind, String> = HashMap::new();
     for (index, member) in members.into_iter().enumerate() {
         if outcomes[index].is_some() {
             continue;
@@ -201,18 +202,23 @@ fn plan(app: &App, caller: &Caller, members: Vec<NewMember>) -> Result<Planned, 
             None => None,
             Some(record) => {
                 let task = record.id().clone();
-                match check::existing(&record, member.hold) {
+                let version =
+                    versions.entry(member.kind).or_insert_with(|| app.validator.solver_version(member.kind));
+                let apply = |command| Operation::Apply { task: task.clone(), command, document: None };
+                match check::existing(&record, member.hold, member.cache, version) {
                     Existing::Draft => Some(task),
                     Existing::Replaced => {
-                        again.push((task, Command::Delete));
+                        again.push(apply(Command::Delete));
+                        None
+                    }
+                    Existing::Outdated => {
+                        again.push(Operation::ReleaseKey { task });
                         None
                     }
                     decided => {
                         match decided {
-                            Existing::Again => again.push((task.clone(), Command::Retry)),
-                            Existing::Held => {
-                                again.push((task.clone(), start(app, &record, member.priority)?))
-                            }
+                            Existing::Again => again.push(apply(Command::Retry)),
+                            Existing::Held => again.push(apply(start(app, &record, member.priority)?)),
                             _ => {}
                         }
                         outcomes[index] = Some(Outcome::Task { task, new: false });
@@ -224,16 +230,8 @@ fn plan(app: &App, caller: &Caller, members: Vec<NewMember>) -> Result<Planned, 
         open.push(Open { member, place: commit::Place { index, draft } });
     }
     for part in again.chunks(CHANGED_AT_ONCE) {
-        let operations: Vec<Operation> = part
-            .iter()
-            .map(|(task, command)| Operation::Apply {
-                task: task.clone(),
-                command: command.clone(),
-                document: None,
-            })
-            .collect();
         // One that is refused has changed meanwhile: how it stands then is the answer.
-        for done in app.tasks.transact(&operations, now())?.into_iter().flatten() {
+        for done in app.tasks.transact(part, now())?.into_iter().flatten() {
             if let Some(applied) = done.into_task() {
                 app.carry_out(&applied.effects);
             }
