@@ -52,6 +52,14 @@ impl Room {
     }
 }
 
+/// Bytes that an account holds: its documents, and what it has sent lately and no document needs yet. Blocks.
+///
+/// What a task needs of the latter is weighed with the task, so only whoever sends more is asked about it.
+pub(crate) fn bytes_held(app: &App, account: &KeyId) -> Result<u64, Refused> {
+    let documents = app.tasks.usage(account)?.bytes;
+    Ok(documents.saturating_add(app.tasks.unneeded_arrivals(account)?))
+}
+
 /// A task too many.
 pub(crate) fn tasks_exceeded() -> Refused {
     Refused::new(StatusCode::FORBIDDEN, "quota.tasks", "this key has as many tasks as it may have").hint(

@@ -373,6 +373,31 @@ async fn nothing_can_be_told_of_another_account() {
     assert_eq!(spy.refused(Method::GET, "keys", vec![]).await, code(403, "key.not_administrator"));
 }
 
+/// Packs count before any task needs them, and once: what a task needs is weighed with the task.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_and_is_not_needed_yet_counts() {
+    let server = TestServer::start();
+    let administrator = server.client();
+    let somebody = server.somebody("somebody").await;
+    let list: KeyList = administrator.get("keys").await;
+    let key = list.keys.iter().find(|key| key.name == "somebody").unwrap().key.clone();
+    let simulation = packed(1.0);
+    let needed: u64 = simulation.document.array_bytes() + simulation.document.json.len() as u64;
+    let quota = json!({ "bytes": needed + 1000 });
+    administrator.ask(Method::PUT, &format!("keys/{key}/quota")).json(&quota).send().await.unwrap();
+    let block = |fill: u8| pack_of(&[vec![fill; 600]]);
+    somebody.send(block(1)).await;
+    // What no task needs, and what one will need, leave no room for as much again.
+    somebody.send(simulation.pack()).await;
+    let too_much = pack_of(&[vec![2; usize::try_from(needed).unwrap() + 400]]);
+    assert_eq!(somebody.refused(Method::POST, "blocks", too_much).await, code(403, "quota.bytes"));
+    // The task itself fits: its own blocks are not counted against it.
+    let answer = somebody.submit(&request("b", vec![simulation.member("a", 0)])).await;
+    assert_eq!(accepted(&answer.members[0]).0.state, TaskState::Queued);
+    assert_eq!(somebody.refused(Method::POST, "blocks", block(3)).await, code(403, "quota.bytes"));
+    somebody.send(pack_of(&[vec![4; 50]])).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_uses_what_it_may_and_no_more() {
     let server = TestServer::start();

@@ -258,10 +258,14 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
     /// time that they take. Whether the block's bytes are there is for the block store to say.
     fn possessed(&self, owner: &KeyId, blocks: &[Digest]) -> Result<Vec<bool>>;
 
-    /// These blocks came from the account, and are durable. They are kept until
+    /// These blocks, with their lengths, came from the account, and are durable. They are kept until
     /// [`expire_arrivals`](Self::expire_arrivals), whether a document needs them or not. To be called while the
     /// session that put them still pins them.
-    fn note_arrivals(&self, owner: &KeyId, blocks: &[Digest], now: Timestamp) -> Result<()>;
+    fn note_arrivals(&self, owner: &KeyId, blocks: &[(Digest, u64)], now: Timestamp) -> Result<()>;
+
+    /// Bytes of the account's arrivals that no document of its tasks needs (yet): what it uses besides its
+    /// [`usage`](Self::usage). Takes a look at each arrival.
+    fn unneeded_arrivals(&self, owner: &KeyId) -> Result<u64>;
 
     /// Forgets arrivals from before this time. Answers with their number. Those that no document needs become
     /// [released blocks](Self::released_blocks).

@@ -10,18 +10,13 @@ use wavetask_store::{
     BlockStore, DocumentRole, LocalStore, TaskStore, Usage, collect_everything, collect_released,
 };
 
-/// Three users upload the same few blocks in documents of their own, look at them and delete them, while the
-/// collector goes round and round.
-#[test]
-fn uploads_and_the_collector_race() {
-    let folder = common::folder();
-    let store = LocalStore::open(folder.path(), &common::options()).unwrap();
-    let account = Account::new(&store).unwrap();
+/// Users at work on the store while two collectors go round and round; how many blocks were removed meanwhile.
+fn beside_collectors(store: &LocalStore, users: u64, user: impl Fn(u64) + Sync) -> u64 {
     let done = AtomicBool::new(false);
     let removed = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for everything in [true, false] {
-            let (store, done, removed) = (&store, &done, &removed);
+            let (done, removed) = (&done, &removed);
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {
                     let collected = if everything {
@@ -33,32 +28,37 @@ fn uploads_and_the_collector_race() {
                 }
             });
         }
-        let users: Vec<_> = (0..3_u64)
-            .map(|user| {
-                let (store, account) = (&store, &account);
-                scope.spawn(move || {
-                    let mut numbers = Numbers(user);
-                    for round in 0..60 {
-                        let task = account.create(store, &format!("task-{user}-{round}")).unwrap();
-                        let blocks: Vec<_> = (0..4)
-                            .map(|_| {
-                                vec![u8::try_from(numbers.below(6)).unwrap(); 100 + 99_900 * (round % 2)]
-                            })
-                            .collect();
-                        common::submit(store, &task, &blocks).unwrap();
-                        std::thread::yield_now();
-                        let read = common::read(store, &task, DocumentRole::Input);
-                        assert_eq!(read, Some(blocks.concat()));
-                        store.tasks.apply(&task, &Command::Delete, common::now()).unwrap();
-                    }
-                })
-            })
-            .collect();
+        let user = &user;
+        let users: Vec<_> = (0..users).map(|number| scope.spawn(move || user(number))).collect();
         let results: Vec<_> = users.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
         assert!(results.into_iter().all(|result| result.is_ok()), "a user lost a block");
     });
-    assert!(removed.into_inner() > 0, "the collector had something to do");
+    removed.into_inner()
+}
+
+/// Three users upload the same few blocks in documents of their own, look at them and delete them, while the
+/// collector goes round and round.
+#[test]
+fn uploads_and_the_collector_race() {
+    let folder = common::folder();
+    let store = LocalStore::open(folder.path(), &common::options()).unwrap();
+    let account = Account::new(&store).unwrap();
+    let removed = beside_collectors(&store, 3, |user| {
+        let mut numbers = Numbers(user);
+        for round in 0..60 {
+            let task = account.create(&store, &format!("task-{user}-{round}")).unwrap();
+            let blocks: Vec<_> = (0..4)
+                .map(|_| vec![u8::try_from(numbers.below(6)).unwrap(); 100 + 99_900 * (round % 2)])
+                .collect();
+            common::submit(&store, &task, &blocks).unwrap();
+            std::thread::yield_now();
+            let read = common::read(&store, &task, DocumentRole::Input);
+            assert_eq!(read, Some(blocks.concat()));
+            store.tasks.apply(&task, &Command::Delete, common::now()).unwrap();
+        }
+    });
+    assert!(removed > 0, "the collector had something to do");
     collect_everything(&*store.tasks, &*store.blocks).unwrap();
     assert_eq!(store.blocks.usage().unwrap(), Usage::default());
     assert_eq!(store.tasks.check().unwrap(), [""; 0]);
@@ -125,60 +125,32 @@ fn arrivals_do_not_race_with_the_collector() {
     let folder = common::folder();
     let store = LocalStore::open(folder.path(), &common::options()).unwrap();
     let account = Account::new(&store).unwrap();
-    let done = AtomicBool::new(false);
-    let removed = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        for everything in [false, true] {
-            let (store, done, removed) = (&store, &done, &removed);
-            scope.spawn(move || {
-                while !done.load(Ordering::Relaxed) {
-                    let collected = if everything {
-                        collect_everything(&*store.tasks, &*store.blocks)
-                    } else {
-                        collect_released(&*store.tasks, &*store.blocks)
-                    };
-                    removed.fetch_add(collected.unwrap().removed.blocks, Ordering::Relaxed);
-                }
-            });
+    beside_collectors(&store, 2, |user| {
+        let mut numbers = Numbers(user);
+        for round in 0..60_u64 {
+            // Both users' blocks are the same few.
+            let block = vec![u8::try_from(numbers.below(4)).unwrap(); 100 + 99_900 * (round % 2) as usize];
+            let at = common::now();
+            let mut session = store.blocks.session();
+            let digest = session.put(&block).unwrap();
+            session.make_durable().unwrap();
+            store.tasks.note_arrivals(&account.owner, &[(digest, block.len() as u64)], at).unwrap();
+            drop(session);
+            std::thread::yield_now();
+            if round % 3 == 0 {
+                // Given up: it stays until it expires.
+                continue;
+            }
+            let mut session = store.blocks.session();
+            assert_eq!(store.tasks.possessed(&account.owner, &[digest]).unwrap(), [true]);
+            assert!(session.pin(&digest).unwrap(), "a block that has arrived is gone");
+            let task = account.create(&store, &format!("task-{user}-{round}")).unwrap();
+            common::submit(&store, &task, std::slice::from_ref(&block)).unwrap();
+            drop(session);
+            assert_eq!(common::read(&store, &task, DocumentRole::Input), Some(block));
+            store.tasks.apply(&task, &Command::Abort, common::now()).unwrap();
+            store.tasks.apply(&task, &Command::Delete, common::now()).unwrap();
         }
-        let users: Vec<_> = (0..2_u64)
-            .map(|user| {
-                let (store, account) = (&store, &account);
-                scope.spawn(move || {
-                    let mut numbers = Numbers(user);
-                    for round in 0..60_u64 {
-                        // Both users' blocks are the same few.
-                        let block = vec![
-                            u8::try_from(numbers.below(4)).unwrap();
-                            100 + 99_900 * (round % 2) as usize
-                        ];
-                        let at = common::now();
-                        let mut session = store.blocks.session();
-                        let digest = session.put(&block).unwrap();
-                        session.make_durable().unwrap();
-                        store.tasks.note_arrivals(&account.owner, &[digest], at).unwrap();
-                        drop(session);
-                        std::thread::yield_now();
-                        if round % 3 == 0 {
-                            // Given up: it stays until it expires.
-                            continue;
-                        }
-                        let mut session = store.blocks.session();
-                        assert_eq!(store.tasks.possessed(&account.owner, &[digest]).unwrap(), [true]);
-                        assert!(session.pin(&digest).unwrap(), "a block that has arrived is gone");
-                        let task = account.create(store, &format!("task-{user}-{round}")).unwrap();
-                        common::submit(store, &task, std::slice::from_ref(&block)).unwrap();
-                        drop(session);
-                        assert_eq!(common::read(store, &task, DocumentRole::Input), Some(block));
-                        store.tasks.apply(&task, &Command::Abort, common::now()).unwrap();
-                        store.tasks.apply(&task, &Command::Delete, common::now()).unwrap();
-                    }
-                })
-            })
-            .collect();
-        let results: Vec<_> = users.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        done.store(true, Ordering::Relaxed);
-        assert!(results.into_iter().all(|result| result.is_ok()), "a user lost a block");
     });
     // They survive a restart, and go when their time is over.
     let kept = store.blocks.usage().unwrap().blocks;

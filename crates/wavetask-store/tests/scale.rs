@@ -108,8 +108,9 @@ fn fill_a_batch(store: &LocalStore, account: &Account, tasks: &[TaskId]) {
     });
     assert!(found.report("search by two parameters") < Duration::from_millis(500));
     let blocks: Vec<Digest> = (0..4000_u32).map(|number| Digest::of(&number.to_le_bytes())).collect();
+    let arrived: Vec<(Digest, u64)> = blocks.iter().map(|block| (*block, 100)).collect();
     let start = Instant::now();
-    store.tasks.note_arrivals(&account.owner, &blocks, common::now()).expect("no error");
+    store.tasks.note_arrivals(&account.owner, &arrived, common::now()).expect("no error");
     println!("4000 arrivals noted in {:.1?}", start.elapsed());
     let possessed = Times::of(20, |_| {
         assert!(store.tasks.possessed(&account.owner, &blocks).expect("no error").into_iter().all(|has| has));

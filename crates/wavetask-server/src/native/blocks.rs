@@ -118,7 +118,8 @@ async fn forward(body: HttpBody, sender: mpsc::Sender<Result<Bytes, Refused>>) {
 struct Arriving {
     reader: pack::Reader,
     session: Box<dyn BlockSession>,
-    digests: Vec<Digest>,
+    /// Digests and lengths of those that came whole.
+    blocks: Vec<(Digest, u64)>,
     bytes: u64,
     /// Bytes of new blocks beyond which the account's quota would be exceeded.
     allowed: u64,
@@ -136,7 +137,7 @@ async fn take(
     let mut arriving = app
         .blocking(move |app| {
             let allowed = match quota {
-                Some(quota) => quota.saturating_sub(app.tasks.usage(&owner)?.bytes),
+                Some(quota) => quota.saturating_sub(crate::quota::bytes_held(app, &owner)?),
                 None => u64::MAX,
             };
             let limits = PackLimits {
@@ -149,7 +150,7 @@ async fn take(
             Ok(Arriving {
                 reader: pack::Reader::new(limits),
                 session: app.blocks.session(),
-                digests: Vec::new(),
+                blocks: Vec::new(),
                 bytes: 0,
                 allowed,
             })
@@ -183,12 +184,12 @@ async fn take(
     // Whoever sends has the answer once nobody takes its pieces.
     drop(pieces);
     app.blocking(move |app| {
-        let Arriving { mut session, digests, bytes, .. } = arriving;
-        if !digests.is_empty() {
+        let Arriving { mut session, blocks, bytes, .. } = arriving;
+        if !blocks.is_empty() {
             session.make_durable()?;
-            app.tasks.note_arrivals(&key, &digests, now())?;
+            app.tasks.note_arrivals(&key, &blocks, now())?;
         }
-        outcome.map(|()| PackAnswer { blocks: digests.len() as u64, bytes })
+        outcome.map(|()| PackAnswer { blocks: blocks.len() as u64, bytes })
     })
     .await
 }
@@ -210,7 +211,7 @@ impl Arriving {
                 .put(&frame.bytes)
                 .map_err(|error| StoreError::from_io("store a block that was sent", error))?;
             self.bytes += length;
-            self.digests.push(digest);
+            self.blocks.push((digest, length));
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::task_store::TaskStore;
 
 pub(super) const CHECKS: &[TaskCheck] = &[
     ("arrivals", arrivals),
+    ("the weight of arrivals", weights),
     ("possession", possession),
     ("use and quotas", usage),
     ("results of other solvers", solver_versions),
@@ -27,11 +28,11 @@ fn arrivals(store: &Arc<dyn TaskStore>) {
     let bob = ada.other_account();
     let [first, second, third] = ["1", "2", "3"].map(|text| Digest::of(text.as_bytes()));
     let noted = ada.now();
-    store.note_arrivals(&ada.owner, &[first, second], noted).expect("no error");
+    store.note_arrivals(&ada.owner, &weighed(&[first, second]), noted).expect("no error");
     assert_eq!(store.unreferenced(&[first, second, third]).expect("no error"), [third]);
     let later = ada.pass(1000);
-    store.note_arrivals(&bob.owner, &[first], later).expect("no error");
-    store.note_arrivals(&ada.owner, &[third], later).expect("no error");
+    store.note_arrivals(&bob.owner, &weighed(&[first]), later).expect("no error");
+    store.note_arrivals(&ada.owner, &weighed(&[third]), later).expect("no error");
     assert_eq!(store.expire_arrivals(noted).expect("no error"), 0, "none is older");
     assert_eq!(store.expire_arrivals(later).expect("no error"), 2);
     assert_eq!(store.possessed(&ada.owner, &[first, second, third]).expect("no error"), [false, false, true]);
@@ -39,13 +40,37 @@ fn arrivals(store: &Arc<dyn TaskStore>) {
     assert_eq!(store.unreferenced(&[first, second, third]).expect("no error"), [second]);
     assert_eq!(store.released_blocks(10).expect("no error"), [second]);
     // It arrives again: whoever collects garbage has nothing to do with it any more.
-    store.note_arrivals(&ada.owner, &[second], later).expect("no error");
+    store.note_arrivals(&ada.owner, &weighed(&[second]), later).expect("no error");
     assert_eq!(store.released_blocks(10).expect("no error"), []);
     // An arrival that comes again is as young as the last time.
     let latest = ada.pass(1000);
-    store.note_arrivals(&ada.owner, &[second], latest).expect("no error");
+    store.note_arrivals(&ada.owner, &weighed(&[second]), latest).expect("no error");
     assert_eq!(store.expire_arrivals(latest).expect("no error"), 2);
     assert_eq!(store.possessed(&ada.owner, &[second]).expect("no error"), [true]);
+}
+
+/// Arrivals with a length of 10 bytes each.
+fn weighed(blocks: &[Digest]) -> Vec<(Digest, u64)> {
+    blocks.iter().map(|block| (*block, 10)).collect()
+}
+
+/// What has arrived weighs until a document needs it, which weighs itself.
+fn weights(store: &Arc<dyn TaskStore>) {
+    let ada = Fixture::new(store);
+    let bob = ada.other_account();
+    let weight = |fixture: &Fixture| store.unneeded_arrivals(&fixture.owner).expect("no error");
+    assert_eq!(weight(&ada), 0);
+    let task = ada.succeeded("hers");
+    let needed = Digest::of(task.as_str().as_bytes());
+    let [first, second] = ["1", "2"].map(|text| Digest::of(text.as_bytes()));
+    store.note_arrivals(&ada.owner, &weighed(&[first, second, needed]), ada.now()).expect("no error");
+    store.note_arrivals(&ada.owner, &weighed(&[second]), ada.now()).expect("no error");
+    assert_eq!(weight(&ada), 20, "each once, and not what a document needs");
+    store.note_arrivals(&bob.owner, &weighed(&[needed]), ada.now()).expect("no error");
+    assert_eq!((weight(&ada), weight(&bob)), (20, 10));
+    let later = ada.pass(1000);
+    store.expire_arrivals(later).expect("no error");
+    assert_eq!((weight(&ada), weight(&bob)), (0, 0));
 }
 
 fn possession(store: &Arc<dyn TaskStore>) {

@@ -9,6 +9,7 @@ use wavetask_document::Digest;
 use wavetask_protocol::KeyId;
 
 use super::SqliteTaskStore;
+use super::values::{integer, natural};
 use crate::error::Result;
 
 impl SqliteTaskStore {
@@ -25,18 +26,35 @@ impl SqliteTaskStore {
         })
     }
 
-    pub(super) fn insert_arrivals(&self, owner: &KeyId, blocks: &[Digest], now: Timestamp) -> Result<()> {
+    pub(super) fn weigh_arrivals(&self, owner: &KeyId) -> Result<u64> {
+        self.read("weigh arrivals", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT coalesce(sum(length), 0) FROM arrivals WHERE owner = ?1 AND NOT EXISTS
+                     (SELECT 1 FROM document_blocks WHERE owner = ?1 AND block = arrivals.block)",
+            )?;
+            Ok(statement.query_row([owner.as_str()], |row| natural(row, 0))?)
+        })
+    }
+
+    pub(super) fn insert_arrivals(
+        &self,
+        owner: &KeyId,
+        blocks: &[(Digest, u64)],
+        now: Timestamp,
+    ) -> Result<()> {
         if blocks.is_empty() {
             return Ok(());
         }
         self.write("note the arrival of blocks", |connection| {
             let mut arrive = connection.prepare_cached(
-                "INSERT INTO arrivals (owner, block, at) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (owner, block) DO UPDATE SET at = max(at, excluded.at)",
+                "INSERT INTO arrivals (owner, block, at, length) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (owner, block) DO UPDATE SET at = max(at, excluded.at), length = excluded.length",
             )?;
             let mut keep = connection.prepare_cached("DELETE FROM released_blocks WHERE block = ?1")?;
-            for block in blocks {
-                arrive.execute(params![owner.as_str(), block.as_bytes(), now.as_milliseconds()])?;
+            for (block, length) in blocks {
+                let values =
+                    params![owner.as_str(), block.as_bytes(), now.as_milliseconds(), integer(*length)];
+                arrive.execute(values)?;
                 keep.execute([block.as_bytes()])?;
             }
             Ok(())

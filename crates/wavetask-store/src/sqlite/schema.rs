@@ -11,7 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::{Result, StoreError};
 
-const MIGRATIONS: [&str; 2] = [FIRST, SECOND];
+const MIGRATIONS: [&str; 3] = [FIRST, SECOND, THIRD];
 
 const FIRST: &str = "
 CREATE TABLE settings (
@@ -241,6 +241,11 @@ CREATE TABLE pruned (                       -- one row
     sequence    INTEGER NOT NULL            -- number of the last of them
 ) STRICT;
 INSERT INTO pruned VALUES (0, 0);
+";
+
+/// Arrivals are weighed. Those of before, which are kept for a day, weigh nothing.
+const THIRD: &str = "
+ALTER TABLE arrivals ADD COLUMN length INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// Brings the database to this version.

@@ -222,8 +222,12 @@ impl TaskStore for SqliteTaskStore {
         self.look_for_blocks(owner, blocks)
     }
 
-    fn note_arrivals(&self, owner: &KeyId, blocks: &[Digest], now: Timestamp) -> Result<()> {
+    fn note_arrivals(&self, owner: &KeyId, blocks: &[(Digest, u64)], now: Timestamp) -> Result<()> {
         self.insert_arrivals(owner, blocks, now)
+    }
+
+    fn unneeded_arrivals(&self, owner: &KeyId) -> Result<u64> {
+        self.weigh_arrivals(owner)
     }
 
     fn expire_arrivals(&self, before: Timestamp) -> Result<u64> {
