@@ -24,7 +24,10 @@ fn beside_collectors(store: &LocalStore, users: u64, user: impl Fn(u64) + Sync) 
                     } else {
                         collect_released(&*store.tasks, &*store.blocks)
                     };
-                    removed.fetch_add(collected.unwrap().removed.blocks, Ordering::Relaxed);
+                    removed.fetch_add(
+                        collected.expect("nobody harms the collector").removed.blocks,
+                        Ordering::Relaxed,
+                    );
                 }
             });
         }
