@@ -65,6 +65,8 @@ pub(crate) struct App {
     pub(crate) packing: Budget,
     /// Packs that come at the same time.
     pub(crate) receiving: Shares,
+    /// Those whose connections broke.
+    pub(crate) cut_off: Arc<crate::native::CutOffPacks>,
     /// Megabytes of batches whose members are being looked at.
     pub(crate) submitting: Shares,
     /// Arrays whose blocks have been found to be what their descriptors say.
@@ -96,6 +98,7 @@ impl App {
             budget: Budget::new(parts.config.limits.memory_bytes, parts.config.cores),
             packing: Budget::new(PACKING_MEMORY, parts.config.cores.max(2)),
             receiving: Shares::new(PACKS, PACKS_OF_ONE),
+            cut_off: Arc::default(),
             submitting: Shares::new(submitting, submitting / 2),
             verified: Mutex::default(),
             keys: Mutex::default(),

@@ -60,6 +60,7 @@ pub(crate) async fn collect_garbage(app: Arc<App>) {
     loop {
         let collected = app
             .blocking(|app| {
+                app.cut_off.forget_old();
                 forget(app)?;
                 let collected = collect_released(&*app.tasks, &*app.blocks)?;
                 if collected.examined > 0 {

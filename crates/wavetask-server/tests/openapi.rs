@@ -104,6 +104,13 @@ async fn answers_of_every_route_fit_their_schemas() {
     }
     let sent = client.send(packed(5.0).pack()).await;
     answers.push(json!({ "method": "POST", "path": "/api/v1/blocks", "status": 200, "body": sent }));
+    client.ask(Method::POST, "blocks?pack=named").body(packed(5.0).pack()).send().await.unwrap();
+    for pack in ["named", "unknown"] {
+        let answer = client.ask(Method::GET, &format!("packs/{pack}")).send().await.unwrap();
+        let (status, body) = (answer.status().as_u16(), answer.json::<Value>().await.unwrap());
+        let path = "/api/v1/packs/{pack}";
+        answers.push(json!({ "method": "GET", "path": path, "status": status, "body": body }));
+    }
     ask(&mut answers, Method::POST, "blocks", Some(&json!({}))).await;
     let mut stream = client.stream("after=0").await;
     let page = stream.next().await.unwrap();

@@ -35,6 +35,27 @@ pub struct PackAnswer {
     pub bytes: u64,
 }
 
+/// Which pack it is, for one that may have to go on after its connection broke.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::IntoParams), into_params(parameter_in = Query))]
+pub struct PackPart {
+    /// A name that the account has given to no other pack lately: 1 to 64 letters and digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<String>,
+    /// The body is the rest of the pack from this byte on. What the server has of it, [`PackHeld`] says.
+    #[serde(default)]
+    pub offset: u64,
+}
+
+/// How much the server has of a pack whose connection broke. It keeps that for two minutes at least if it can, and
+/// answers 404 `pack.not_held` if it has nothing: then the pack is sent from its beginning.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PackHeld {
+    /// Bytes of the pack as sent; send the rest. If that is nothing, send nothing: the answer to the pack comes again.
+    pub bytes: u64,
+}
+
 /// "Send me these blocks." The answer is a pack of block frames, in the order asked for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

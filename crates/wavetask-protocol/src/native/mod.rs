@@ -16,7 +16,8 @@
 //! | `POST /api/v1/batches` | [`SubmitRequest`], `content-encoding: zstd` welcome | [`SubmitAnswer`] |
 //! | `GET /api/v1/batches` | query [`BatchQuery`] | [`BatchList`] |
 //! | `GET /api/v1/batches/{name}/members` | query [`MemberQuery`] | [`MemberList`] |
-//! | `POST /api/v1/blocks` | a pack | [`PackAnswer`] |
+//! | `POST /api/v1/blocks` | a pack, query [`PackPart`] | [`PackAnswer`] |
+//! | `GET /api/v1/packs/{pack}` | | [`PackHeld`] |
 //! | `POST /api/v1/blocks/fetch` | [`FetchRequest`] | a pack |
 //! | `POST /api/v1/results` | [`ResultsRequest`] | a pack |
 //! | `POST /api/v1/tasks/status`, `…/start`, `…/cancel`, `…/retry`, `…/delete` | [`TaskSelection`] | [`TaskAnswers`] |
@@ -43,7 +44,7 @@ pub use batch::{
 };
 pub use blocks::{
     FetchRequest, MAXIMUM_BLOCK, MAXIMUM_BLOCKS, MAXIMUM_PACK, MAXIMUM_PACK_BLOCKS, MAXIMUM_TASKS, PACK_TYPE,
-    PackAnswer, ResultAnswer, ResultOutcome, ResultsRequest, WantedBlock,
+    PackAnswer, PackHeld, PackPart, ResultAnswer, ResultOutcome, ResultsRequest, WantedBlock,
 };
 pub use many::{TaskAnswer, TaskAnswers, TaskSelection};
 

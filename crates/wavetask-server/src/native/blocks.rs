@@ -1,236 +1,32 @@
-//! Packs of blocks, in and out.
+//! Packs of blocks, on their way out.
 //!
-//! **In**: a pack is taken apart as it comes, on a thread of its own piece of work, which outlives the request: if
-//! the line breaks, the blocks that had come whole are kept and noted like those of a pack that ended well, so the
-//! client sends no more than the rest. What is answered comes after all of it is durable and noted.
-//!
-//! **Out**: frames are made when the connection has taken those before. While a pack is on its way a session pins
-//! its blocks, so that none can be collected under it.
+//! Frames are made when the connection has taken those before. While a pack is on its way a session pins its blocks,
+//! so that none can be collected under it.
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::{Stream, StreamExt, stream};
-use tokio::sync::mpsc;
+use futures::{Stream, stream};
 use wavetask_document::Digest;
-use wavetask_document::pack::{self, Compression, FrameKind, PackError, PackLimits};
-use wavetask_protocol::KeyId;
-use wavetask_protocol::native::{
-    FetchRequest, MAXIMUM_BLOCK, MAXIMUM_BLOCKS, MAXIMUM_PACK, MAXIMUM_PACK_BLOCKS, PACK_TYPE, PackAnswer,
-    WantedBlock,
-};
+use wavetask_document::pack::{self, Compression};
+use wavetask_protocol::native::{FetchRequest, MAXIMUM_BLOCKS, PACK_TYPE, WantedBlock};
 use wavetask_store::{BlockSession, StoreError};
 
 use super::{Routes, bad, too_many};
-use crate::answer::{Refused, chain};
-use crate::app::{App, now};
-use crate::budget::Share;
-use crate::extract::{Body, Caller, SWALLOWED, body_error};
-
-/// Bytes of a pack that are gathered before they are taken apart: work has a price of its own.
-const GATHER: usize = 512 << 10;
+use crate::answer::Refused;
+use crate::app::App;
+use crate::extract::{Body, Caller};
 
 /// Bytes of a pack that are made at once.
 pub(super) const PIECE: usize = 1 << 20;
 
 /// The routes of this part.
 pub(super) fn routes(routes: Routes) -> Routes {
-    routes.post("/api/v1/blocks", receive).post("/api/v1/blocks/fetch", fetch)
-}
-
-/// What comes of a part of a pack: more is wanted, or it is over.
-type Pieces = mpsc::Receiver<Result<Bytes, Refused>>;
-
-async fn receive(
-    caller: Caller,
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    body: HttpBody,
-) -> Result<Json<PackAnswer>, Refused> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let announced: u64 = announced.unwrap_or(0);
-    if announced > (MAXIMUM_PACK + SWALLOWED) as u64 {
-        return Err(too_large());
-    }
-    check_room(&app, announced)?;
-    let share = app.receiving.share(caller.id(), 1).await?;
-    let (sender, pieces) = mpsc::channel(2);
-    let own = Arc::clone(&app);
-    let key = caller.id().clone();
-    let quota = caller.key.quota.bytes;
-    let taken = app.background.spawn(async move { take(&own, key, quota, pieces, share).await });
-    forward(body, sender).await;
-    taken.await.unwrap_or_else(|error| Err(Refused::internal(&error))).map(Json)
-}
-
-/// Refuses what cannot be kept before it is read.
-fn check_room(app: &App, bytes: u64) -> Result<(), Refused> {
-    Ok(app.blocks.check_space(bytes)?)
-}
-
-fn too_large() -> Refused {
-    let message = format!("a pack has at most {MAXIMUM_PACK} bytes");
-    Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "request.too_large", message)
-        .hint("send several packs; they may be sent at the same time")
-}
-
-/// Hands the body on in pieces. Ends early if nobody takes them any more: an answer is there.
-async fn forward(body: HttpBody, sender: mpsc::Sender<Result<Bytes, Refused>>) {
-    let mut stream = body.into_data_stream();
-    let mut gathered = Vec::new();
-    let mut length = 0;
-    let mut swallowing = false;
-    loop {
-        let piece = match stream.next().await {
-            Some(Ok(piece)) => piece,
-            Some(Err(error)) => {
-                let _ = sender.send(Ok(std::mem::take(&mut gathered).into())).await;
-                let _ = sender.send(Err(body_error(&error))).await;
-                return;
-            }
-            None => break,
-        };
-        length += piece.len();
-        if length > MAXIMUM_PACK + SWALLOWED {
-            let _ = sender.send(Err(too_large())).await;
-            return;
-        }
-        // What nobody wants is read on for a while and thrown away: many clients look for an answer only once
-        // they have sent everything.
-        if swallowing || length > MAXIMUM_PACK {
-            continue;
-        }
-        gathered.extend_from_slice(&piece);
-        if gathered.len() >= GATHER {
-            swallowing = sender.send(Ok(std::mem::take(&mut gathered).into())).await.is_err();
-        }
-    }
-    let end = if length > MAXIMUM_PACK { Err(too_large()) } else { Ok(gathered.into()) };
-    let _ = sender.send(end).await;
-}
-
-/// A pack that is being taken apart.
-struct Arriving {
-    reader: pack::Reader,
-    session: Box<dyn BlockSession>,
-    /// Digests and lengths of those that came whole.
-    blocks: Vec<(Digest, u64)>,
-    bytes: u64,
-    /// Bytes of new blocks beyond which the account's quota would be exceeded.
-    allowed: u64,
-}
-
-/// Takes a pack apart. Whatever comes of it, what came whole is kept.
-async fn take(
-    app: &Arc<App>,
-    key: KeyId,
-    quota: Option<u64>,
-    mut pieces: Pieces,
-    _share: Share,
-) -> Result<PackAnswer, Refused> {
-    let owner = key.clone();
-    let mut arriving = app
-        .blocking(move |app| {
-            let allowed = match quota {
-                Some(quota) => quota.saturating_sub(crate::quota::bytes_held(app, &owner)?),
-                None => u64::MAX,
-            };
-            let limits = PackLimits {
-                block_bytes: MAXIMUM_BLOCK as u64,
-                // None belongs here.
-                message_bytes: 0,
-                frames: MAXIMUM_PACK_BLOCKS as u64,
-                ..PackLimits::default()
-            };
-            Ok(Arriving {
-                reader: pack::Reader::new(limits),
-                session: app.blocks.session(),
-                blocks: Vec::new(),
-                bytes: 0,
-                allowed,
-            })
-        })
-        .await?;
-    let mut outcome = Err(broke_off());
-    while let Some(piece) = pieces.recv().await {
-        let bytes = match piece {
-            Ok(bytes) => bytes,
-            Err(refused) => {
-                outcome = Err(refused);
-                break;
-            }
-        };
-        let _core = app.packing.work(0).await?;
-        let (back, step) = app
-            .blocking(move |_| {
-                let step = arriving.feed(&bytes);
-                Ok((arriving, step))
-            })
-            .await?;
-        arriving = back;
-        if let Err(refused) = step {
-            outcome = Err(refused);
-            break;
-        }
-        if arriving.reader.is_ended() {
-            outcome = Ok(());
-        }
-    }
-    // Whoever sends has the answer once nobody takes its pieces.
-    drop(pieces);
-    app.blocking(move |app| {
-        let Arriving { mut session, blocks, bytes, .. } = arriving;
-        if !blocks.is_empty() {
-            session.make_durable()?;
-            app.tasks.note_arrivals(&key, &blocks, now())?;
-        }
-        outcome.map(|()| PackAnswer { blocks: blocks.len() as u64, bytes })
-    })
-    .await
-}
-
-impl Arriving {
-    /// Takes the whole frames of what came. Blocks.
-    fn feed(&mut self, bytes: &[u8]) -> Result<(), Refused> {
-        self.reader.feed(bytes);
-        while let Some(frame) = self.reader.next().map_err(|error| pack_refused(&error))? {
-            if frame.kind != FrameKind::Block {
-                return Err(bad("a pack that is sent holds blocks and nothing else"));
-            }
-            let length = frame.bytes.len() as u64;
-            if self.bytes.saturating_add(length) > self.allowed {
-                return Err(crate::quota::bytes_exceeded());
-            }
-            let digest = self
-                .session
-                .put(&frame.bytes)
-                .map_err(|error| StoreError::from_io("store a block that was sent", error))?;
-            self.bytes += length;
-            self.blocks.push((digest, length));
-        }
-        Ok(())
-    }
-}
-
-fn broke_off() -> Refused {
-    Refused::new(StatusCode::BAD_REQUEST, "pack.truncated", "the pack ends before its end frame")
-        .hint("send the member again: the answer names what is still missing")
-}
-
-fn pack_refused(error: &PackError) -> Refused {
-    match error {
-        PackError::TooLarge { limit, allowed, found } => {
-            let message = format!("a pack's {limit} is {found}, and at most {allowed} is taken");
-            Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "pack.too_large", message)
-                .hint("cut arrays into smaller blocks, and send fewer of them in one pack")
-        }
-        error => Refused::new(StatusCode::BAD_REQUEST, error.code(), chain(error)).hint(error.hint()),
-    }
+    routes.post("/api/v1/blocks/fetch", fetch)
 }
 
 async fn fetch(

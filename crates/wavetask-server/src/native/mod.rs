@@ -11,9 +11,11 @@
 //! - **Another account's things do not exist.** Whatever is named by a client is looked for among what its own
 //!   account has, before anything else is looked at, so that no answer (nor the time it takes) tells more.
 
+mod arriving;
 mod batches;
 mod blocks;
 mod conditions;
+mod cut_off;
 mod events;
 mod gather;
 mod keys;
@@ -40,6 +42,8 @@ use wavetask_protocol::TaskId;
 use crate::answer::Refused;
 use crate::app::App;
 
+pub(crate) use arriving::CutOffPacks;
+
 /// The routes of this part.
 pub(crate) fn routes() -> Router<Arc<App>> {
     all().router
@@ -52,6 +56,7 @@ fn all() -> Routes {
     let routes = many::routes(routes);
     let routes = events::routes(routes);
     let routes = batches::routes(routes);
+    let routes = arriving::routes(routes);
     let routes = blocks::routes(routes);
     let routes = results::routes(routes);
     let routes = keys::routes(routes);

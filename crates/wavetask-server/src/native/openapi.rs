@@ -23,9 +23,9 @@ use utoipa::openapi::{
 use utoipa::{IntoParams, ToSchema};
 use wavetask_protocol::native::{
     ApiError, BatchList, BatchQuery, CreatedKey, EventPage, EventQuery, FetchRequest, KeyList, KeySummary,
-    LogPart, LogQuery, MemberList, MemberQuery, NewKey, PACK_TYPE, PackAnswer, Quota, ResultAnswer,
-    ResultsRequest, ServerStatus, SubmitAnswer, SubmitRequest, TASKS_START, TaskAnswers, TaskFilter,
-    TaskList, TaskSelection, TaskSummary,
+    LogPart, LogQuery, MemberList, MemberQuery, NewKey, PACK_TYPE, PackAnswer, PackHeld, PackPart, Quota,
+    ResultAnswer, ResultsRequest, ServerStatus, SubmitAnswer, SubmitRequest, TASKS_START, TaskAnswers,
+    TaskFilter, TaskList, TaskSelection, TaskSummary,
 };
 
 use super::Routes;
@@ -110,8 +110,11 @@ impl Description {
             .asks::<MemberQuery>()
             .answers::<MemberList>();
         all.on(Method::POST, "/api/v1/blocks", "Sends blocks; answered when all are durable")
+            .asks::<PackPart>()
             .takes_pack()
             .answers::<PackAnswer>();
+        all.on(Method::GET, "/api/v1/packs/{pack}", "How much has come of a pack whose connection broke")
+            .answers::<PackHeld>();
         all.on(Method::POST, "/api/v1/blocks/fetch", "Fetches blocks, in the order asked for")
             .takes::<FetchRequest>()
             .answers_pack("A pack of the blocks");
