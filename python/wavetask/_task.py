@@ -316,7 +316,7 @@ class Task:
             self._handle().cancel()
 
     def retry(self) -> None:
-        """Runs it again if it ended without a result."""
+        """Runs it again if it ended without a result. Raises `errors.Usage` if it has one or has not ended."""
         with self._errors_here():
             self._handle().retry()
 
