@@ -27,6 +27,11 @@ class Task:
         self.ended = threading.Event()
         self.callbacks = []
         self.lock = threading.Lock()
+        if key in engine.unpackable:
+            self.id = None
+            self.error = errors.InvalidSimulation("it cannot be taken apart", code="client.not_packable")
+            self._end("failed")
+            return
         engine.by_id[self.id] = self
         if not hold:
             self._begin()
@@ -99,6 +104,12 @@ class Task:
                 return
         callback(self)
 
+    def retry(self):
+        assert self.ended.is_set() and self.error is not None
+        self.error = None
+        self.ended.clear()
+        self._begin()
+
     def start(self):
         assert self.status == "held"
         self._begin()
@@ -130,12 +141,14 @@ class Engine:
         self.submissions = []
         self.solve = heat_result
         self.delay = lambda key: 0.0
+        self.unpackable = set()
 
     def submit(self, simulations, **options):
         from wavetask._tidy3d.pack import pack
 
-        for simulation in simulations.values():
-            pack(simulation)
+        for key, simulation in simulations.items():
+            if key not in self.unpackable:
+                pack(simulation)
         self.submissions.append((list(simulations), options))
         return Batch(
             {

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import tidy3d as td
 import tidy3d.web as original
+import wavetask
 import wavetask.web as web
 from models import NEW_CLIENT, fdtd, heat_result, slab, spatial
 from tidy3d.exceptions import WebError
 from wavetask import errors
+from wavetask.web import _functions
 
 NEWEST = tuple(int(part) for part in td.__version__.split(".")[:2]) >= (2, 12)
 newest_only = pytest.mark.skipif(not NEWEST, reason="of the newer client")
@@ -497,3 +499,34 @@ def test_cancelling_a_map_cancels_its_runs(engine, tmp_path):
     assert all(
         isinstance(error, WebError) and isinstance(error.__cause__, errors.Cancelled) for error in outcome
     )
+
+
+def test_a_member_that_is_run_again_is_no_failure_any_more(engine, tmp_path):
+    engine.solve = failing(2e-5)
+    batch = web.Batch(simulations={"a": slab(1e-5), "b": slab(2e-5)}, verbose=False)
+    first = batch.run(path_dir=tmp_path)
+    assert list(first.task_paths) == ["a"]
+    engine.solve = heat_result
+    wavetask.open(next(known for known, task in engine.by_id.items() if task.key == "b")).retry()
+    batch.monitor()
+    second = batch.load(path_dir=tmp_path, skip_download=True)
+    assert list(second.task_paths) == ["a", "b"] and second["b"] == heat_result(slab(2e-5))
+    with pytest.raises(Exception, match="no unique solution"):
+        first.load_sim_data("b")
+
+
+def test_a_member_that_never_reached_the_server_stops_no_question_about_the_others(engine, monkeypatch):
+    engine.unpackable = {"b"}
+    asked, deleted = [], []
+    monkeypatch.setattr(_functions, "get_info", lambda task_id: asked.append(task_id) or "info")
+    monkeypatch.setattr(_functions, "get_run_info", lambda task_id: (100.0, None))
+    monkeypatch.setattr(_functions, "real_cost", lambda task_id, verbose: 0.5)
+    monkeypatch.setattr(_functions, "estimate_cost", lambda task_id, verbose: 0.25)
+    monkeypatch.setattr(_functions, "delete", deleted.append)
+    batch = web.Batch(simulations={"a": slab(1e-5), "b": slab(2e-5), "c": slab(3e-5)}, verbose=False)
+    batch.start()
+    assert batch.get_info() == {"a": "info", "c": "info"} and len(asked) == 2
+    assert batch.get_run_info() == {"a": (100.0, None), "c": (100.0, None)}
+    assert batch.real_cost(verbose=False) == 1.0 and batch.estimate_cost(verbose=False) == 0.5
+    batch.delete()
+    assert deleted == asked

@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise ImportError("wavetask.web needs tidy3d (pip install tidy3d); wavetask.submit does not") from error
 
-from ._containers import Batch, BatchData, Job
+from ._batch import Batch, BatchData
 from ._functions import (
     abort,
     account,
@@ -40,6 +40,7 @@ from ._functions import (
     tidy3d_cli,
     upload,
 )
+from ._job import Job
 
 __all__ = [
     "Batch",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tidy3d
@@ -131,6 +132,24 @@ def uploaded(task: Task) -> str:
     if task.status == "failed":
         raise failure(task, task.exception(0))
     return known
+
+
+def start(task: Task) -> None:
+    """Starts a task that waits for it, and no other."""
+    if not task.done():
+        uploaded(task)
+        if task.status == "held":
+            with as_web_error(task):
+                task.start()
+
+
+@contextlib.contextmanager
+def as_web_error(task: Task) -> Iterator[None]:
+    """Raises the client's error for ours."""
+    try:
+        yield
+    except errors.WavetaskError as error:
+        raise failure(task, error) from error
 
 
 def word(task: Task) -> str:

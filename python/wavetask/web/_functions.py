@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
 import urllib.parse
 from collections.abc import Callable, Hashable, Mapping
@@ -25,7 +24,7 @@ from . import _door, _engine, _results, _waiting
 if TYPE_CHECKING:
     from wavetask import Batch, Task
 
-    from ._containers import BatchData
+    from ._batch import BatchData
 
 PathLikeString = str | PathLike[str]
 
@@ -246,7 +245,7 @@ def run_async(
 
     Options that mean nothing here are ignored, as in `run`.
     """
-    from ._containers import Batch
+    from ._batch import Batch
 
     _engine.refuse(callback_url=callback_url)
     if isinstance(simulations, (list, tuple)):
@@ -310,7 +309,7 @@ def start(
 ) -> None:
     """Starts an uploaded task. Its priority was settled when it was uploaded."""
     task = _engine.find(task_id)
-    with _as_web_error(task):
+    with _engine.as_web_error(task):
         task.start()
 
 
@@ -365,7 +364,7 @@ def load(
 def abort(task_id: str) -> Any:
     """Stops a task."""
     task = _engine.find(task_id)
-    with _as_web_error(task):
+    with _engine.as_web_error(task):
         task.cancel()
     return _door.parsed(TaskInfo, {"taskId": task_id, **_door.detail(task_id)})
 
@@ -421,7 +420,7 @@ def download_json(task_id: str, path: PathLikeString = "simulation.json", verbos
 
 def _simulation_of(task_id: str) -> Any:
     task = _engine.find(task_id)
-    with _as_web_error(task):
+    with _engine.as_web_error(task):
         return task.simulation
 
 
@@ -433,7 +432,7 @@ def download_log(
 ) -> None:
     """Writes what a task's solver has written so far."""
     task = _engine.find(task_id)
-    with _as_web_error(task):
+    with _engine.as_web_error(task):
         text = task.log()
     place = pathlib.Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -510,11 +509,3 @@ def test() -> None:
 
 tidy3d_cli = original.tidy3d_cli
 configure = original.configure
-
-
-@contextlib.contextmanager
-def _as_web_error(task: Task) -> Any:
-    try:
-        yield
-    except errors.WavetaskError as error:
-        raise _engine.failure(task, error) from error
