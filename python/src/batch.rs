@@ -89,18 +89,11 @@ impl BatchHandle {
     /// Starts those that are held; raises the first reason why one could not be.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         let batch = self.here()?.clone();
-        let started = waiting::on_thread(py, move || {
-            let mut refused = None;
-            for task in batch.tasks() {
-                if task.status().phase == Phase::Held
-                    && let Err(error) = task.start()
-                {
-                    refused.get_or_insert(error);
-                }
-            }
-            refused.map_or(Ok(()), Err)
-        })?;
-        started.map_err(|error| failure::raise(py, &error))
+        let refused = waiting::on_thread(py, move || batch.start())?;
+        match refused.first() {
+            Some((_, error)) => Err(failure::raise(py, error)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -19,6 +19,18 @@ use crate::{failure, process, waiting};
 /// they are not, and at the end of the process, nobody is to end them, so there is always one handle more.
 static KEPT: Mutex<Vec<Client>> = Mutex::new(Vec::new());
 
+/// In a forked child: the parent's clients are neither ended nor asked for anything.
+pub(crate) fn let_go() {
+    if let Ok(mut kept) = KEPT.try_lock() {
+        std::mem::forget(std::mem::take(&mut *kept));
+    }
+}
+
+/// The clients that this process made.
+pub(crate) fn kept() -> Vec<Client> {
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
 /// A connection; see the stub.
 #[pyclass(frozen, name = "Client", module = "wavetask._native")]
 #[derive(Debug)]
@@ -88,6 +100,11 @@ impl ClientHandle {
     #[getter]
     fn url(&self) -> String {
         self.of_folder("address").unwrap_or_else(|| self.url.clone())
+    }
+
+    /// Bytes of arrays that have left by now; less again when a try fails.
+    fn bytes_sent(&self) -> PyResult<u64> {
+        Ok(self.here()?.server().bytes_sent())
     }
 
     #[getter]

@@ -6,6 +6,8 @@ use wavetask_client::embedded;
 use wavetask_client::locate::{Place, Surroundings, locate};
 use wavetask_client::{Client, ClientError, Settings};
 
+use crate::process;
+
 /// What Python gave to find the server by.
 #[derive(Clone, Default)]
 pub(crate) struct Wanted {
@@ -52,7 +54,10 @@ pub(crate) fn name(place: &Place) -> (&'static str, String) {
 /// another. Also gives the address.
 pub(crate) fn connect(wanted: Wanted, binary: Option<PathBuf>) -> Result<(Client, String), ClientError> {
     let named = std::env::var_os("WAVETASK_BINARY").filter(|name| !name.is_empty()).map(PathBuf::from);
-    let settings = Settings { binary: named.or(binary), ..Settings::located(&wanted.surroundings())? };
+    let mut settings = Settings { binary: named.or(binary), ..Settings::located(&wanted.surroundings())? };
+    if process::is_forked() {
+        settings.journal = Some(journal_of_a_child(&settings));
+    }
     let folder = settings.data.clone();
     let url = settings.url.clone();
     let client = Client::connect(settings)?;
@@ -61,4 +66,19 @@ pub(crate) fn connect(wanted: Wanted, binary: Option<PathBuf>) -> Result<(Client
         None => embedded::find(&folder).map_or_else(String::new, |address| address.url),
     };
     Ok((client, url))
+}
+
+/// A journal for a forked child: that of the data folder may be open in its parent, and SQLite's locks belong to a
+/// process. Those that nobody has touched for as long as finished submissions are kept are removed.
+fn journal_of_a_child(settings: &Settings) -> PathBuf {
+    let folder = settings.data.join("client").join("forked");
+    for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let touched = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let age = touched.and_then(|touched| touched.elapsed().ok());
+        if age.is_some_and(|age| age > settings.keep_finished) {
+            // Another child may have been quicker.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    folder.join(format!("{}.db", std::process::id()))
 }

@@ -45,6 +45,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(client::locate, module)?)?;
     module.add_function(wrap_pyfunction!(packed::pack, module)?)?;
     module.add_function(wrap_pyfunction!(process::adopt, module)?)?;
+    module.add_function(wrap_pyfunction!(process::before_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(process::after_fork, module)?)?;
     module.add_class::<batch::BatchHandle>()?;
     module.add_class::<batch::PendingHandle>()?;
     module.add_class::<batch::SubmissionHandle>()?;

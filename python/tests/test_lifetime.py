@@ -1,8 +1,11 @@
 """Ends: of loops, of processes, of their children. Nothing crashes, nothing hangs, nothing is lost without a word."""
 
+import contextlib
 import json
 import os
+import pathlib
 import signal
+import socket
 import socketserver
 import subprocess
 import sys
@@ -11,6 +14,7 @@ import time
 
 import pytest
 
+HERE = pathlib.Path(__file__).parent
 EXITS = int(os.environ.get("WAVETASK_TEST_EXITS", "100"))
 
 IN_FLIGHT = """
@@ -295,6 +299,72 @@ def test_a_script_that_ends_at_once_waits_for_what_it_submitted_and_says_what_it
     assert answer.returncode == 0, answer.stderr
     assert time.monotonic() - began > 1.5
     assert "run the script again" in answer.stderr
+
+
+class Slow(socketserver.ThreadingTCPServer):
+    """Passes on what a client says to a server, a few bytes a second."""
+
+    daemon_threads = True
+    allow_reuse_address = True
+
+    class RequestHandlerClass(socketserver.BaseRequestHandler):
+        def handle(self):
+            with socket.create_connection(("127.0.0.1", self.server.port)) as there:
+                back = threading.Thread(target=self.pass_on, args=(there, self.request, None), daemon=True)
+                back.start()
+                self.pass_on(self.request, there, self.server.rate)
+                back.join()
+
+        def pass_on(self, source, target, rate):
+            with contextlib.suppress(OSError):
+                while data := source.recv(16384):
+                    target.sendall(data)
+                    if rate is not None:
+                        time.sleep(len(data) / rate)
+                target.shutdown(socket.SHUT_WR)
+
+    def __init__(self, port, rate):
+        self.port, self.rate = port, rate
+        super().__init__(("127.0.0.1", 0), self.RequestHandlerClass)
+
+    def get_request(self):
+        request, address = super().get_request()
+        request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        return request, address
+
+
+ONE_LARGE = """
+import numpy as np, sys
+import wavetask as wt
+import models
+values = np.random.default_rng(1).random((110, 110, 110))
+wt.submit(models.slab(rate=models.spatial(110, 110, 110) * values), name=sys.argv[1], progress=False)
+"""
+
+
+def test_a_large_upload_that_makes_headway_is_not_given_up_at_the_end(server, tmp_path):
+    import harness
+
+    with Slow(server.port, 1.5e6) as slow:
+        threading.Thread(target=slow.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{slow.server_address[1]}"
+        settings = environment(tmp_path, url, WAVETASK_KEY=server.variables()["SIMCLOUD_APIKEY"])
+        settings.update(WAVETASK_EXIT_WAIT="2", WAVETASK_PROGRESS="plain")
+        settings["PYTHONPATH"] = os.pathsep.join([str(HERE), settings.get("PYTHONPATH", "")])
+        began = time.monotonic()
+        answer = subprocess.run(
+            [sys.executable, "-c", ONE_LARGE, "large at the end"],
+            env=settings,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        slow.shutdown()
+    assert answer.returncode == 0, answer.stderr
+    assert "have not left" not in answer.stderr, answer.stderr
+    assert time.monotonic() - began > 5, "the upload was not slow enough to tell"
+    (task,) = harness.members(server, "large at the end")
+    assert task["state"] not in ("draft", "error"), task
 
 
 def test_importing_is_quick_and_imports_nothing_that_is_large():

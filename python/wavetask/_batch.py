@@ -109,6 +109,7 @@ class Batch(Mapping[str, Task]):
 
     def _listen(self, listener: Callable[[Task | None], None]) -> None:
         """Tells of every member, also of later ones, then ``None``."""
+        self._here()
         with self._lock:
             for task in self._members.values():
                 listener(task)
@@ -116,6 +117,55 @@ class Batch(Mapping[str, Task]):
                 listener(None)
             else:
                 self._listeners.append(listener)
+
+    def _forked(self) -> None:
+        """In a forked child: whoever held the lock or listened is not here."""
+        self._lock = threading.Lock()
+        self._listeners = []
+
+    def _here(self) -> None:
+        """In a forked child, finds the batch again at the server: what fed it is the parent's.
+
+        Raises `errors.NotFound` while the parent has not sent all of it.
+        """
+        if self._process == os.getpid():
+            return
+        with self._lock:
+            if self._process == os.getpid():
+                return
+            client = self._client._in_this_process()
+            members = self._all_of_it(client)
+            try:
+                native = client._native.open_batch(self._name)
+                found = {member.key: member for member in native.tasks()}
+            except errors.NotFound:
+                found = {}
+            if (
+                not found
+                or members is None
+                or len(found) < members
+                or any(key not in found for key in self._members)
+            ):
+                raise errors.NotFound(
+                    f"not all of the batch `{self._name}` had left the process that submitted it",
+                    code="client.forked",
+                    hint="ask again in a moment, or fork once all of it is queued",
+                )
+            for key, member in found.items():
+                if key in self._members:
+                    self._members[key]._move(member, client)
+                else:
+                    self._members[key] = Task(member, client, progress=self._progress_wish)
+            self._native, self._client, self._process = native, client, os.getpid()
+            client._batches[self._name] = self
+            self._complete = True
+
+    def _all_of_it(self, client: Client) -> int | None:
+        """How many members it has; ``None`` while more may be added."""
+        if self._complete:
+            return len(self._members)
+        rows = [row for row in client.batches(self._name) if row["name"] == self._name and row["complete"]]
+        return int(rows[0]["members"]) if rows else None
 
     def _unlisten(self, listener: Callable[[Task | None], None]) -> None:
         with self._lock, contextlib.suppress(ValueError):
@@ -136,6 +186,7 @@ class Batch(Mapping[str, Task]):
     @property
     def tasks(self) -> list[Task]:
         """The tasks in order; while a generator still gives simulations, those so far."""
+        self._here()
         with self._lock:
             return list(self._members.values())
 
@@ -200,7 +251,8 @@ class Batch(Mapping[str, Task]):
 
     def done(self) -> bool:
         """Whether all its tasks have ended, well or not."""
-        return self._complete and all(task.done() for task in self.tasks)
+        tasks = self.tasks
+        return self._complete and all(task.done() for task in tasks)
 
     def table(self) -> pandas.DataFrame:
         """A pandas table: a row per task by key, with name, id, parameters, state and times.
@@ -401,6 +453,7 @@ class Batch(Mapping[str, Task]):
 
     def cancel(self) -> None:
         """Stops all tasks that have not ended. A generator of simulations is asked for no more of them and closed."""
+        self._here()
         with self._lock:
             self._cancelled = True
         # Whoever waits must not wait for a generator that may be at work for long: nothing of it counts any more.
@@ -419,7 +472,8 @@ class Batch(Mapping[str, Task]):
         self._each(lambda task: task.start(), lambda native: native.start())
 
     def _each(self, one: Callable[[Task], None], together: Callable[[_native.Batch], None]) -> None:
-        if self._native is not None and self._process == os.getpid():
+        self._here()
+        if self._native is not None:
             together(self._native)
             return
         for task in self.tasks:
@@ -454,7 +508,8 @@ class Batch(Mapping[str, Task]):
         return self.name
 
     def _snapshot(self) -> _render.Snapshot:
-        if self._native is not None and self._process == os.getpid():
+        self._here()
+        if self._native is not None:
             counts, percent = self._native.progress()
         else:
             statuses = [task._handle().status() for task in self.tasks]

@@ -78,6 +78,17 @@ class Client:
         return self if self._process == os.getpid() else _client_of(self._where)
 
     def _native_task(self, batch: str, key: str, task_id: str | None) -> _native.Task:
+        """A task as this process finds it; raises `errors.NotFound` for one that has not left its process yet."""
+        try:
+            return self._found_task(batch, key, task_id)
+        except errors.NotFound as error:
+            error.hint = (
+                f"{error.hint + '; ' if error.hint else ''}if the process that submitted it has not sent it yet, "
+                "ask again a little later"
+            )
+            raise
+
+    def _found_task(self, batch: str, key: str, task_id: str | None) -> _native.Task:
         if task_id is not None:
             found = self._native.open(task_id)
             if isinstance(found, _native.Task):
@@ -100,7 +111,10 @@ class Client:
 
 _lock = threading.Lock()
 _current: Client | None = None
+_where: Where | None = None
 _clients: dict[Where, Client] = {}
+_routes: dict[Where, tuple[str | None, str | os.PathLike[str] | None]] = {}
+"""Key and data folder of each server that was connected to: a forked child needs them again."""
 
 
 def connect(
@@ -132,7 +146,8 @@ def current() -> Client:
     with _lock:
         if _current is not None:
             return _current
-        client = _connect(_native.locate(), None, None, None)
+        # A forked child goes on with the server of its parent.
+        client = _connect(_native.locate(), None, None, None) if _where is None else _reconnect(_where)
         _make_current(client)
         return client
 
@@ -147,8 +162,9 @@ def open(name_or_id: str) -> Task | Batch:
 
 
 def _make_current(client: Client) -> None:
-    global _current
+    global _current, _where
     _current = client
+    _where = client._where
 
 
 def _connect(where: Where, url: str | None, key: str | None, data: str | os.PathLike[str] | None) -> Client:
@@ -157,20 +173,26 @@ def _connect(where: Where, url: str | None, key: str | None, data: str | os.Path
         return found
     if not _clients:
         atexit.register(_at_exit)
+        _at_exit_of_a_worker()
     native = _native.Client(url=url, key=key, data=data, binary=_command.binary())
     client = _clients[where] = Client(native, where, key)
+    # An embedded server's key lies in its folder, and may be another after a restart.
+    _routes[where] = (native.key if where[0] == "url" else None, data)
     return client
+
+
+def _reconnect(where: Where) -> Client:
+    """The client to a server that this process, or its parent before a fork, was connected to. The lock is held."""
+    kind, place = where
+    key, data = _routes.get(where, (None, None))
+    return _connect(where, place if kind == "url" else None, key, place if kind == "data" else data)
 
 
 def _client_of(where: Where) -> Client:
     """The client to a server that was named without its key: for handles from other processes."""
     with _lock:
         found = _clients.get(where)
-        if found is not None:
-            return found
-    kind, place = where
-    with _lock:
-        return _connect(where, place if kind == "url" else None, None, place if kind == "data" else None)
+        return _reconnect(where) if found is None else found
 
 
 def _reopen_task(where: Where, identity: tuple[str, str, dict[str, Any]], task_id: str | None) -> Task:
@@ -199,11 +221,24 @@ def _at_exit() -> None:
         submitting.finish(patience, renderer.say if renderer.mode(None) != "off" else lambda text: None)
 
 
+def _at_exit_of_a_worker() -> None:
+    """Children of `multiprocessing` end without what is registered with `atexit`."""
+    util: Any = sys.modules.get("multiprocessing.util")
+    process: Any = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, _at_exit, exitpriority=100)
+
+
 def _after_fork() -> None:
-    """In a forked child: the parent's connections stay the parent's."""
+    """In a forked child: the parent's connections stay the parent's, and handles find their way by new ones."""
     global _lock, _current
     _lock = threading.Lock()
     _current = None
+    for client in _clients.values():
+        for reference in client._batches.valuerefs():
+            batch = reference()
+            if batch is not None:
+                batch._forked()
     # Kept, but out of reach: letting go of them would wait for threads that are not here.
     _inherited.append(dict(_clients))
     _clients.clear()
@@ -213,4 +248,6 @@ def _after_fork() -> None:
 
 _inherited: list[dict[Where, Client]] = []
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_native.before_fork, after_in_parent=_native.after_fork)
 _bridge.register_after_fork(_after_fork)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -78,6 +79,7 @@ class Map(Generic[Value, Result]):
         self._context = contextvars.copy_context()
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+        self._process = os.getpid()
         self._taking = threading.Lock()
         self._source: Iterator[Value] = iter(values)
         self._exhausted = False
@@ -127,6 +129,7 @@ class Map(Generic[Value, Result]):
 
         Whoever wants the other values in spite of an exception uses `results`.
         """
+        self._check_process()
         for count in itertools.count():
             while True:
                 with self._lock:
@@ -147,6 +150,7 @@ class Map(Generic[Value, Result]):
 
     def done(self) -> bool:
         """Whether all values have ended, well or not."""
+        self._check_process()
         with self._lock:
             return self._exhausted and all(item.ended for item in self._items)
 
@@ -155,6 +159,7 @@ class Map(Generic[Value, Result]):
     def cancel(self) -> None:
         """Takes no more values and cancels the tasks that running calls have submitted; those calls then raise
         `errors.Cancelled` unless they catch it. Does not wait."""
+        self._check_process()
         self._scope.cancel()
         with self._lock:
             self._exhausted = True
@@ -257,6 +262,7 @@ class Map(Generic[Value, Result]):
 
     def _wait_for(self, index: int) -> _Item[Value, Result] | None:
         """The item once it has ended; ``None`` if there is none."""
+        self._check_process()
         while True:
             with self._lock:
                 if index < len(self._items):
@@ -276,6 +282,15 @@ class Map(Generic[Value, Result]):
         except KeyboardInterrupt:
             _wait.tell(_wait.waited())
             raise
+
+    def _check_process(self) -> None:
+        """In a forked child nobody works on the map: it would be waited for forever."""
+        if self._process != os.getpid():
+            raise errors.Usage(
+                "the map runs in the process that called wavetask.map()",
+                code="map.forked",
+                hint="take its results there, or call wavetask.map() in the child",
+            )
 
     def _nobody_works(self) -> bool:
         """Whether nobody works on this map though there is work: no thread was to be had. The lock is held."""

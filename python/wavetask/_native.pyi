@@ -24,6 +24,8 @@ __all__ = [
     "Task",
     "__version__",
     "adopt",
+    "after_fork",
+    "before_fork",
     "locate",
     "pack",
 ]
@@ -32,6 +34,12 @@ __version__: str
 
 def adopt() -> None:
     """Notes that what is made from now on belongs to this process: for forked children."""
+
+def before_fork() -> None:
+    """Lets the engines' journals come to rest, so that no lock is copied that nobody releases in the child."""
+
+def after_fork() -> None:
+    """In the parent: the journals go on."""
 
 def locate(
     url: str | None = None, key: str | None = None, data: str | PathLike[str] | None = None
@@ -89,6 +97,8 @@ class Client:
     @property
     def url(self) -> str:
         """Where the server answers."""
+    def bytes_sent(self) -> int:
+        """Bytes of arrays that have left by now, those under way included; less again when a try fails."""
     @property
     def key(self) -> str | None:
         """The key that is shown to the server; not to be shown to anybody else."""

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from wavetask import _bridge, _native, _scope, _shape, errors
+from wavetask import _adaptor, _bridge, _native, _scope, _shape, errors
 from wavetask._batch import Batch
 from wavetask._task import Task
 
@@ -128,7 +128,7 @@ def submit(
     elif _shape.is_container(simulations):
         members, shape = _shape.flatten(simulations)
     parameters_of = _parameters(parameters, [key for key, _ in members])
-    client = client or _client.current()
+    client = client._in_this_process() if client is not None else _client.current()
     submission = client._native.submit(
         name=name,
         tags=[str(tag) for tag in ([tags] if isinstance(tags, str) else tags)],
@@ -267,10 +267,11 @@ class _Work:
             pending.fail("Cancelled", "task.aborted", _BEFORE_PACKING)
             return
         try:
-            from wavetask._tidy3d import pack
+            pack = _adaptor.packer()
 
-            taken = pack.pack(simulation)
-            packed = _native.pack(taken.kind, taken.json, taken.arrays)
+            with _packing():
+                taken = pack.pack(simulation)
+                packed = _native.pack(taken.kind, taken.json, taken.arrays)
             task._packed(taken.json)
             del taken, simulation
         except errors.WavetaskError as error:
@@ -382,14 +383,32 @@ _submitted: set[Batch] = set()
 
 _ON_ITS_WAY = ("packing", "waiting", "uploading")
 
+_packing_now: set[threading.Thread] = set()
+"""Threads that take a simulation apart at this moment: that comes to an end, however large it is."""
+
+
+@contextlib.contextmanager
+def _packing() -> Iterator[None]:
+    thread = threading.current_thread()
+    _packing_now.add(thread)
+    try:
+        yield
+    finally:
+        _packing_now.discard(thread)
+
+
+def _bytes_sent(batches: Iterable[Batch]) -> int:
+    return sum(native.bytes_sent() for native in {batch._client._native for batch in batches})
+
 
 def finish(patience: float, say: Callable[[str], None]) -> None:
     """At the end of the process: waits until everything that was submitted has left it, for as long as that makes
-    headway. What is at the server needs this process no more; what is not would have to wait for the script to be
+    headway, be it by tasks or by bytes of a large one. What is at the server needs this process no more; what is not would have to wait for the script to be
     run again."""
     told = False
     began = last = time.monotonic()
     before: object = None
+    most = -1
     try:
         while True:
             batches = [(batch, batch._snapshot()) for batch in list(_submitted)]
@@ -401,8 +420,9 @@ def finish(patience: float, say: Callable[[str], None]) -> None:
             now = time.monotonic()
             if not any(left.values()) and all(batch._cancelled for batch in list(_working.values())):
                 return
-            if left != before:
-                before, last = left, now
+            sent = _bytes_sent([batch for batch, _ in batches])
+            if left != before or sent > most or _packing_now:
+                before, most, last = left, max(sent, most), now
             elif now - last > patience:
                 say(
                     f"{sum(left.values())} tasks have not left this process; "
@@ -421,6 +441,7 @@ def finish(patience: float, say: Callable[[str], None]) -> None:
 def _after_fork() -> None:
     global _submitted
     _working.clear()
+    _packing_now.clear()
     _submitted = set()
 
 

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wavetask import _bridge, _render, _wait, errors
+from wavetask import _adaptor, _bridge, _render, _wait, errors
 
 if TYPE_CHECKING:
     from wavetask import _native
@@ -200,7 +200,7 @@ class Task:
         if it failed.
         """
         built = self._built()
-        if built is not None and self._process == os.getpid():
+        if built is not None:
             return built
         return self._build(self.document(timeout))
 
@@ -255,7 +255,7 @@ class Task:
 
         Raises `errors.NotFound` if there is no such monitor, else as `result`.
         """
-        from wavetask._tidy3d import build
+        build = _adaptor.builder()
 
         built = self._built()
         if built is not None:
@@ -351,11 +351,14 @@ class Task:
         """The native handle; in a forked child a new one, for the parent's threads are not there."""
         if self._process != os.getpid():
             again = self._client._in_this_process()
-            self._native = again._native_task(self._batch_name, self._key, self._id)
-            self._client = again
-            self._process = os.getpid()
-            self._built = lambda: None
+            self._move(again._native_task(self._batch_name, self._key, self._id), again)
         return self._native
+
+    def _move(self, native: _native.Task, client: Client) -> None:
+        """Goes on with a handle of this process."""
+        self._native = native
+        self._client = client
+        self._process = os.getpid()
 
     def _remember(self, simulation: Any) -> None:
         """Keeps the simulation for as long as somebody else does: it need not be fetched back then."""
@@ -373,7 +376,7 @@ class Task:
 
     def _build(self, document: _native.Document) -> Any:
         try:
-            from wavetask._tidy3d import build
+            build = _adaptor.builder()
         except ImportError as error:
             raise errors.Usage(
                 "results become tidy3d's objects only where tidy3d is installed",

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::engine::Engine;
 use crate::error::ClientError;
+use crate::server::TaskAction;
 use crate::signal::{Signal, lock};
 use crate::status::Phase;
 use crate::task::{Task, TaskCell, timed_out};
@@ -214,10 +215,19 @@ impl Batch {
             let status = task.status();
             matches!(status.phase, Phase::Failed | Phase::Cancelled) || status.diverged
         };
+        self.set_going(TaskAction::Retry, self.tasks().into_iter().filter(unsuccessful).collect())
+    }
+
+    /// Starts all tasks that were submitted with `hold` and have been checked, and says of each that could not be why.
+    pub fn start(&self) -> Vec<(Task, ClientError)> {
+        let held = |task: &Task| task.status().phase == Phase::Held;
+        self.set_going(TaskAction::Start, self.tasks().into_iter().filter(held).collect())
+    }
+
+    fn set_going(&self, action: TaskAction, tasks: Vec<Task>) -> Vec<(Task, ClientError)> {
         let engine = self.cell.engine.clone();
-        let tasks: Vec<_> = self.tasks().into_iter().filter(unsuccessful).collect();
         let again = tasks.clone();
-        match self.cell.engine.block(async move { Ok(engine.retry(again).await) }) {
+        match self.cell.engine.block(async move { Ok(engine.set_going(action, again).await) }) {
             Ok(refused) => refused,
             Err(error) => tasks.into_iter().map(|task| (task, error.clone())).collect(),
         }

@@ -99,6 +99,12 @@ impl Client {
         self.engine.parts.trouble.read(Clone::clone)
     }
 
+    /// Lets the journal come to rest and keeps it there until the answer is dropped: for the instant of a fork, which
+    /// would otherwise copy locks of SQLite's that nobody releases in the child. `None` if that takes longer.
+    pub fn rest(&self, within: Duration) -> Option<crate::journal::JournalRest> {
+        self.engine.parts.journal.rest(within)
+    }
+
     /// Who is there.
     ///
     /// # Errors
@@ -206,6 +212,7 @@ impl Client {
             lazy: true,
             first: TaskAction::Status,
         }));
+        self.engine.settle();
         Ok(Task { cell })
     }
 

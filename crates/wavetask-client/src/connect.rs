@@ -194,6 +194,10 @@ impl Server for FolderServer {
         call!(self, server => server.status())
     }
 
+    fn bytes_sent(&self) -> u64 {
+        self.current().bytes_sent()
+    }
+
     async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ClientError> {
         call!(self, server => server.submit(request))
     }

@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use wavetask_protocol::TaskId;
@@ -434,6 +435,12 @@ pub(crate) struct JournalThread {
     jobs: mpsc::Sender<Job>,
 }
 
+/// The journal does nothing as long as this is there; see [`Client::rest`](crate::Client::rest).
+#[derive(Debug)]
+pub struct JournalRest {
+    _go_on: mpsc::Sender<()>,
+}
+
 impl JournalThread {
     pub(crate) fn start(mut journal: Journal) -> Result<Self, ClientError> {
         let (jobs, queue) = mpsc::channel::<Job>();
@@ -456,6 +463,18 @@ impl JournalThread {
     pub(crate) fn post(&self, job: impl FnOnce(&mut Journal) + Send + 'static) {
         // It only fails if the thread has panicked; whoever waits for the job's answer learns that.
         let _ = self.jobs.send(Box::new(job));
+    }
+
+    /// Brings the thread to rest until the answer is dropped; `None` if it does not come to rest within this time.
+    pub(crate) fn rest(&self, within: Duration) -> Option<JournalRest> {
+        let (at_rest, wait) = mpsc::channel();
+        let (go_on, held) = mpsc::channel();
+        self.post(move |_| {
+            let _ = at_rest.send(());
+            // Ends when the other side is dropped.
+            let _ = held.recv();
+        });
+        wait.recv_timeout(within).ok().map(|()| JournalRest { _go_on: go_on })
     }
 
     /// Does this and waits for its answer.

@@ -36,6 +36,7 @@ mod task;
 pub use batch::{Batch, Completed, Subscription};
 pub use client::{Client, Opened};
 pub use error::{ClientError, ErrorGroup};
+pub use journal::JournalRest;
 pub use member::{ArrayBytes, PackedSimulation};
 pub use result::{ArrayData, ResultDocument};
 pub use server::Server;

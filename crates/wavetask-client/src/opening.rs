@@ -63,6 +63,7 @@ impl Client {
             opening.go_on(&listed, journaled);
             batch.seal();
         }
+        engine.settle();
         Ok(Batch::from_cell(batch))
     }
 }

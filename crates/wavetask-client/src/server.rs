@@ -39,6 +39,12 @@ pub trait Server: fmt::Debug + Send + Sync {
     /// Who is there.
     async fn status(&self) -> Result<ServerStatus, ClientError>;
 
+    /// Bytes of arrays and files that have left for it by now, those under way included; less again when a try fails.
+    /// Whoever wants to know whether sending makes headway compares it with the most that it has been.
+    fn bytes_sent(&self) -> u64 {
+        0
+    }
+
     /// Names members and their contents; the answer says what is missing.
     async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ClientError>;
 

@@ -16,6 +16,9 @@ pub struct Settings {
     /// The data folder: the journal lies in `client/journal.db` within it. Default: what
     /// [`locate`](crate::locate) finds.
     pub data: PathBuf,
+    /// Another file for the journal than that of the data folder. A forked child needs one: SQLite's locks belong to
+    /// the process, so a file that the parent has open must not be opened again in the child.
+    pub journal: Option<PathBuf>,
     /// The `wavetask` binary that starts the embedded server; `None` is `WAVETASK_BINARY`, or `wavetask` on the
     /// search path.
     pub binary: Option<PathBuf>,
@@ -53,6 +56,7 @@ impl Default for Settings {
             url: None,
             key: None,
             data: default_data_folder(),
+            journal: None,
             binary: None,
             send_budget: memory / 4,
             document_budget: 64 << 20,
@@ -85,7 +89,7 @@ impl fmt::Debug for Settings {
 impl Settings {
     /// Where the journal lies.
     pub fn journal_path(&self) -> PathBuf {
-        self.data.join("client").join("journal.db")
+        self.journal.clone().unwrap_or_else(|| self.data.join("client").join("journal.db"))
     }
 
     /// Names server and account in the journal without telling the key: tasks of one are not those of another.

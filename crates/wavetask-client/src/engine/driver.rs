@@ -79,6 +79,9 @@ impl Driver {
                     for message in messages.drain(..) {
                         match message {
                             Message::Input(input) => self.step(input),
+                            Message::Settled(settled) => {
+                                let _ = settled.send(());
+                            }
                             Message::Member(member, cell) => {
                                 self.cells.insert(member, cell);
                             }

@@ -67,6 +67,8 @@ pub(crate) enum Message {
     Member(MemberId, Arc<TaskCell>),
     /// Something for the flow.
     Input(Input),
+    /// Somebody waits until all that was sent before has been taken in.
+    Settled(std::sync::mpsc::Sender<()>),
 }
 
 /// The engine. It lives as long as somebody holds a handle of it or a task of it is under way.
@@ -133,6 +135,14 @@ impl Engine {
     pub(crate) fn send(&self, input: Input) {
         // The driver lives as long as the engine.
         let _ = self.messages.send(Message::Input(input));
+    }
+
+    /// Waits until all that was sent before has been taken in: handles then say what the server has said.
+    pub(crate) fn settle(&self) {
+        let (settled, wait) = std::sync::mpsc::channel();
+        let _ = self.messages.send(Message::Settled(settled));
+        // It fails if the driver has panicked; whoever asks next learns that.
+        let _ = wait.recv();
     }
 
     pub(crate) fn new_member(&self) -> MemberId {
@@ -252,8 +262,8 @@ impl Engine {
         }));
     }
 
-    /// Runs tasks again; those that could not be, and why.
-    pub(crate) async fn retry(&self, tasks: Vec<Task>) -> Vec<(Task, ClientError)> {
+    /// Starts tasks, or runs them again; those that could not be, and why.
+    pub(crate) async fn set_going(&self, action: TaskAction, tasks: Vec<Task>) -> Vec<(Task, ClientError)> {
         let mut refused = Vec::new();
         let mut known = Vec::new();
         for task in tasks {
@@ -265,7 +275,7 @@ impl Engine {
         for part in known.chunks(MAXIMUM_TASKS) {
             let selection =
                 TaskSelection { tasks: part.iter().map(|(_, id)| id.clone()).collect(), priority: 0 };
-            match self.server().act(TaskAction::Retry, &selection).await {
+            match self.server().act(action, &selection).await {
                 Ok(answers) => {
                     for ((task, id), answer) in part.iter().zip(answers.tasks) {
                         match answer {

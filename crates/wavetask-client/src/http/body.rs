@@ -39,9 +39,45 @@ impl Bandwidth {
     }
 }
 
+/// Bytes of data that have left, over all bodies that are counted; what a try carried in vain is taken back, so that
+/// a line which breaks again and again makes no headway by it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally(Arc<AtomicU64>);
+
+impl Tally {
+    /// Bytes so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A try whose bytes are counted; unless it is [kept](Self::keep), they are taken back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct CountedTry {
+    progress: Option<Arc<Progress>>,
+}
+
+impl CountedTry {
+    /// The try succeeded.
+    pub(crate) fn keep(mut self) {
+        self.progress = None;
+    }
+}
+
+impl Drop for CountedTry {
+    fn drop(&mut self) {
+        if let Some(progress) = self.progress.take()
+            && let Some(tally) = &progress.tally
+        {
+            tally.0.fetch_sub(progress.taken.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+}
+
 /// How far a body has come, for the one who waits.
 #[derive(Debug)]
 pub(crate) struct Progress {
+    tally: Option<Tally>,
     origin: Instant,
     taken: AtomicU64,
     length: u64,
@@ -49,13 +85,16 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    fn new(length: u64) -> Arc<Self> {
+    fn new(length: u64, tally: Option<Tally>) -> Arc<Self> {
         let origin = Instant::now();
-        Arc::new(Self { origin, taken: AtomicU64::new(0), length, at_milliseconds: AtomicU64::new(0) })
+        Arc::new(Self { tally, origin, taken: AtomicU64::new(0), length, at_milliseconds: AtomicU64::new(0) })
     }
 
     fn advance(&self, bytes: u64) {
         self.taken.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(tally) = &self.tally {
+            tally.0.fetch_add(bytes, Ordering::Relaxed);
+        }
         self.moves_in(Duration::ZERO);
     }
 
@@ -88,8 +127,19 @@ pub(crate) struct PacedBody {
 
 impl PacedBody {
     pub(crate) fn new(bytes: Bytes, bandwidth: Option<Arc<Bandwidth>>) -> Self {
-        let progress = Progress::new(bytes.len() as u64);
+        let progress = Progress::new(bytes.len() as u64, None);
         Self { rest: bytes, progress, bandwidth, waiting: None }
+    }
+
+    /// The same, its bytes counted as long as the try may still succeed.
+    pub(crate) fn counted(
+        bytes: Bytes,
+        bandwidth: Option<Arc<Bandwidth>>,
+        tally: &Tally,
+    ) -> (Self, CountedTry) {
+        let progress = Progress::new(bytes.len() as u64, Some(tally.clone()));
+        let counted = CountedTry { progress: Some(progress.clone()) };
+        (Self { rest: bytes, progress, bandwidth, waiting: None }, counted)
     }
 
     /// To watch it from outside.
@@ -168,5 +218,19 @@ mod tests {
         // The bucket holds a tenth of a second's bytes at the start.
         let seconds = began.elapsed().as_secs_f64();
         assert!((9.8..10.0).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test]
+    async fn what_a_try_carried_in_vain_is_no_headway() {
+        let (tally, bytes) = (Tally::default(), Bytes::from(vec![7; 3 * PIECE]));
+        let (mut body, lost) = PacedBody::counted(bytes.clone(), None, &tally);
+        body.frame().await.unwrap().unwrap();
+        assert_eq!(tally.bytes(), PIECE as u64);
+        drop(lost);
+        assert_eq!(tally.bytes(), 0);
+        let (mut body, kept) = PacedBody::counted(bytes, None, &tally);
+        while body.frame().await.is_some() {}
+        kept.keep();
+        assert_eq!(tally.bytes(), 3 * PIECE as u64);
     }
 }

@@ -46,6 +46,7 @@ use wavetask_protocol::native::{
 
 use self::address::{Address, authorization};
 use self::body::Bandwidth;
+pub(crate) use self::body::{PacedBody, Tally};
 use self::events::Events;
 use self::lanes::Lanes;
 use self::link::{Economy, Link, LinkLimits};
@@ -222,6 +223,10 @@ impl Core {
 impl Server for NativeServer {
     async fn status(&self) -> Result<ServerStatus, ClientError> {
         self.core.call(Ask::get("/api/v1/status")).await
+    }
+
+    fn bytes_sent(&self) -> u64 {
+        self.core.transport.bytes_sent()
     }
 
     async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ClientError> {

@@ -44,7 +44,7 @@ use tower::Service;
 use wavetask_protocol::native::ApiError;
 
 use super::address::Address;
-use super::body::{Bandwidth, PacedBody, Progress};
+use super::body::{Bandwidth, PacedBody, Progress, Tally};
 use super::fault::{BoxError, Fault};
 use crate::error::ClientError;
 
@@ -88,6 +88,8 @@ pub(crate) struct Ask {
     pub(crate) body: Bytes,
     /// Added to the wait for an answer: the server holds it that long.
     pub(crate) held: Duration,
+    /// Whether its bytes are headway: those of a pack are.
+    pub(crate) counted: bool,
 }
 
 impl Ask {
@@ -101,7 +103,12 @@ impl Ask {
 
     fn new(method: Method, path_and_query: impl Into<String>, body: Bytes) -> Self {
         let path_and_query = path_and_query.into();
-        Self { method, path_and_query, headers: HeaderMap::new(), body, held: Duration::ZERO }
+        Self { method, path_and_query, headers: HeaderMap::new(), body, held: Duration::ZERO, counted: false }
+    }
+
+    pub(crate) fn counted(mut self) -> Self {
+        self.counted = true;
+        self
     }
 
     pub(crate) fn header(mut self, name: http::HeaderName, value: HeaderValue) -> Self {
@@ -139,6 +146,7 @@ pub(crate) struct Transport {
     patience: Patience,
     upload_limit: Option<Arc<Bandwidth>>,
     download_limit: Option<Arc<Bandwidth>>,
+    sent: Tally,
 }
 
 impl fmt::Debug for Transport {
@@ -161,7 +169,20 @@ impl Transport {
             .pool_idle_timeout(IDLE_CONNECTION)
             .http1_max_buf_size(512 << 10)
             .build(connector);
-        Ok(Self { client, address, authorization, patience, upload_limit, download_limit })
+        Ok(Self {
+            client,
+            address,
+            authorization,
+            patience,
+            upload_limit,
+            download_limit,
+            sent: Tally::default(),
+        })
+    }
+
+    /// Bytes of packs that have left.
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        self.sent.bytes()
     }
 
     pub(crate) fn address(&self) -> &Address {
@@ -171,7 +192,12 @@ impl Transport {
     /// One try: sends the request and waits for the head of the answer, which is 200.
     pub(crate) async fn open(&self, ask: &Ask) -> Result<Answer, Fault> {
         let limit = self.upload_limit.as_ref().filter(|_| !ask.body.is_empty());
-        let body = PacedBody::new(ask.body.clone(), limit.cloned());
+        let (body, counted) = if ask.counted {
+            let (body, counted) = PacedBody::counted(ask.body.clone(), limit.cloned(), &self.sent);
+            (body, Some(counted))
+        } else {
+            (PacedBody::new(ask.body.clone(), limit.cloned()), None)
+        };
         let progress = body.progress();
         let mut request = Request::new(body);
         *request.method_mut() = ask.method.clone();
@@ -192,7 +218,13 @@ impl Transport {
             idle: self.patience.idle,
             limit: self.download_limit.clone(),
         };
-        if head.status == StatusCode::OK { Ok(answer) } else { Err(refused(head.status, answer).await) }
+        if head.status != StatusCode::OK {
+            return Err(refused(head.status, answer).await);
+        }
+        if let Some(counted) = counted {
+            counted.keep();
+        }
+        Ok(answer)
     }
 
     /// The whole answer to a request that is answered by JSON.

@@ -105,7 +105,7 @@ async fn send_pack(
 ) -> Result<Vec<Digest>, ClientError> {
     let body = encode(core, blocks, compress).await?;
     let coded = body.len() as u64;
-    let ask = Ask::post(PATH, PACK_TYPE, body);
+    let ask = Ask::post(PATH, PACK_TYPE, body).counted();
     let mut retries = core.retries(ask.what());
     loop {
         let began = core.up.now();

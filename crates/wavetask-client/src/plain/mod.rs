@@ -281,6 +281,10 @@ impl Server for PlainServer {
         })
     }
 
+    fn bytes_sent(&self) -> u64 {
+        self.shared.rest.transport.bytes_sent()
+    }
+
     async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ClientError> {
         self.shared.submit(request).await
     }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use crate::error::{ClientError, ErrorGroup};
-use crate::http::{Route, connector};
+use crate::http::{PacedBody, Route, Tally, connector};
 
 /// Longest answer that is held in memory, other than files: a list of 20,000 tasks has about 20 MB.
 const ANSWER_BYTES: usize = 256 << 20;
@@ -146,8 +146,9 @@ impl Answer {
 /// Sends requests.
 #[derive(Debug)]
 pub(super) struct Transport {
-    client: Client<HttpsConnector<Route>, Full<Bytes>>,
+    client: Client<HttpsConnector<Route>, PacedBody>,
     requests: AtomicU64,
+    sent: Tally,
 }
 
 const USER: HeaderValue = HeaderValue::from_static(concat!("wavetask-client/", env!("CARGO_PKG_VERSION")));
@@ -161,7 +162,7 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .build(connector);
-        Ok(Self { client, requests: AtomicU64::new(0) })
+        Ok(Self { client, requests: AtomicU64::new(0), sent: Tally::default() })
     }
 
     /// Requests sent so far.
@@ -169,11 +170,23 @@ impl Transport {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// Bytes of files that have left.
+    pub(super) fn bytes_sent(&self) -> u64 {
+        self.sent.bytes()
+    }
+
     /// One try. Any status but 200, 204 and 206 is a failure.
     pub(super) async fn once(&self, call: &Call) -> Result<Answer, Failure> {
         // The query may hold what is nobody's business.
         let what = format!("{} {}", call.method, call.url.split('?').next().unwrap_or_default());
-        let mut request = Request::new(Full::new(call.body.clone()));
+        // What is put is a file, or a part of one.
+        let (body, counted) = if call.method == Method::PUT {
+            let (body, counted) = PacedBody::counted(call.body.clone(), None, &self.sent);
+            (body, Some(counted))
+        } else {
+            (PacedBody::new(call.body.clone(), None), None)
+        };
+        let mut request = Request::new(body);
         *request.method_mut() = call.method.clone();
         match call.url.parse() {
             Ok(address) => *request.uri_mut() = address,
@@ -197,6 +210,9 @@ impl Transport {
                 Err(elapsed) => return Err(Failure::Lost { what, source: elapsed.into() }),
             };
         if matches!(status.as_u16(), 200 | 204 | 206) {
+            if let Some(counted) = counted {
+                counted.keep();
+            }
             return Ok(Answer { status, headers, body });
         }
         Err(Failure::Refused { what, status, text: words(&body) })
@@ -204,7 +220,7 @@ impl Transport {
 
     async fn answer(
         &self,
-        request: Request<Full<Bytes>>,
+        request: Request<PacedBody>,
         what: &str,
     ) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
         let what = || what.to_owned();
