@@ -1,4 +1,4 @@
-"""Importing the adaptor to tidy3d, on whatever thread first needs it.
+"""Importing the adaptor to tidy3d, and what else is large, on whatever thread first needs it.
 
 A fork in the middle of an import would leave the child with a module that is locked by a thread it does not have; so
 an import and a fork wait for each other.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -32,6 +32,20 @@ def builder() -> ModuleType:
     with _importing:
         from wavetask._tidy3d import build
     return build
+
+
+def reader() -> ModuleType:
+    """`wavetask._file`, which needs no tidy3d."""
+    with _importing:
+        from wavetask import _file
+    return _file
+
+
+def h5py() -> ModuleType:
+    """The package h5py. Raises `ImportError` without it."""
+    with _importing:
+        import h5py
+    return cast("ModuleType", h5py)
 
 
 def _before_fork() -> None:

@@ -267,10 +267,8 @@ class _Work:
             pending.fail("Cancelled", "task.aborted", _BEFORE_PACKING)
             return
         try:
-            pack = _adaptor.packer()
-
             with _packing():
-                taken = pack.pack(simulation)
+                taken = _taken_apart(simulation)
                 packed = _native.pack(taken.kind, taken.json, taken.arrays)
             task._packed(taken.json)
             del taken, simulation
@@ -297,6 +295,13 @@ class _Work:
         if folder:
             os.makedirs(folder, exist_ok=True)  # noqa: PTH103
         task.save(path)
+
+
+def _taken_apart(simulation: Any) -> Any:
+    """The document of a simulation; that of a file is had without tidy3d."""
+    if isinstance(simulation, (str, os.PathLike)):
+        return _adaptor.reader().pack_file(simulation)
+    return _adaptor.packer().pack(simulation)
 
 
 def _said(error: BaseException) -> str:

@@ -255,11 +255,10 @@ class Task:
 
         Raises `errors.NotFound` if there is no such monitor, else as `result`.
         """
-        build = _adaptor.builder()
-
         built = self._built()
         if built is not None:
             return built[monitor]
+        build = self._builder()
         document = self.document()
         try:
             return build.build_monitor(document.json, monitor, document.array, document.paths())
@@ -374,7 +373,8 @@ class Task:
         if self._submitted() is not None:
             self._submitted_json = json
 
-    def _build(self, document: _native.Document) -> Any:
+    def _builder(self) -> Any:
+        """What makes tidy3d's objects."""
         try:
             build = _adaptor.builder()
         except ImportError as error:
@@ -384,6 +384,10 @@ class Task:
                 hint="pip install tidy3d, or use task.document(), whose arrays need nothing but NumPy",
                 task=self,
             ) from error
+        return build
+
+    def _build(self, document: _native.Document) -> Any:
+        build = self._builder()
         if document.diverged:
             raise errors.Diverged(
                 "the solution diverged",

@@ -11,56 +11,20 @@ one look at the type of each field; arrays are not looked into unless they hold 
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import os
-import pathlib
 import re
-import sys
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xarray
 
-from wavetask import errors
+from wavetask import _file
+from wavetask._file import KINDS, Arrays, CannotPack, Packed, not_runnable, pack_file
 
 from . import model
 
-KINDS = {
-    "HeatSimulation": "HEAT",
-    "HeatChargeSimulation": "HEAT_CHARGE",
-    "VolumeMesher": "VOLUME_MESH",
-    "Simulation": "FDTD",
-    "ModeSimulation": "MODE",
-    "ModeSolver": "MODE_SOLVER",
-    "EMESimulation": "EME",
-    "ModalComponentModeler": "MODAL_CM",
-    "TerminalComponentModeler": "TERMINAL_CM",
-}
-"""The task kind of each class that can be run, by its name in JSON."""
-
-
-class CannotPack(errors.InvalidSimulation):
-    """An object cannot be made into a document; `hint` says what to do."""
-
-    def __init__(self, what: str, hint: str):
-        super().__init__(what, code="pack.refused", hint=hint)
-
-
-Arrays = list[tuple[str, np.ndarray | list[str]]]
-"""Arrays by path, in the order of the text."""
-
-
-class Packed(NamedTuple):
-    """A document: the task kind, the JSON text, and the arrays by path."""
-
-    kind: str
-    """As `TaskKind` writes it: `HEAT_CHARGE`, `FDTD`, …"""
-    json: str
-    """The whole model; a word such as `SpatialDataArray` stands where an array belongs."""
-    arrays: Arrays
-    """`structures/0/medium/permittivity/x` and its numbers in C order, or its strings."""
+__all__ = ["KINDS", "CannotPack", "Packed", "arrays_of", "as_stored", "model", "pack", "refuse_tracers"]
 
 
 def pack(simulation: Any) -> Packed:
@@ -70,7 +34,7 @@ def pack(simulation: Any) -> Packed:
     documents do not have, arrays lost in a JSON file; `OSError` if a file cannot be read.
     """
     if isinstance(simulation, (str, os.PathLike)):
-        return _pack_file(pathlib.Path(simulation))
+        return pack_file(simulation)
     if not isinstance(simulation, model.Tidy3dBaseModel):
         raise CannotPack(
             f"a {type(simulation).__name__} is not a simulation",
@@ -106,11 +70,7 @@ def _kind(simulation: Any) -> str:
         kind = KINDS.get(ancestor.__name__)
         if kind is not None:
             return kind
-    raise _not_runnable(type(simulation).__name__)
-
-
-def _not_runnable(name: str) -> CannotPack:
-    return CannotPack(f"`{name}` is not a class that can be run", f"these are: {', '.join(KINDS)}")
+    raise not_runnable(type(simulation).__name__)
 
 
 _pattern: re.Pattern[str] | None = None
@@ -165,46 +125,11 @@ def _static(data: Any) -> Any:
     return data
 
 
-_VERBATIM = frozenset("<" + code for code in ("f8", "f4", "i8", "i4", "c16", "c8")) | {"|u1"}
-_WIDENED = {"i1": "<i4", "i2": "<i4", "u2": "<i4", "u4": "<i8", "u8": "<i8"}
-
-
 def as_stored(values: np.ndarray, path: str) -> np.ndarray | list[str]:
-    """An array as documents keep it: the array itself wherever possible.
-
-    Booleans are unsigned bytes, integers that documents do not have are widened: what reading the client's file
-    gives.
-    """
-    kind = values.dtype.kind
-    if kind == "U" or (kind == "O" and all(isinstance(value, str) for value in values.flat)):
-        if values.ndim != 1:
-            raise CannotPack(
-                f"the strings at `{path}` have {values.ndim} dimensions", "only lists of strings are stored"
-            )
-        return [str(value) for value in values]
-    if kind == "O":
-        static = np.array([_static(value) for value in values.flat]).reshape(values.shape)
-        if static.dtype.kind == "O":
-            raise _unknown_type(values, path)
-        return as_stored(static, path)
-    if kind == "b":
-        values = values.view(np.uint8) if values.flags.c_contiguous else values.astype(np.uint8)
-    code = values.dtype.str
-    if code not in _VERBATIM:
-        wanted = _WIDENED.get(code[1:]) or ("<" + code[1:] if "<" + code[1:] in _VERBATIM else None)
-        if wanted is None:
-            raise _unknown_type(values, path)
-        if code[1:] == "u8" and values.size and int(values.max()) > np.iinfo(np.int64).max:
-            raise CannotPack(f"an integer at `{path}` exceeds 2^63 - 1", "store it as a float")
-        return values.astype(wanted, order="C")
-    return values if values.flags.c_contiguous else values.copy(order="C")
-
-
-def _unknown_type(values: np.ndarray, path: str) -> CannotPack:
-    return CannotPack(
-        f"the array at `{path}` has elements of type {values.dtype}",
-        "use floats or complex numbers of 32 or 64 bits a part, integers, booleans or strings",
-    )
+    """As `_file.as_stored`, also of values that autograd traces."""
+    if values.dtype.kind == "O" and any(isinstance(value, model.Box) for value in values.flat):
+        values = np.array([_static(value) for value in values.flat]).reshape(values.shape)
+    return _file.as_stored(values, path)
 
 
 _PLAIN = frozenset((str, float, int, bool, type(None), complex, np.float64))
@@ -237,67 +162,3 @@ def _holds_tracers(data: Any) -> bool:
     return getattr(data, "dtype", None) == np.dtype(object) and any(
         isinstance(element, model.Box) for element in np.asarray(data).flat
     )
-
-
-def _pack_file(path: pathlib.Path) -> Packed:
-    name = path.name.lower()
-    if name.endswith(".json"):
-        return _pack_json(path.read_text(encoding="utf-8"), path)
-    if name.endswith((".yaml", ".yml")):
-        return pack(model.Tidy3dBaseModel.from_yaml(str(path)))
-    if name.endswith(".hdf5.gz"):
-        with gzip.open(path, "rb") as compressed:
-            return _pack_hdf5(io.BytesIO(compressed.read()), path)
-    if name.endswith((".hdf5", ".h5")):
-        return _pack_hdf5(path, path)
-    raise CannotPack(
-        f"`{path}` has no extension that tidy3d writes", "use .json, .yaml, .hdf5, .h5 or .hdf5.gz"
-    )
-
-
-def _pack_json(text: str, path: pathlib.Path) -> Packed:
-    kind = _kind_in(text, path)
-    if _mentions_arrays(text):
-        raise CannotPack(
-            f"`{path}` names arrays, which JSON files do not hold", "write the simulation as .hdf5"
-        )
-    return Packed(kind, text, [])
-
-
-def _kind_in(text: str, path: pathlib.Path) -> str:
-    try:
-        name = json.loads(text)["type"]
-    except (ValueError, TypeError, KeyError):
-        raise CannotPack(
-            f"`{path}` holds no simulation", "write one with `simulation.to_file(path)`"
-        ) from None
-    if name not in KINDS:
-        raise _not_runnable(str(name))
-    return KINDS[name]
-
-
-def _pack_hdf5(source: Any, path: pathlib.Path) -> Packed:
-    import h5py
-
-    arrays: Arrays = []
-    with h5py.File(source, "r") as file:
-        parts = sorted(
-            (name for name in file if name.startswith("JSON_STRING")), key=lambda name: (len(name), name)
-        )
-        if not parts:
-            raise CannotPack(f"`{path}` holds no simulation", "write one with `simulation.to_file(path)`")
-        text = b"".join(file[name][()] for name in parts).decode()
-
-        def visit(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset) and name not in parts:
-                values = np.asarray(item[()])
-                if values.dtype.kind == "O":
-                    values = np.array([value.decode() for value in values.flat], dtype=object)
-                arrays.append((name, as_stored(values, name)))
-
-        file.visititems(visit)
-    return Packed(_kind_in(text, path), text, arrays)
-
-
-if sys.byteorder != "little":
-    raise ImportError("documents are little-endian, and this machine is not")
