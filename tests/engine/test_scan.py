@@ -13,7 +13,7 @@ import time
 
 import pytest
 import tidy3d as td
-from harness import BINARY, answered, members, stop_embedded, wait_until
+from harness import answered, members, wait_until
 from scenes import BASE, centre_rise, expected_rise, heated, noise, slab, with_arrays
 from wire import Wire
 
@@ -181,31 +181,3 @@ def test_interrupting_stops_the_waiting_and_not_the_tasks(server, tmp_path):
         lambda: members(server, "interrupted")[0]["state"] == "success",
         120, "the task goes on without its script",
     )  # fmt: skip
-
-
-def test_an_embedded_server_is_shared_and_found_again(tmp_path):
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("WAVETASK_U", "WAVETASK_K"))
-    }
-    environment["WAVETASK_DATA"] = str(tmp_path / "data")
-    environment["WAVETASK_BINARY"] = str(BINARY)
-    scripts = [
-        subprocess.Popen(
-            [sys.executable, str(CHILD), f"embedded {n}", "3", "0.1", "5"], env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for n in range(3)
-    ]  # fmt: skip
-    try:
-        for script in scripts:
-            output, errors = script.communicate(timeout=120)
-            assert script.returncode == 0, errors
-            assert len(json.loads(output.splitlines()[-1])) == 3
-        binary = environment["WAVETASK_BINARY"]
-        listed = subprocess.run(
-            [binary, "ls", "--json"], env=environment, capture_output=True, text=True, check=True
-        )
-        # Three names, one server: the same content was computed for one of them, and known for the others.
-        assert len(json.loads(listed.stdout)["tasks"]) == 9
-    finally:
-        stop_embedded(tmp_path / "data")

@@ -23,6 +23,27 @@ TIMEOUT = 120.0
 
 def request(method: str, path: str, body: Any = None) -> Any:
     """One request; the payload of its answer. Raises the client's `WebError`, or `errors.ConnectionLost`."""
+    try:
+        return _request(method, path, body)
+    except errors.ConnectionLost:
+        # The embedded server stops when it has nothing to do; asking through the engine starts it again.
+        if not _revived():
+            raise
+    return _request(method, path, body)
+
+
+def _revived() -> bool:
+    """Whether the current server is an embedded one that answers again."""
+    from wavetask import _client
+
+    client = _client.current()
+    if client._where[0] != "data":
+        return False
+    client.tasks(limit=1)
+    return True
+
+
+def _request(method: str, path: str, body: Any) -> Any:
     url, key = _address()
     message = urllib.request.Request(
         f"{url.rstrip('/')}/{path}",

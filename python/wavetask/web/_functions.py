@@ -361,11 +361,17 @@ def load(
     return data
 
 
+_STOPS_WITHIN = 30.0
+"""Seconds that a stopped task is waited for: its solver is told to end, and killed if it does not."""
+
+
 def abort(task_id: str) -> Any:
     """Stops a task."""
     task = _engine.find(task_id)
     with _engine.as_web_error(task):
         task.cancel()
+    # So that what is told is how it ended.
+    task.wait(_STOPS_WITHIN)
     return _door.parsed(TaskInfo, {"taskId": task_id, **_door.detail(task_id)})
 
 
