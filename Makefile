@@ -8,6 +8,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BINARY := target/release/wavetask
+PLAIN_RUN := target/release/examples/plain_run
 SOURCES := $(shell find crates -name '*.rs' -o -name Cargo.toml 2>/dev/null) Cargo.toml Cargo.lock
 PYTHON_SOURCES := $(shell find python/src python/wavetask -name '*.rs' -o -name '*.py' -o -name '*.pyi' 2>/dev/null) \
 	python/Cargo.toml python/pyproject.toml python/README.md
@@ -15,6 +16,7 @@ PYTHON_SOURCES := $(shell find python/src python/wavetask -name '*.rs' -o -name 
 export WAVETASK_TEST_PYTHON := $(CURDIR)/.venv/bin/python
 export WAVETASK_TEST_PYTHON_OLD := $(CURDIR)/.venv-old/bin/python
 export WAVETASK_TEST_BINARY := $(CURDIR)/$(BINARY)
+export WAVETASK_TEST_PLAIN_RUN := $(CURDIR)/$(PLAIN_RUN)
 
 .PHONY: help setup tools wheel demo examples test test-rust test-python lint bench clean
 
@@ -38,6 +40,10 @@ tools: ## installs what is missing of the compiler and venv packages (Debian), o
 
 $(BINARY): $(SOURCES) | tools
 	$(CARGO) build --release --locked --package wavetask
+
+# What tests/client_plain runs: the engine over the plain tidy3d protocol.
+$(PLAIN_RUN): $(SOURCES) | tools
+	$(CARGO) build --release --locked --package wavetask-client --example plain_run
 
 # The wheel holds the binary, too: it is the command line and the embedded server.
 target/wheels/.ready: $(BINARY) $(PYTHON_SOURCES) .venv/.ready
@@ -71,7 +77,7 @@ test: test-rust test-python ## all tests
 test-rust: .venv/.ready .venv-old/.ready $(BINARY)
 	WAVETASK_DAMAGE_FILES=100000 $(CARGO) test --locked --workspace
 
-test-python: setup
+test-python: setup $(PLAIN_RUN)
 	.venv/bin/python -m pytest tests -q -p no:cacheprovider
 	.venv/bin/python -m pytest python/tests -q -p no:cacheprovider
 	WAVETASK_DROP_IN=1 .venv/bin/python -m pytest tests/client -q -p no:cacheprovider
