@@ -84,6 +84,13 @@ fn what_is_not_supported_is_named() {
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(error.code(), "grid-option-unsupported");
     }
+    let mut older = simulation();
+    older["version"] = json!("2.11.2");
+    assert!(grid(&older, "").is_ok());
+    older["grid_spec"]["layer_refinement_specs"] =
+        json!([{ "type": "LayerRefinementSpec", "axis": 2, "size": [1.0, 1.0, 0.1] }]);
+    assert!(grid(&older, "").unwrap_err().to_string().contains("clients before 2.12"));
+
     let medium = refused("/medium", json!({ "type": "Jelly" }));
     assert!(matches!(medium, GridError::Medium(_)) && medium.to_string().contains("Jelly"), "{medium}");
     assert_eq!(medium.path(), "simulation/medium");

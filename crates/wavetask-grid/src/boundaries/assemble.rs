@@ -182,7 +182,7 @@ impl<'a> Assembly<'a> {
         for number in 0..passes {
             let known = pass.gaps.len();
             for (layer, polygons) in self.layers.iter().filter(|(layer, _)| layer.gap_passes > number) {
-                let (found, thinnest) = layer.gaps(&lines, polygons, &self.specification.ends);
+                let (found, thinnest) = layer.gaps(&lines, polygons, &self.specification.ends)?;
                 for (axis, positions) in tangential(layer.axis).into_iter().zip(found) {
                     pass.gaps.extend(positions.into_iter().map(|position| {
                         let mut point = [None; 3];
@@ -236,7 +236,7 @@ impl<'a> Assembly<'a> {
     /// `least`: nothing in the first pass.
     fn intervals(&self, axis: usize, least: f64) -> Result<Option<Intervals>, GridError> {
         match Graded::new(self, axis, least) {
-            Some(graded) => Intervals::of(axis, graded.candidates()).map(Some),
+            Some(graded) => Intervals::of(axis, graded.candidates(), self.specification.reach).map(Some),
             None => Ok(None),
         }
     }

@@ -18,7 +18,9 @@ use super::error::GridError;
 const STEP_SLACK: f64 = 0.9999;
 
 /// A face of an unshadowed box uses an existing cut that is nearer than this many of the box's own steps.
-const UNSHADOWED_REACH: f64 = 2.0;
+///
+/// So it is from version 2.12 of the client on; before, it has a cut of its own.
+pub(super) const UNSHADOWED_REACH: f64 = 2.0;
 
 /// A box that asks for a step along the axis at hand.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +47,8 @@ impl Intervals {
     /// The intervals that the candidates demand along `axis`; the first candidate is the domain.
     ///
     /// Candidates cover those before them, except that unshadowed ones come right after the domain and
-    /// enforced ones at the end.
-    pub(super) fn of(axis: usize, mut candidates: Vec<Candidate>) -> Result<Self, GridError> {
+    /// enforced ones at the end. `reach` is [`UNSHADOWED_REACH`] or zero.
+    pub(super) fn of(axis: usize, mut candidates: Vec<Candidate>, reach: f64) -> Result<Self, GridError> {
         let [first, last] = candidates[0].bounds[axis];
         candidates[1..].sort_by_key(|candidate| match (candidate.enforced, candidate.shadow) {
             (true, _) => 2,
@@ -55,7 +57,7 @@ impl Intervals {
         });
         let unenforced = candidates.iter().filter(|candidate| !candidate.enforced).count();
 
-        let partition = Partition::of(axis, &candidates);
+        let partition = Partition::of(axis, &candidates, reach);
         let inside: Vec<usize> = (0..partition.cuts.len())
             .filter(|&index| partition.cuts[index] >= first && partition.cuts[index] <= last)
             .collect();
@@ -146,13 +148,16 @@ struct Partition {
     topmost: Vec<Option<usize>>,
     /// The least step of the candidates that are visible in the interval.
     least: Vec<f64>,
+    /// How near a cut must be to be used by an unshadowed candidate, in its steps.
+    reach: f64,
 }
 
 impl Partition {
-    fn of(axis: usize, candidates: &[Candidate]) -> Self {
+    fn of(axis: usize, candidates: &[Candidate], reach: f64) -> Self {
         let across = [(axis + 1) % 3, (axis + 2) % 3];
         let [first, last] = candidates[0].bounds[axis];
-        let mut partition = Self { cuts: vec![first, last], topmost: vec![None], least: vec![f64::INFINITY] };
+        let mut partition =
+            Self { cuts: vec![first, last], topmost: vec![None], least: vec![f64::INFINITY], reach };
         let least = candidates.iter().map(|candidate| candidate.step).fold(f64::INFINITY, f64::min);
         let tolerance = STEP_SLACK * STEP_SLACK * least;
 
@@ -255,7 +260,10 @@ impl Partition {
     /// Far, so that refinements along a surface do not litter the axis with cuts; but not where the
     /// candidate would be left without an interval of its own.
     fn unshadowed_tolerance(&self, step: f64, [low, high]: [f64; 2], tolerance: f64) -> f64 {
-        let wide = UNSHADOWED_REACH * step;
+        let wide = self.reach * step;
+        if wide <= tolerance {
+            return tolerance;
+        }
         let above_low = first_not_below(&self.cuts, low);
         let above_high = first_above(&self.cuts, high);
         let for_low = [above_low.checked_sub(1), Some(above_low)];

@@ -15,6 +15,10 @@
 //! does is therefore followed rule by rule, also where another rule would be as good; each module says why its
 //! rule is what it is. What this costs is little: the mesher looks at bounding boxes only.
 //!
+//! The reference is the newest client. From a document that says that a client before 2.12 has written it, the grid
+//! is that client's where the two differ: for unshadowed override structures and lumped elements. Layers, which 2.12
+//! refines by other rules than before, are then refused.
+//!
 //! What comes after the grid, the locations of the field components and the parts of the grid around a box, is
 //! in [`Grid`].
 

@@ -6,6 +6,7 @@ use crate::geometry::{Bounds, Domain, Geometry, Structure};
 
 use super::closeness::roughly;
 use super::error::GridError;
+use super::intervals::UNSHADOWED_REACH;
 use super::json::Node;
 use super::layer::{End, Ends, Layer};
 use super::lumped;
@@ -82,6 +83,8 @@ pub(super) struct Specification {
     pub(super) periodic: [bool; 3],
     pub(super) ends: Ends,
     pub(super) layers: Vec<Layer>,
+    /// How near a cut must be to be used by an unshadowed override, in its steps.
+    pub(super) reach: f64,
     /// Layers of absorbers, before and after the domain.
     pub(super) absorber_layers: [[f64; 2]; 3],
 }
@@ -94,9 +97,13 @@ impl Specification {
         }
         let domain = Domain::from_json(simulation.value, &simulation.path)?;
         let specification = simulation.required("grid_spec")?;
+        let precedes_reach = precedes_reach(simulation);
         let layers = entries(&specification, "layer_refinement_specs")?
             .iter()
-            .map(Layer::read)
+            .map(|node| match precedes_reach {
+                true => Err(node.unsupported("the refinement of layers as clients before 2.12 have it")),
+                false => Layer::read(node),
+            })
             .collect::<Result<Vec<_>, _>>()?;
         let axes = [
             AxisGrid::read(&specification.required("grid_x")?)?,
@@ -143,6 +150,7 @@ impl Specification {
         let periodic = ends.map(|ends| ends == [End::Periodic; 2]);
         Ok(Self {
             domain,
+            reach: if precedes_reach { 0.0 } else { UNSHADOWED_REACH },
             layers,
             ends,
             axes,
@@ -169,6 +177,18 @@ impl Specification {
     /// The frequency of the wavelength, in hertz, or nothing where no axis needs one.
     pub(super) fn frequency(&self) -> Option<f64> {
         self.wavelength.map(|wavelength| SPEED_OF_LIGHT / wavelength)
+    }
+}
+
+/// Whether the document says that a client before 2.12 has written it, which meshes unshadowed overrides otherwise.
+fn precedes_reach(simulation: &Node<'_>) -> bool {
+    let Some(version) = simulation.value.get("version").and_then(|version| version.as_str()) else {
+        return false;
+    };
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(major), Some(minor)) => (major, minor) < (2, 12),
+        _ => false,
     }
 }
 

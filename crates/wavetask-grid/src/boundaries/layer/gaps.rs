@@ -6,6 +6,15 @@
 
 use super::section::{Point, Polygon};
 
+/// How many crossings of outlines with grid lines are looked at.
+const MAXIMUM_CROSSINGS: usize = 50_000_000;
+
+/// There are more crossings than [`MAXIMUM_CROSSINGS`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMany {
+    pub(super) limit: usize,
+}
+
 /// What is at an end of the domain, as far as gaps are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::boundaries) enum End {
@@ -31,7 +40,8 @@ pub(super) struct Found {
 }
 
 /// Looks for gaps between the lines along both axes of a plane.
-pub(super) fn find(lines: [&[f64]; 2], ends: [[End; 2]; 2], polygons: &[Polygon]) -> Found {
+pub(super) fn find(lines: [&[f64]; 2], ends: [[End; 2]; 2], polygons: &[Polygon]) -> Result<Found, TooMany> {
+    require_few(lines, polygons)?;
     let mut found = Found { lines: [Vec::new(), Vec::new()], width: f64::INFINITY };
     for across in 0..2 {
         let along = 1 - across;
@@ -43,7 +53,27 @@ pub(super) fn find(lines: [&[f64]; 2], ends: [[End; 2]; 2], polygons: &[Polygon]
         found.lines[across] = positions;
         found.width = found.width.min(width);
     }
-    found
+    Ok(found)
+}
+
+/// Counts the crossings before any is computed.
+fn require_few(lines: [&[f64]; 2], polygons: &[Polygon]) -> Result<(), TooMany> {
+    let mut count = 0;
+    for along in 0..2 {
+        let after = |point: &Point| lines[along].partition_point(|&line| line < point[along]);
+        for ring in polygons.iter().flat_map(Polygon::rings) {
+            let mut before = ring.last().map_or(0, after);
+            for point in ring {
+                let here = after(point);
+                count += here.abs_diff(before);
+                before = here;
+            }
+            if count > MAXIMUM_CROSSINGS {
+                return Err(TooMany { limit: MAXIMUM_CROSSINGS });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Conducting walls count as crossings of every line, at its ends.
@@ -180,7 +210,7 @@ mod tests {
     fn a_gap_within_a_cell_gets_a_line() {
         let lines: Vec<f64> = (0..=10).map(f64::from).collect();
         let halves = [rectangle([-1.0, 11.0], [2.5, 4.3]), rectangle([-1.0, 11.0], [4.5, 6.5])];
-        let found = find([&lines, &lines], [[End::Open; 2]; 2], &halves);
+        let found = find([&lines, &lines], [[End::Open; 2]; 2], &halves).expect("few");
         assert!(found.lines[0].is_empty());
         assert_eq!(found.lines[1], [4.4]);
         assert!((found.width - 0.2).abs() < 1e-12);
@@ -190,9 +220,9 @@ mod tests {
     fn a_gap_to_a_wall_counts_and_one_to_an_open_end_does_not() {
         let lines: Vec<f64> = (0..=4).map(f64::from).collect();
         let metal = [rectangle([0.25, 2.5], [-1.0, 5.0])];
-        let walled = find([&lines, &lines], [[End::Wall, End::Open], [End::Open; 2]], &metal);
+        let walled = find([&lines, &lines], [[End::Wall, End::Open], [End::Open; 2]], &metal).expect("few");
         assert_eq!(walled.lines, [vec![0.125], Vec::<f64>::new()]);
-        let open = find([&lines, &lines], [[End::Open; 2]; 2], &metal);
+        let open = find([&lines, &lines], [[End::Open; 2]; 2], &metal).expect("few");
         assert!(open.lines.iter().all(Vec::is_empty));
     }
 }

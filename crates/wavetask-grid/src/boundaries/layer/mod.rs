@@ -33,6 +33,9 @@ const UNION_PASSES: usize = 5;
 /// How much finer than in vacuum the steps of a refinement are that says nothing of them.
 const DEFAULT_FACTOR: f64 = 2.0;
 
+/// How many corners of metal one layer may have.
+const MAXIMUM_CORNERS: usize = 20_000;
+
 /// The ends of the domain along each axis.
 pub(super) type Ends = [[End; 2]; 3];
 
@@ -213,6 +216,13 @@ impl Layer {
             polygons.iter().flat_map(Polygon::rings).flat_map(|ring| finder.of(ring)).collect();
         let within = self.within(domain, ends)?;
         let axes = tangential(self.axis);
+        if corners.len() > MAXIMUM_CORNERS {
+            return Err(GridError::LimitExceeded {
+                path: self.path.clone(),
+                what: "corners of metal in a layer",
+                limit: MAXIMUM_CORNERS,
+            });
+        }
         if axes.iter().any(|&axis| within.size[axis].is_finite()) {
             corners.retain(|corner| {
                 (0..2).all(|side| {
@@ -325,7 +335,7 @@ impl Layer {
         lines: &[Vec<f64>; 3],
         polygons: &[Polygon],
         ends: &Ends,
-    ) -> ([Vec<f64>; 2], f64) {
+    ) -> Result<([Vec<f64>; 2], f64), GridError> {
         let nothing = ([Vec::new(), Vec::new()], f64::INFINITY);
         let axes = tangential(self.axis);
         let bounds = self.region.bounds();
@@ -336,14 +346,14 @@ impl Layer {
             let [low, high] = bounds[axis];
             let last = all.len() - 1;
             if high <= all[0] || low >= all[last] {
-                return nothing;
+                return Ok(nothing);
             }
             // A cell more at both sides.
             let first_from = |position: f64| all.partition_point(|&line| line < position);
             let from = if low < all[0] { 0 } else { first_from(low).saturating_sub(2) };
             let to = if high > all[last] { last } else { first_from(high) + 1 };
             if from + 1 >= to {
-                return nothing;
+                return Ok(nothing);
             }
             parts[side] = &all[from..=to.min(last)];
             part_ends[side] = [
@@ -351,8 +361,12 @@ impl Layer {
                 if to < last { End::Open } else { ends[axis][1] },
             ];
         }
-        let found = gaps::find(parts, part_ends, polygons);
-        (found.lines, found.width)
+        let found = gaps::find(parts, part_ends, polygons).map_err(|error| GridError::LimitExceeded {
+            path: self.path.clone(),
+            what: "crossings of metal and grid lines",
+            limit: error.limit,
+        })?;
+        Ok((found.lines, found.width))
     }
 
     /// Finer steps in shapes that the grid gives too few cells, and the least of these steps.

@@ -19,6 +19,12 @@ const QUARTER_SEGMENTS: u32 = 8;
 /// How many rectangles that touch each other are united.
 const MAXIMUM_RECTANGLES: usize = 1000;
 
+/// How many outlines of metal one layer may have.
+const MAXIMUM_OUTLINES: usize = 10_000;
+
+/// How many points the outlines of one layer may have together that are no rectangles.
+const MAXIMUM_POINTS: usize = 20_000;
+
 /// A point of a plane: the two coordinates in the order of their axes.
 pub(in crate::boundaries) type Point = [f64; 2];
 
@@ -82,8 +88,20 @@ pub(super) fn united(
             cut(geometry, plane, arrays, &mut outlines)?;
         }
     }
-    let path = || geometries.first().map_or(String::new(), |geometry| geometry.path.clone());
     let mut polygons = Vec::new();
+    let path = || geometries.first().map_or(String::new(), |geometry| geometry.path.clone());
+    let points = outlines.iter().map(|outline| match outline {
+        Outline::Rectangle(_) => 0,
+        Outline::Other(ring) => ring.len(),
+    });
+    for (count, what, limit) in [
+        (outlines.len(), "shapes of metal in a layer", MAXIMUM_OUTLINES),
+        (points.sum(), "points of metal outlines in a layer", MAXIMUM_POINTS),
+    ] {
+        if count > limit {
+            return Err(GridError::LimitExceeded { path: path(), what, limit });
+        }
+    }
     let boxes: Vec<_> = outlines.iter().map(Outline::bounds).collect();
     for group in connected(&boxes, |one, other| outlines[one].touches(&outlines[other])) {
         match group.as_slice() {
