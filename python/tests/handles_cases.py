@@ -60,9 +60,7 @@ def case_one_task():
     try:
         task["nowhere"]
     except errors.NotFound as error:
-        assert "centre" in error.hint or "nowhere" in str(error)
-    except KeyError:
-        pass
+        assert "centre" in error.hint and "nowhere" in str(error) and error.task is task
     else:
         raise AssertionError("a monitor that does not exist was found")
 
@@ -151,7 +149,8 @@ def case_one_bad_member():
     try:
         scan.results()
     except errors.WavetaskError as raised:
-        assert type(raised) is type(error) and "1 of 3" in str(raised) and list(raised.failures) == ["1"]
+        assert type(raised) is type(error) and str(raised).startswith("1 of 3 tasks of"), raised
+        assert list(raised.failures) == ["1"]
     else:
         raise AssertionError("the failure was lost")
     assert scan["1"].status == "failed" and scan.status == "failed"
@@ -219,7 +218,9 @@ def case_pickles_and_names():
     try:
         wt.open("there is no such batch")
     except LookupError as error:
-        assert isinstance(error, errors.NotFound)
+        assert isinstance(error, errors.NotFound) and error.code == "batch.not_found"
+        assert str(error).startswith("there is no batch and no task `there is no such batch`"), error
+        assert "HTTP" not in str(error) and "batches()" in error.hint
     else:
         raise AssertionError("a batch that does not exist was found")
 

@@ -621,6 +621,7 @@ def _summary(batch: Batch, failures: dict[str, errors.WavetaskError]) -> errors.
             task=first.task,
         )
         error.__cause__ = first
+        error._of_several = True
     error.failures = failures
     return error
 

@@ -50,7 +50,14 @@ class Client:
         client = self._in_this_process()
         batch = client._batches.get(name_or_id)
         if batch is None:
-            found = client._native.open(name_or_id)
+            try:
+                found = client._native.open(name_or_id)
+            except errors.NotFound as error:
+                raise errors.NotFound(
+                    f"there is no batch and no task `{name_or_id}` at {client.url}",
+                    code=error.code,
+                    hint="wavetask.connect().batches() lists what there is",
+                ) from error
             if isinstance(found, _native.Task):
                 return Task(found, client)
             batch = _batch.opened(found, client)

@@ -257,7 +257,9 @@ class Task:
         """
         built = self._built()
         if built is not None:
-            return built[monitor]
+            with contextlib.suppress(KeyError):
+                return built[monitor]
+            # What the name is not, is said by what says which names there are.
         build = self._builder()
         document = self.document()
         try:

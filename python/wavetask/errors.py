@@ -50,10 +50,13 @@ class WavetaskError(Exception):
         self.task = task
         self.task_id = task_id
         self.failures: dict[str, WavetaskError] = {}
+        self._of_several = False
 
     def __str__(self) -> str:
         text = self.message or type(self).__name__
-        if self.task is not None:
+        if self._of_several:
+            pass  # it names the batch
+        elif self.task is not None:
             text = f"{self.task.name}: {text}"
         elif self.task_id:
             text = f"{self.task_id}: {text}"

@@ -37,7 +37,7 @@ def pack(simulation: Any) -> Packed:
         return pack_file(simulation)
     if not isinstance(simulation, model.Tidy3dBaseModel):
         raise CannotPack(
-            f"a {type(simulation).__name__} is not a simulation",
+            f"what is of type `{type(simulation).__name__}` is not a simulation",
             "pass a tidy3d simulation, or the path of a file that holds one",
         )
     kind = _kind(simulation)
