@@ -347,30 +347,22 @@ impl<T: Scalar> Solver<'_, T> {
     }
 }
 
-/// A block of start vectors in which every guess has its part; none without guesses.
+/// The start: one vector in which every guess has its part; the rest of the block is noise, so that eigenvectors with
+/// which the guesses have nothing in common, say because of another symmetry, are found as without guesses.
 fn combine_guesses<T: Scalar>(guesses: &[Vec<T>]) -> Vec<Vec<T>> {
     let Some(length) = guesses.first().map(Vec::len) else {
         return Vec::new();
     };
     let mut noise = Noise(0x9e37);
-    (0..BLOCK)
-        .map(|_| {
-            let mut sum = vec![T::default(); length];
-            for guess in guesses {
-                let factor = noise.next();
-                let factor = factor + factor.signum() * 0.25;
-                for (value, entry) in sum.iter_mut().zip(guess) {
-                    *value += entry.scaled(factor);
-                }
-            }
-            // What the guesses lack must be able to appear.
-            let share = 1e-3 * norm(&sum) / (length as f64).sqrt();
-            for (value, other) in sum.iter_mut().zip(noise.vector::<T>(length)) {
-                *value += other.scaled(share);
-            }
-            sum
-        })
-        .collect()
+    let mut sum = vec![T::default(); length];
+    for guess in guesses {
+        let factor = noise.next();
+        let factor = factor + factor.signum() * 0.5;
+        for (value, entry) in sum.iter_mut().zip(guess) {
+            *value += entry.scaled(factor);
+        }
+    }
+    vec![sum]
 }
 
 /// Makes columns orthonormal, one after the other; dependent ones become anything.

@@ -23,8 +23,8 @@ const TARGET_SHIFT: f64 = 10.0 * f32::EPSILON as f64;
 pub struct PlaneWorkspace {
     real: Workspace<f64>,
     complex: Workspace<C>,
-    /// Eigenvectors found last.
-    guesses: Vec<Vec<C>>,
+    /// Eigenvectors found last, and those before them.
+    history: [Vec<Vec<C>>; 2],
 }
 
 impl PlaneWorkspace {
@@ -71,11 +71,11 @@ pub fn solve_with(
     let shift = if diagonal { -target * target } else { target };
     let low = !conductors && diagonal;
     let pairs = if real {
-        let PlaneWorkspace { real, guesses, .. } = workspace;
-        eigenpairs(&equations, problem, C::from(shift), low, real, guesses, controls)?
+        let PlaneWorkspace { real, history, .. } = workspace;
+        eigenpairs(&equations, problem, C::from(shift), low, real, history, controls)?
     } else {
-        let PlaneWorkspace { complex, guesses, .. } = workspace;
-        eigenpairs(&equations, problem, C::from(shift), low, complex, guesses, controls)?
+        let PlaneWorkspace { complex, history, .. } = workspace;
+        eigenpairs(&equations, problem, C::from(shift), low, complex, history, controls)?
     };
     let solutions = pairs.solutions;
     let mut found: Vec<(C, Vec<C>)> = pairs
@@ -163,6 +163,26 @@ fn tolerance(equations: &Equations, problem: &PlaneProblem) -> f64 {
     }
 }
 
+/// Guesses of the next modes of a sweep: the last ones, continued linearly where the ones before are recognised.
+fn extrapolate([last, before]: &[Vec<Vec<C>>; 2]) -> Vec<Vec<C>> {
+    last.iter()
+        .map(|vector| {
+            let overlaps = before.iter().filter(|other| other.len() == vector.len()).map(|other| {
+                let product: C = other.iter().zip(vector).map(|(a, b)| a.conj() * b).sum();
+                (product, other)
+            });
+            let best = overlaps.max_by(|a, b| a.0.norm_sqr().total_cmp(&b.0.norm_sqr()));
+            match best {
+                // Both have unit length.
+                Some((product, other)) if product.norm_sqr() > 0.9 => {
+                    vector.iter().zip(other).map(|(new, old)| new * 2.0 - old * product).collect()
+                }
+                _ => vector.clone(),
+            }
+        })
+        .collect()
+}
+
 /// Eigenpairs with vectors over all unknowns.
 fn eigenpairs<T: Scalar>(
     equations: &Equations,
@@ -170,7 +190,7 @@ fn eigenpairs<T: Scalar>(
     shift: C,
     low: bool,
     workspace: &mut Workspace<T>,
-    guesses: &mut Vec<Vec<C>>,
+    history: &mut [Vec<Vec<C>>; 2],
     controls: &Controls<'_>,
 ) -> Result<Eigenpairs, ModeError> {
     let System { matrix, unknowns } = equations.assemble::<T>();
@@ -180,7 +200,7 @@ fn eigenpairs<T: Scalar>(
     let places: Vec<u32> = unknowns.iter().map(|unknown| unknown % cells as u32).collect();
     let kinds: Vec<u8> = unknowns.iter().map(|unknown| (*unknown as usize / cells) as u8).collect();
     let order = dissection::order(shape, &places, &kinds);
-    let start = guesses
+    let start = extrapolate(history)
         .iter()
         .filter(|guess| guess.len() == whole)
         .map(|guess| unknowns.iter().map(|unknown| T::narrow(guess[*unknown as usize])).collect())
@@ -215,6 +235,7 @@ fn eigenpairs<T: Scalar>(
         }
         *vector = full;
     }
-    *guesses = pairs.vectors.clone();
+    history.swap(0, 1);
+    history[0] = pairs.vectors.clone();
     Ok(pairs)
 }
