@@ -75,6 +75,7 @@ fn rename_root(json: &str) -> String {
 pub(crate) fn result_class(kind: TaskKind, input: &Document) -> &'static str {
     match (kind, input.fragment("type")) {
         (TaskKind::VolumeMesh, _) => "VolumeMesherData",
+        (TaskKind::Mode, _) => "ModeSimulationData",
         (_, Ok(Some("\"HeatSimulation\""))) => "HeatSimulationData",
         _ => "HeatChargeSimulationData",
     }

@@ -26,9 +26,18 @@ pub(crate) fn task_file(kind: TaskKind, name: &str) -> Option<TaskFile> {
     if name == upload_name(kind) {
         return Some(TaskFile::Input { gzip: true });
     }
+    let is_mode_solver = kind == TaskKind::ModeSolver;
     Some(match name {
+        // The older interface shows the simulation around the plane; nobody has asked for it since.
+        SCENE_NAME if is_mode_solver => TaskFile::Absent,
         "simulation.hdf5.gz" => TaskFile::Input { gzip: true },
         "simulation.hdf5" => TaskFile::Input { gzip: false },
+        "output/mode_solver_data.hdf5.gz" if is_mode_solver => TaskFile::Result { gzip: true },
+        // The second name is that of the older interface for mode solvers.
+        "output/mode_solver_data.hdf5" | "output/result.hdf5" if is_mode_solver => {
+            TaskFile::Result { gzip: false }
+        }
+        "output/result.log" if is_mode_solver => TaskFile::Log,
         "output/simulation_data.hdf5.gz" => TaskFile::Result { gzip: true },
         "output/simulation_data.hdf5" => TaskFile::Result { gzip: false },
         "output/tidy3d.log" => TaskFile::Log,
@@ -45,7 +54,15 @@ pub(crate) fn task_file(kind: TaskKind, name: &str) -> Option<TaskFile> {
     })
 }
 
-/// The one file that may be uploaded for a task of this kind.
+/// The simulation around a mode solver's plane: the older interface uploads it too, but computes without it.
+pub(crate) const SCENE_NAME: &str = "simulation.hdf5.gz";
+
+/// Whether a file of this name may be uploaded for a task of this kind.
+pub(crate) fn is_upload(kind: TaskKind, name: &str) -> bool {
+    name == upload_name(kind) || (kind == TaskKind::ModeSolver && name == SCENE_NAME)
+}
+
+/// The one file that is read of what was uploaded for a task of this kind.
 pub(crate) const fn upload_name(kind: TaskKind) -> &'static str {
     match kind {
         TaskKind::ModeSolver => "mode_solver.hdf5.gz",

@@ -288,6 +288,8 @@ fn unpacked(app: &App, task: &TaskId, manifest: &crate::staging::Manifest) -> Re
 pub(crate) fn check_class(kind: TaskKind, document: &Document) -> Result<(), TaskError> {
     let wanted: &[&str] = match kind {
         TaskKind::VolumeMesh => &["VolumeMesher"],
+        TaskKind::Mode => &["ModeSimulation"],
+        TaskKind::ModeSolver => &["ModeSolver"],
         _ => &["HeatChargeSimulation", "HeatSimulation"],
     };
     let found = document

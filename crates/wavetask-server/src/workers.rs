@@ -372,10 +372,22 @@ pub(crate) fn assemble(
             })?;
         }
     }
+    if record.task.kind == wavetask_protocol::TaskKind::ModeSolver {
+        // What the client reads is the data alone.
+        let modes = output.subdocument("data/0")?.ok_or_else(|| malformed("there are no modes"))?;
+        return Ok((modes, diverged));
+    }
     let mut result = ResultBuilder::new(documents::result_class(record.task.kind, &input), session);
     documents::embed_simulation(&mut result, record.task.kind, &input)?;
     if record.task.kind == wavetask_protocol::TaskKind::VolumeMesh {
         result.verbatim("monitors", input.fragment("monitors")?.unwrap_or("[]"))?;
+    }
+    if record.task.kind == wavetask_protocol::TaskKind::Mode {
+        let modes = output.subdocument("data/0")?.ok_or_else(|| malformed("there are no modes"))?;
+        result.embed("modes_raw", &modes)?;
+        result.verbatim("data", "[]")?;
+        result.member("log", log)?;
+        return Ok((result.finish()?, diverged));
     }
     result.verbatim("data", data)?;
     result.member("log", log)?;

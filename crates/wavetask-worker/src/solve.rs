@@ -3,6 +3,7 @@
 //! Everything that can go wrong in a way that an engineer can act on is reported as a message and exit code
 //! [`EXIT_FAILED`]; a panic or a signal speaks for itself.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -11,8 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use wavetask_document::{BLOCK_BYTES, Document, DocumentArrays, DocumentError, Limits, hdf5};
-use wavetask_heat::{Controls, Solution, SolveError};
+use wavetask_document::{Array, BLOCK_BYTES, Document, DocumentArrays, DocumentError, Limits, hdf5};
+use wavetask_heat::{Controls, SolveError};
 use wavetask_protocol::{ErrorKind, Progress, TaskError, TaskKind};
 
 use crate::line::{EXIT_FAILED, Message};
@@ -103,36 +104,70 @@ fn solve(job: &Job, reporter: &Reporter) -> Result<(), TaskError> {
             format!("The simulation's JSON cannot be read: {error}."),
         )
     })?;
-    let solution = {
+    let found = {
         let arrays = DocumentArrays { document: &document, blocks: &blocks, array_bytes: job.memory_bytes };
-        let progress = |progress| reporter.progress(&progress);
-        let controls =
-            Controls { threads: job.threads, memory_limit: Some(job.memory_bytes), progress: &progress };
         match job.kind {
-            TaskKind::VolumeMesh if support::wants_no_mesh(&simulation) => {
-                reporter.log("no mesh monitors: nothing to mesh here, the heat task makes its own mesh");
-                None
-            }
-            TaskKind::VolumeMesh => Some(wavetask_heat::mesh_data(&simulation, &arrays, &controls)),
-            _ => Some(wavetask_heat::solve(&simulation, &arrays, &controls)),
+            TaskKind::Mode | TaskKind::ModeSolver => modes(job, &simulation, &arrays, reporter)?,
+            _ => heat(job, &simulation, &arrays, reporter)?,
         }
-        .transpose()
-        .map_err(|error| solve_error(&error))?
     };
     drop((document, blocks));
-    write_result(job, solution, &folder)?;
+    write_result(job, found, &folder)?;
     reporter.log(&format!("done in {:.2} s", started.elapsed().as_secs_f64()));
     reporter.send(&Message::Progress(Progress { percent: 100.0, residual: None, stage: "done".to_owned() }));
     Ok(())
 }
 
+/// What a solver found: the data in the client's form, and its arrays by their paths in the result.
+type Found = (Vec<Value>, BTreeMap<String, Array>);
+
+fn heat(
+    job: &Job,
+    simulation: &Value,
+    arrays: &DocumentArrays<'_>,
+    reporter: &Reporter,
+) -> Result<Found, TaskError> {
+    let progress = |progress: wavetask_heat::Progress| {
+        reporter.progress(progress.stage.describe(), progress.fraction, progress.residual, &progress.message)
+    };
+    let controls =
+        Controls { threads: job.threads, memory_limit: Some(job.memory_bytes), progress: &progress };
+    let solution = match job.kind {
+        TaskKind::VolumeMesh if support::wants_no_mesh(simulation) => {
+            reporter.log("no mesh monitors: nothing to mesh here, the heat task makes its own mesh");
+            return Ok(Found::default());
+        }
+        TaskKind::VolumeMesh => wavetask_heat::mesh_data(simulation, arrays, &controls),
+        _ => wavetask_heat::solve(simulation, arrays, &controls),
+    };
+    solution.map(|solution| (solution.data, solution.arrays)).map_err(|error| solve_error(&error))
+}
+
+fn modes(
+    job: &Job,
+    document: &Value,
+    arrays: &DocumentArrays<'_>,
+    reporter: &Reporter,
+) -> Result<Found, TaskError> {
+    let progress = |progress: wavetask_mode::Progress| {
+        reporter.progress(progress.stage.describe(), progress.fraction, None, &progress.message)
+    };
+    let controls = wavetask_mode::Controls {
+        threads: job.threads,
+        memory_limit: Some(job.memory_bytes),
+        progress: &progress,
+    };
+    wavetask_mode::solve(document, arrays, &controls)
+        .map(|solution| (vec![solution.data], solution.arrays))
+        .map_err(|error| mode_error(&error))
+}
+
 /// Writes `{"data": […], "diverged": false}` and the arrays, under another name first.
-fn write_result(job: &Job, solution: Option<Solution>, folder: &std::path::Path) -> Result<(), TaskError> {
-    let (data, arrays) = solution.map_or_else(Default::default, |solution| (solution.data, solution.arrays));
+fn write_result(job: &Job, (data, arrays): Found, folder: &std::path::Path) -> Result<(), TaskError> {
     let mut blocks =
         ScratchBlocks::new(folder).map_err(|error| file_error("making a scratch file", &error))?;
     let json = serde_json::json!({ "data": data, "diverged": false }).to_string();
-    let mut document = Document { json: json.into(), arrays: std::collections::BTreeMap::new() };
+    let mut document = Document { json: json.into(), arrays: BTreeMap::new() };
     for (path, array) in arrays {
         let descriptor = array
             .store(&mut blocks, BLOCK_BYTES)
@@ -174,11 +209,16 @@ impl Reporter {
     }
 
     /// Passes a solver's progress on.
-    fn progress(&self, progress: &wavetask_heat::Progress) -> ControlFlow<()> {
-        if !progress.message.is_empty() {
-            self.log(&progress.message);
+    fn progress(
+        &self,
+        stage: &'static str,
+        fraction: f64,
+        residual: Option<f64>,
+        message: &str,
+    ) -> ControlFlow<()> {
+        if !message.is_empty() {
+            self.log(message);
         }
-        let stage = progress.stage.describe();
         {
             let mut sent = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             if sent.stage == stage && sent.at.is_some_and(|at| at.elapsed() < PROGRESS_EVERY) {
@@ -188,8 +228,8 @@ impl Reporter {
         }
         self.send(&Message::Progress(Progress {
             // The last hundredth is writing the result.
-            percent: progress.fraction.clamp(0.0, 1.0) * 99.0,
-            residual: progress.residual,
+            percent: fraction.clamp(0.0, 1.0) * 99.0,
+            residual,
             stage: stage.to_owned(),
         }));
         ControlFlow::Continue(())
@@ -250,6 +290,18 @@ fn document_error(error: &DocumentError) -> TaskError {
 
 /// Which side a solver's failure is on.
 fn solve_error(error: &SolveError) -> TaskError {
+    let kind = match error {
+        SolveError::Refused(_) => ErrorKind::Validation,
+        SolveError::TooLarge { .. } => ErrorKind::Resources,
+        SolveError::Array(_) | SolveError::Cancelled { .. } => ErrorKind::Infrastructure,
+        _ => ErrorKind::Solver,
+    };
+    task_error(kind, error.code(), format!("{} {}", sentence(&chain(error)), error.hint()))
+}
+
+/// The same for the mode solver's.
+fn mode_error(error: &wavetask_mode::SolveError) -> TaskError {
+    use wavetask_mode::SolveError;
     let kind = match error {
         SolveError::Refused(_) => ErrorKind::Validation,
         SolveError::TooLarge { .. } => ErrorKind::Resources,

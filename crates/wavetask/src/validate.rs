@@ -5,7 +5,7 @@ use wavetask_protocol::{Estimate, TaskKind};
 use wavetask_server::{Refusal, Validator};
 use wavetask_worker::support;
 
-/// Asks the heat solver; refuses every other kind by name.
+/// Asks the heat and the mode solver; refuses every other kind by name.
 #[derive(Debug)]
 pub(crate) struct Solvers;
 
@@ -21,6 +21,9 @@ impl Validator for Solvers {
         }
         let simulation: serde_json::Value = serde_json::from_str(simulation_json)
             .map_err(|error| vec![whole(format!("The JSON of the simulation cannot be read: {error}."))])?;
+        if matches!(kind, TaskKind::Mode | TaskKind::ModeSolver) {
+            return modes(&simulation, arrays);
+        }
         let estimate = if kind == TaskKind::VolumeMesh {
             let estimate = wavetask_heat::validate_mesher(&simulation, arrays);
             if support::wants_no_mesh(&simulation) {
@@ -44,6 +47,20 @@ impl Validator for Solvers {
         // Workers name the same with their results: all solvers come with one build.
         wavetask_protocol::SOLVER_VERSION.to_owned()
     }
+}
+
+fn modes(document: &serde_json::Value, arrays: &dyn ArraySource) -> Result<Estimate, Vec<Refusal>> {
+    let estimate = wavetask_mode::validate(document, arrays).map_err(|refused| {
+        let refusals = refused.refusals().iter();
+        refusals
+            .map(|refusal| Refusal { path: refusal.path.clone(), message: refusal.message.clone() })
+            .collect::<Vec<_>>()
+    })?;
+    Ok(Estimate {
+        unknowns: estimate.unknowns,
+        memory_bytes: estimate.memory_bytes,
+        cpu_seconds: estimate.cpu_seconds,
+    })
 }
 
 fn whole(message: String) -> Refusal {
@@ -78,7 +95,13 @@ mod tests {
     #[test]
     fn broken_and_foreign_json_is_refused_in_words() {
         for json in ["{", "[]", "null", "{}", r#"{"type":"Simulation"}"#] {
-            for kind in [TaskKind::Heat, TaskKind::HeatCharge, TaskKind::VolumeMesh] {
+            for kind in [
+                TaskKind::Heat,
+                TaskKind::HeatCharge,
+                TaskKind::VolumeMesh,
+                TaskKind::Mode,
+                TaskKind::ModeSolver,
+            ] {
                 let refusals = validate(kind, json).unwrap_err();
                 assert!(!refusals.is_empty() && refusals.iter().all(|refusal| !refusal.message.is_empty()));
             }

@@ -18,7 +18,7 @@ use crate::answer::Refused;
 use crate::app::App;
 use crate::disk::is_disk_full;
 use crate::downloads::{self, Download};
-use crate::files::{TaskFile, task_file, upload_name};
+use crate::files::{TaskFile, is_upload, task_file};
 use crate::quota::Room;
 use crate::secret::Grant;
 use crate::staging::{Expected, MAXIMUM_PARTS, StagingError, UploadId};
@@ -35,7 +35,7 @@ impl Backend {
     /// The task, if its file may (still) be uploaded.
     async fn draft(&self, grant: &Grant) -> S3Result<TaskRecord> {
         let record = self.task(grant).await?;
-        if grant.file != upload_name(record.task.kind) {
+        if !is_upload(record.task.kind, &grant.file) {
             return Err(s3_error!(AccessDenied, "this file is not uploaded"));
         }
         if record.state != TaskState::Draft {

@@ -102,7 +102,7 @@ pub(super) fn detail_json(record: &TaskRecord, folder_name: &str, simulation: Op
     })
 }
 
-fn time_text(at: Timestamp) -> Option<String> {
+pub(super) fn time_text(at: Timestamp) -> Option<String> {
     let nanoseconds = i128::from(at.as_milliseconds()) * 1_000_000;
     OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?.format(&Rfc3339).ok()
 }

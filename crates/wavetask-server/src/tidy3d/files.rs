@@ -14,7 +14,7 @@ use super::detail::task_id;
 use crate::answer::Refused;
 use crate::app::{App, now};
 use crate::extract::Caller;
-use crate::files::{task_file, upload_name};
+use crate::files::{is_upload, task_file};
 use crate::s3::BUCKET;
 use crate::secret::{Grant, Verb};
 
@@ -41,7 +41,7 @@ pub(super) async fn credentials(
         let message = format!("a {kind} task has no file {shown:?}");
         return Err(Refused::new(StatusCode::BAD_REQUEST, "file.unknown", message));
     }
-    let is_upload = wanted.filename == upload_name(kind) && record.state == TaskState::Draft;
+    let is_upload = is_upload(kind, &wanted.filename) && record.state == TaskState::Draft;
     let lifetime = i64::try_from(app.config.file_credentials.as_secs()).unwrap_or(i64::MAX);
     let expires = (now().as_milliseconds() / 1000).saturating_add(lifetime);
     let grant = Grant {

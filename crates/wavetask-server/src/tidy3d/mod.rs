@@ -9,6 +9,7 @@ mod account;
 mod detail;
 mod files;
 mod folders;
+mod mode_solvers;
 pub(crate) mod status;
 mod tasks;
 pub(crate) mod unsupported;
@@ -42,5 +43,8 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/tidy3d/tasks/{task}/submit", post(tasks::submit))
         .route("/tidy3d/py/tasks", get(folders::running))
         .route("/tidy3d/py/tasks/{task}/file", get(files::credentials))
+        .route("/tidy3d/modesolver/py", post(mode_solvers::create))
+        .route("/tidy3d/modesolver/py/{task}/{solver}", get(mode_solvers::state).delete(mode_solvers::remove))
+        .route("/tidy3d/modesolver/py/{task}/{solver}/run", post(mode_solvers::run))
         .merge(unsupported::routes())
 }

@@ -74,9 +74,7 @@ pub(super) async fn create(
     if !parents.is_empty() {
         attributes.insert(PARENTS.to_owned(), parents.join(" "));
     }
-    if let Some(version) = headers.get("tidy3d-python-version").and_then(|version| version.to_str().ok()) {
-        attributes.insert(CLIENT.to_owned(), version.chars().take(40).collect());
-    }
+    note_client(&headers, &mut attributes);
     let record = app
         .blocking(move |app| {
             Room::of(app, &caller.key)?.take_task()?;
@@ -107,6 +105,16 @@ pub(super) async fn create(
         "status": "draft",
         "createdAt": null,
     } })))
+}
+
+/// Writes the client's version down.
+pub(super) fn note_client(
+    headers: &axum::http::HeaderMap,
+    attributes: &mut std::collections::BTreeMap<String, String>,
+) {
+    if let Some(version) = headers.get("tidy3d-python-version").and_then(|version| version.to_str().ok()) {
+        attributes.insert(CLIENT.to_owned(), version.chars().take(40).collect());
+    }
 }
 
 /// Reads and checks what was uploaded; all is done when this answers. What cannot be run is told by the

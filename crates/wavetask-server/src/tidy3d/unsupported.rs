@@ -23,18 +23,18 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/rf/task/{task}/{*rest}", any(no_modeler))
         .route("/tidy3d/group", any(no_modeler))
         .route("/tidy3d/group/{*rest}", any(no_modeler))
-        .route("/tidy3d/modesolver/py", post(mode_solver))
-        .route("/tidy3d/modesolver/py/{*rest}", any(mode_solver))
         .route("/tidy3d/fitter/{*rest}", any(fitter))
 }
 
 /// Why a kind of task cannot be run here; `None` if it can.
 pub(crate) fn missing(kind: TaskKind) -> Option<&'static str> {
     Some(match kind {
-        TaskKind::Heat | TaskKind::HeatCharge | TaskKind::VolumeMesh => return None,
+        TaskKind::Heat
+        | TaskKind::HeatCharge
+        | TaskKind::VolumeMesh
+        | TaskKind::Mode
+        | TaskKind::ModeSolver => return None,
         TaskKind::Fdtd => "time-domain simulations (FDTD)",
-        TaskKind::Mode => "mode simulations (MODE)",
-        TaskKind::ModeSolver => "the mode solver (MODE_SOLVER)",
         TaskKind::Eme => "eigenmode expansion (EME)",
         TaskKind::ModalCm => "modal component modelers (MODAL_CM)",
         TaskKind::TerminalCm => "terminal component modelers (TERMINAL_CM)",
@@ -59,10 +59,6 @@ async fn modeler(_: Caller, Body(request): Body<serde_json::Value>) -> Refused {
 
 async fn no_modeler(_: Caller) -> Refused {
     Refused::no_such_task()
-}
-
-async fn mode_solver(_: Caller) -> Refused {
-    refusal("the mode solver (MODE_SOLVER)")
 }
 
 async fn fitter(_: Caller, Path(_): Path<String>) -> Refused {
