@@ -61,6 +61,9 @@ fn solve_here(
     let begin = Instant::now();
     report(Stage::Discretizing, 0.0, String::new())?;
     let scene = PlaneScene::read(task, document, arrays)?;
+    for note in &scene.notes {
+        report(Stage::Discretizing, 0.01, format!("WARNING: {note}"))?;
+    }
     let frequencies = sampled_frequencies(task);
     let [rows, columns] = scene.layout.solver_cells();
     let line = format!(

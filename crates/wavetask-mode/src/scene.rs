@@ -6,6 +6,7 @@ use wavetask_document::ArraySource;
 use wavetask_grid::boundaries::{Grid, GridError, SceneSource};
 use wavetask_grid::media::MediumError;
 use wavetask_grid::permittivity::{Component, PermittivityError, Scene, on_grid};
+use wavetask_grid::subpixel::{self, Cells, Coupling, Specification, SubpixelError};
 
 use crate::document::ModeTask;
 use crate::error::{Refused, SolveError};
@@ -16,7 +17,13 @@ use crate::plane::Tensor;
 #[derive(Debug)]
 pub(crate) struct PlaneScene {
     pub(crate) layout: Layout,
+    /// What was asked for and is replaced: one sentence each.
+    pub(crate) notes: Vec<String>,
     materials: Scene,
+    /// How cells that an interface cuts are averaged; `None` takes materials at points.
+    averaging: Option<Specification>,
+    /// Where the plane is along its normal, µm.
+    position: f64,
 }
 
 impl PlaneScene {
@@ -36,7 +43,13 @@ impl PlaneScene {
         let layout = Layout::new(task, boundaries).map_err(|error| {
             Refused::single("plane", "plane", format!("{error}: make the plane larger or the grid finer"))
         })?;
-        Ok(Self { layout, materials })
+        let subpixel_path = if path.is_empty() { "subpixel".to_owned() } else { format!("{path}/subpixel") };
+        let mut averaging = Specification::read(scene.get("subpixel"), &subpixel_path)
+            .map_err(|error| refuse_averaging(&error, &subpixel_path))?;
+        averaging.check(&materials).map_err(|error| refuse_averaging(&error, &subpixel_path))?;
+        let notes = std::mem::take(&mut averaging.notes);
+        let averaging = (averaging != Specification::staircasing()).then_some(averaging);
+        Ok(Self { layout, notes, materials, averaging, position: task.plane.center[task.plane.normal] })
     }
 
     /// Whether a material of the scene has elements beside the diagonal of its tensor.
@@ -61,17 +74,13 @@ impl PlaneScene {
         let layout = &self.layout;
         let axes = [layout.tangential[0], layout.tangential[1], layout.normal];
         let [rows, columns] = layout.solver_cells();
-        let corners: [Vec<f64>; 3] =
-            layout.solver.each_ref().map(|boundaries| boundaries[..boundaries.len() - 1].to_vec());
         let mut elements: [Vec<Complex64>; 9] = Default::default();
         for (place, element) in elements.iter_mut().enumerate() {
             let (row, column) = (axes[place / 3], axes[place % 3]);
             *element = if row == column {
-                // Each element of the diagonal is where its component of the electric field is.
-                let coordinates = component_coordinates(&layout.solver, row);
-                self.sample(&coordinates, Component::diagonal(row), frequency)?
+                self.sample(Component::diagonal(row), frequency)?
             } else if self.has_tensors() {
-                self.sample(&corners, Component::Entry(row, column), frequency)?
+                self.sample(Component::Entry(row, column), frequency)?
             } else {
                 vec![Complex64::default(); rows * columns]
             };
@@ -79,22 +88,53 @@ impl PlaneScene {
         Ok(Tensor(elements))
     }
 
-    fn sample(
-        &self,
-        coordinates: &[Vec<f64>; 3],
-        component: Component,
-        frequency: f64,
-    ) -> Result<Vec<Complex64>, SolveError> {
-        on_grid(&self.materials, coordinates.each_ref().map(Vec::as_slice), component, frequency).map_err(
-            |error| match error {
-                PermittivityError::TooManyPoints { points, limit } => SolveError::TooLarge {
+    /// An element of the tensor where the client has it: on the diagonal at the component of the electric field, beside
+    /// it at the cells' corners. Averages are over the plane, which is where the structures are cut.
+    fn sample(&self, component: Component, frequency: f64) -> Result<Vec<Complex64>, SolveError> {
+        let boundaries = self.layout.solver.each_ref().map(Vec::as_slice);
+        let sampled = match (&self.averaging, component) {
+            (Some(averaging), _) => Cells::of_yee(boundaries, component).and_then(|cells| {
+                let cells = cells.on_plane(self.layout.normal, self.position);
+                // The diagonal alone: it makes the errors fall with the square of the step, and a full tensor would
+                // double the unknowns.
+                subpixel::on_grid(
+                    &self.materials,
+                    averaging,
+                    &cells,
+                    component,
+                    Coupling::Diagonal,
+                    frequency,
+                )
+            }),
+            (None, Component::Entry(row, column)) if row == column => {
+                let coordinates = component_coordinates(&self.layout.solver, row);
+                let coordinates = coordinates.each_ref().map(Vec::as_slice);
+                on_grid(&self.materials, coordinates, component, frequency).map_err(SubpixelError::from)
+            }
+            (None, _) => {
+                let corners = boundaries.map(|boundaries| &boundaries[..boundaries.len() - 1]);
+                on_grid(&self.materials, corners, component, frequency).map_err(SubpixelError::from)
+            }
+        };
+        sampled.map_err(|error| match error {
+            SubpixelError::Permittivity(PermittivityError::TooManyPoints { points, limit }) => {
+                SolveError::TooLarge {
                     needed: format!("{points} points"),
                     allowed: format!("{limit} points"),
-                },
-                other => SolveError::Internal(other.to_string()),
-            },
-        )
+                }
+            }
+            other => SolveError::Internal(other.to_string()),
+        })
     }
+}
+
+fn refuse_averaging(error: &SubpixelError, path: &str) -> Refused {
+    let path = match error {
+        SubpixelError::Unsupported { path, .. } => path,
+        SubpixelError::Specification(error) => error.path(),
+        _ => path,
+    };
+    refuse(path, error.code(), &with_causes(error), error.hint())
 }
 
 fn refuse_medium(error: &MediumError) -> Refused {

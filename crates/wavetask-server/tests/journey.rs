@@ -132,7 +132,7 @@ async fn what_cannot_be_run_is_refused_with_the_reason() {
             .await;
         assert_eq!(status, 409);
     }
-    for path in ["/rf/task", "/tidy3d/modesolver/py", "/tidy3d/fitter/fit"] {
+    for path in ["/rf/task", "/tidy3d/fitter/fit"] {
         let (status, answer) =
             server.call_as(&server.key, Method::POST, path, Some(json!({ "taskType": "MODAL_CM" }))).await;
         assert_eq!(status, 400);

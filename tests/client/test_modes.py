@@ -1,0 +1,179 @@
+"""Modes: `ModeSolver` and `ModeSimulation` through the client, compared with its local solver."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tidy3d as td
+import tidy3d.web as web
+from guides import (
+    FREQUENCY,
+    assert_same_modes,
+    batch_of,
+    mode_simulation,
+    mode_solver,
+    simulation,
+)
+
+SWEEP = [0.97 * FREQUENCY, FREQUENCY, 1.03 * FREQUENCY]
+
+
+@pytest.fixture(autouse=True)
+def without_display(monkeypatch):
+    import matplotlib
+
+    matplotlib.use("Agg")
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_run_equals_the_local_solver(tmp_path, lazy):
+    solver = mode_solver()
+    theirs = mode_solver().solve()
+    ours = web.run(solver, task_name="strip", path=str(tmp_path / "strip.hdf5"), verbose=False, lazy=lazy)
+    assert_same_modes(ours, theirs)
+    assert solver.data.n_eff.values == pytest.approx(ours.n_eff.values), "the solver shows the remote data"
+    solver.plot_field("Ex", "abs", f=FREQUENCY, mode_index=0)
+    read = type(theirs).from_file(str(tmp_path / "strip.hdf5"))
+    assert read.n_eff.values == pytest.approx(ours.n_eff.values)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(colocate=False),
+        dict(scene=simulation(symmetry=(-1, 0, 1)), frequencies=SWEEP),
+        dict(scene=simulation(symmetry=(-1, 0, 0)), colocate=False),
+        dict(direction="-", frequencies=SWEEP),
+        dict(plane=td.Box(center=(0, 0.1, 0), size=(td.inf, 0, td.inf))),
+        dict(spec=td.ModeSpec(num_modes=2, group_index_step=True), frequencies=SWEEP),
+        dict(spec=td.ModeSpec(num_modes=2, bend_radius=5, bend_axis=1)),
+        dict(spec=td.ModeSpec(num_modes=1, num_pml=(4, 3))),
+        dict(spec=td.ModeSpec(num_modes=2, sort_spec=td.ModeSortSpec(sort_key="mode_area"))),
+    ],
+    ids=["staggered", "quarter", "half", "backward", "whole", "group", "bend", "absorber", "sorted"],
+)
+def test_options_equal_the_local_solver(tmp_path, settings):
+    theirs = mode_solver(**settings).solve()
+    ours = web.run(
+        mode_solver(**settings), task_name="options", path=str(tmp_path / "x.hdf5"), verbose=False
+    ).symmetry_expanded_copy
+    assert_same_modes(ours, theirs)
+
+
+def test_a_reduced_simulation_gives_the_same(tmp_path):
+    theirs = mode_solver().solve()
+    ours = web.run(
+        mode_solver(),
+        task_name="reduced",
+        path=str(tmp_path / "x.hdf5"),
+        verbose=False,
+        reduce_simulation=True,
+    )
+    assert_same_modes(ours, theirs)
+
+
+def test_chosen_components_only(tmp_path):
+    ours = web.run(
+        mode_solver(fields=("Ex", "Ey", "Ez")),
+        task_name="components",
+        path=str(tmp_path / "x.hdf5"),
+        verbose=False,
+    )
+    assert sorted(ours.field_components) == ["Ex", "Ey", "Ez"]
+    assert np.isfinite(ours.mode_area.values).all()
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_mode_simulation(tmp_path, lazy):
+    theirs = mode_simulation().run_local()
+    ours = web.run(
+        mode_simulation(), task_name="plane", path=str(tmp_path / "plane.hdf5"), verbose=False, lazy=lazy
+    )
+    assert_same_modes(ours.modes, theirs.modes)
+    assert ours.simulation == mode_simulation()
+    ours.plot_field("Ex", val="abs", f=FREQUENCY, mode_index=0)
+
+
+def test_averaged_cells_come_close_to_the_converged_index(tmp_path):
+    """Si strip 500 x 220 nm in SiO2: TE0 at 2.4472."""
+    scene = td.Simulation(
+        size=(3, 1, 3),
+        medium=td.Medium(permittivity=1.444**2),
+        structures=[
+            td.Structure(
+                geometry=td.Box(size=(0.5, td.inf, 0.22)), medium=td.Medium(permittivity=3.4777**2)
+            )
+        ],
+        grid_spec=td.GridSpec.auto(wavelength=1.55, min_steps_per_wvl=20),
+        run_time=1e-12,
+    )
+    solver = mode_solver(scene=scene, plane=td.Box(size=(2.6, 0, 2.4)), modes=1)
+    ours = web.run(solver, task_name="strip", path=str(tmp_path / "x.hdf5"), verbose=False)
+    assert float(ours.n_eff.values[0, 0]) == pytest.approx(2.4472, abs=4e-3)
+
+
+def test_batch_of_fifty(tmp_path):
+    solvers = batch_of(50)
+    batch = web.Batch(simulations=solvers, verbose=False)
+    results = batch.run(path_dir=str(tmp_path))
+    indices = [float(results[name].n_eff.values[0, 0]) for name in solvers]
+    assert indices[-1] > indices[0] + 0.1, "wider strips have larger indices"
+    for name in ("strip 0", "strip 49"):
+        assert_same_modes(results[name], solvers[name].copy().solve())
+
+
+def test_unsupported_options_are_refused_by_name(tmp_path):
+    turned = td.ModeSpec(num_modes=1, angle_theta=0.1, angle_rotation=True)
+    with pytest.raises(Exception, match="angle_rotation"):
+        web.run(
+            mode_solver(spec=turned), task_name="turned", path=str(tmp_path / "x.hdf5"), verbose=False
+        )
+
+
+def test_more_modes_than_there_are(tmp_path):
+    many = mode_solver(modes=400, plane=td.Box(size=(0.6, 0, 0.3)))
+    with pytest.raises(Exception, match="modes"):
+        web.run(many, task_name="many", path=str(tmp_path / "x.hdf5"), verbose=False)
+
+
+class TestOlderInterface:
+    """`tidy3d.plugins.mode.web`, which the client has deprecated and kept."""
+
+    def test_run(self, tmp_path):
+        from tidy3d.plugins.mode.web import run
+
+        theirs = mode_solver().solve()
+        solver = mode_solver()
+        ours = run(solver, task_name="older", results_file=str(tmp_path / "older.hdf5"), verbose=False)
+        assert_same_modes(ours, theirs)
+
+    def test_the_task_can_be_looked_at_and_deleted(self, tmp_path):
+        from tidy3d.web.api.mode import ModeSolverTask
+
+        solver = mode_solver()
+        task = ModeSolverTask.create(solver, "looked at", "mode_solver", "modes")
+        task.upload(verbose=False)
+        task.submit()
+        while task.get_info().status not in ("success", "error"):
+            pass
+        assert task.get_info().status == "success"
+        again = ModeSolverTask.get(
+            task.task_id,
+            task.solver_id,
+            to_file=str(tmp_path / "solver.hdf5"),
+            sim_file=str(tmp_path / "simulation.hdf5"),
+            verbose=False,
+        )
+        assert again.mode_solver == solver
+        log = task.get_log(to_file=str(tmp_path / "log"), verbose=False)
+        assert "effective index" in open(log).read()
+        task.delete()
+        with pytest.raises(Exception, match="404|not found"):
+            task.get_info()
+
+    def test_refusals_are_told(self, tmp_path):
+        from tidy3d.plugins.mode.web import run
+
+        turned = td.ModeSpec(num_modes=1, angle_theta=0.1, angle_rotation=True)
+        with pytest.raises(Exception, match="angle_rotation"):
+            run(mode_solver(spec=turned), results_file=str(tmp_path / "x.hdf5"), verbose=False)

@@ -1,0 +1,87 @@
+"""Small waveguides, and comparisons of their modes with those of the client's local mode solver."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tidy3d as td
+from tidy3d.plugins.mode import ModeSolver
+
+FREQUENCY = td.C_0 / 1.55
+COMPONENTS = ("Ex", "Ey", "Ez", "Hx", "Hy", "Hz")
+
+
+def simulation(symmetry=(0, 0, 0), step=0.068, subpixel=False, structures=None, **changes):
+    """A strip along y. No interface lies on a grid line: rounding would decide on which side of it the line is."""
+    if structures is None:
+        structures = [
+            td.Structure(geometry=td.Box(size=(0.5, td.inf, 0.22)), medium=td.Medium(permittivity=12.1))
+        ]
+    settings = dict(
+        size=(2.6, 1.5, 2.2),
+        medium=td.Medium(permittivity=2.1),
+        structures=structures,
+        grid_spec=td.GridSpec.uniform(dl=step),
+        run_time=1e-12,
+        symmetry=symmetry,
+        subpixel=subpixel,
+    )
+    settings.update(changes)
+    return td.Simulation(**settings)
+
+
+def mode_solver(modes=2, frequencies=(FREQUENCY,), spec=None, plane=None, scene=None, **changes):
+    return ModeSolver(
+        simulation=scene or simulation(),
+        plane=plane or td.Box(size=(2.0, 0, 1.6)),
+        mode_spec=spec or td.ModeSpec(num_modes=modes),
+        freqs=list(frequencies),
+        **changes,
+    )
+
+
+def mode_simulation(modes=2, frequencies=(FREQUENCY,), **changes):
+    scene = simulation()
+    return td.ModeSimulation(
+        size=(2.0, 0, 1.6),
+        medium=scene.medium,
+        structures=scene.structures,
+        grid_spec=scene.grid_spec,
+        subpixel=False,
+        mode_spec=td.ModeSpec(num_modes=modes),
+        freqs=list(frequencies),
+        **changes,
+    )
+
+
+def batch_of(count: int) -> dict:
+    """Strips of different widths."""
+    solvers = {}
+    for number in range(count):
+        width = 0.4 + 0.004 * number
+        core = td.Structure(
+            geometry=td.Box(size=(width, td.inf, 0.22)), medium=td.Medium(permittivity=12.1)
+        )
+        solvers[f"strip {number}"] = mode_solver(scene=simulation(structures=[core]))
+    return solvers
+
+
+def assert_same_modes(ours, theirs, index=1e-6, overlap=0.99999) -> None:
+    """The same modes, as the client's own functions see them."""
+    np.testing.assert_allclose(ours.n_complex.values, theirs.n_complex.values, rtol=index, atol=index)
+    assert ours.n_complex.f.values == pytest.approx(theirs.n_complex.f.values, rel=1e-12)
+    for name, field in theirs.field_components.items():
+        mine = ours.field_components[name]
+        assert mine.dims == field.dims and mine.shape == field.shape
+        for dim in "xyz":
+            np.testing.assert_allclose(mine[dim].values, field[dim].values, atol=1e-9)
+    products = np.abs(np.asarray(ours.dot(theirs)))
+    assert products.min() > overlap, products
+    if theirs.n_group_raw is not None:
+        np.testing.assert_allclose(ours.n_group_raw.values, theirs.n_group_raw.values, rtol=1e-5)
+    mine, other = ours.to_dataframe(), theirs.to_dataframe()
+    assert list(mine.columns) == list(other.columns)
+    for column in mine.columns:
+        np.testing.assert_allclose(
+            mine[column].to_numpy(float), other[column].to_numpy(float), rtol=1e-3, atol=1e-6, err_msg=column
+        )
