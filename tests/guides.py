@@ -7,8 +7,8 @@ import pytest
 import tidy3d as td
 from tidy3d.plugins.mode import ModeSolver
 
+NEW_CLIENT = tuple(int(part) for part in td.__version__.split(".")[:2]) >= (2, 12)
 FREQUENCY = td.C_0 / 1.55
-COMPONENTS = ("Ex", "Ey", "Ez", "Hx", "Hy", "Hz")
 
 
 def simulation(symmetry=(0, 0, 0), step=0.068, subpixel=False, structures=None, **changes):
@@ -54,6 +54,13 @@ def mode_simulation(modes=2, frequencies=(FREQUENCY,), **changes):
     )
 
 
+def turned():
+    """A waveguide at an angle to the plane, to be turned into it by the solver: not supported."""
+    core = td.Structure(geometry=td.Box(size=(0.5, 9, 0.22)), medium=td.Medium(permittivity=12.1))
+    spec = td.ModeSpec(num_modes=1, angle_theta=0.1, angle_rotation=True)
+    return mode_solver(spec=spec, scene=simulation(structures=[core]))
+
+
 def batch_of(count: int) -> dict:
     """Strips of different widths."""
     solvers = {}
@@ -66,8 +73,15 @@ def batch_of(count: int) -> dict:
     return solvers
 
 
-def assert_same_modes(ours, theirs, index=1e-6, overlap=0.99999) -> None:
-    """The same modes, as the client's own functions see them."""
+def assert_same_modes(ours, theirs) -> None:
+    """The same modes, as the client's own functions see them.
+
+    The plane ends at the cells' ends, as in the newer client. The older one adds a cell at each end, which modes that
+    reach so far feel.
+    """
+    index, overlap, group, derived = (
+        (1e-6, 0.99999, 1e-5, 1e-3) if NEW_CLIENT else (2e-3, 0.999, 2e-3, 5e-2)
+    )
     np.testing.assert_allclose(ours.n_complex.values, theirs.n_complex.values, rtol=index, atol=index)
     assert ours.n_complex.f.values == pytest.approx(theirs.n_complex.f.values, rel=1e-12)
     for name, field in theirs.field_components.items():
@@ -78,10 +92,10 @@ def assert_same_modes(ours, theirs, index=1e-6, overlap=0.99999) -> None:
     products = np.abs(np.asarray(ours.dot(theirs)))
     assert products.min() > overlap, products
     if theirs.n_group_raw is not None:
-        np.testing.assert_allclose(ours.n_group_raw.values, theirs.n_group_raw.values, rtol=1e-5)
+        np.testing.assert_allclose(ours.n_group_raw.values, theirs.n_group_raw.values, rtol=group)
     mine, other = ours.to_dataframe(), theirs.to_dataframe()
     assert list(mine.columns) == list(other.columns)
     for column in mine.columns:
         np.testing.assert_allclose(
-            mine[column].to_numpy(float), other[column].to_numpy(float), rtol=1e-3, atol=1e-6, err_msg=column
+            mine[column].to_numpy(float), other[column].to_numpy(float), rtol=derived, atol=derived * 1e-3, err_msg=column
         )

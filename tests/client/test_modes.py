@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pathlib
+import time
+
 import numpy as np
 import pytest
 import tidy3d as td
@@ -13,6 +16,7 @@ from guides import (
     mode_simulation,
     mode_solver,
     simulation,
+    turned,
 )
 
 SWEEP = [0.97 * FREQUENCY, FREQUENCY, 1.03 * FREQUENCY]
@@ -95,7 +99,7 @@ def test_mode_simulation(tmp_path, lazy):
 
 
 def test_averaged_cells_come_close_to_the_converged_index(tmp_path):
-    """Si strip 500 x 220 nm in SiO2: TE0 at 2.4472."""
+    """Si strip 500 x 220 nm in SiO2: TE0 at 2.4472; without averaging 2.423 on this grid."""
     scene = td.Simulation(
         size=(3, 1, 3),
         medium=td.Medium(permittivity=1.444**2),
@@ -109,7 +113,7 @@ def test_averaged_cells_come_close_to_the_converged_index(tmp_path):
     )
     solver = mode_solver(scene=scene, plane=td.Box(size=(2.6, 0, 2.4)), modes=1)
     ours = web.run(solver, task_name="strip", path=str(tmp_path / "x.hdf5"), verbose=False)
-    assert float(ours.n_eff.values[0, 0]) == pytest.approx(2.4472, abs=4e-3)
+    assert float(ours.n_eff.values[0, 0]) == pytest.approx(2.4472, abs=5e-3)
 
 
 def test_batch_of_fifty(tmp_path):
@@ -123,16 +127,13 @@ def test_batch_of_fifty(tmp_path):
 
 
 def test_unsupported_options_are_refused_by_name(tmp_path):
-    turned = td.ModeSpec(num_modes=1, angle_theta=0.1, angle_rotation=True)
-    with pytest.raises(Exception, match="angle_rotation"):
-        web.run(
-            mode_solver(spec=turned), task_name="turned", path=str(tmp_path / "x.hdf5"), verbose=False
-        )
+    with pytest.raises(Exception, match="rotating the structures.*is not supported"):
+        web.run(turned(), task_name="turned", path=str(tmp_path / "x.hdf5"), verbose=False)
 
 
 def test_more_modes_than_there_are(tmp_path):
     many = mode_solver(modes=400, plane=td.Box(size=(0.6, 0, 0.3)))
-    with pytest.raises(Exception, match="modes"):
+    with pytest.raises(Exception, match="num_modes"):
         web.run(many, task_name="many", path=str(tmp_path / "x.hdf5"), verbose=False)
 
 
@@ -155,7 +156,7 @@ class TestOlderInterface:
         task.upload(verbose=False)
         task.submit()
         while task.get_info().status not in ("success", "error"):
-            pass
+            time.sleep(0.1)
         assert task.get_info().status == "success"
         again = ModeSolverTask.get(
             task.task_id,
@@ -166,7 +167,7 @@ class TestOlderInterface:
         )
         assert again.mode_solver == solver
         log = task.get_log(to_file=str(tmp_path / "log"), verbose=False)
-        assert "effective index" in open(log).read()
+        assert "effective index" in pathlib.Path(log).read_text()
         task.delete()
         with pytest.raises(Exception, match="404|not found"):
             task.get_info()
@@ -174,6 +175,5 @@ class TestOlderInterface:
     def test_refusals_are_told(self, tmp_path):
         from tidy3d.plugins.mode.web import run
 
-        turned = td.ModeSpec(num_modes=1, angle_theta=0.1, angle_rotation=True)
-        with pytest.raises(Exception, match="angle_rotation"):
-            run(mode_solver(spec=turned), results_file=str(tmp_path / "x.hdf5"), verbose=False)
+        with pytest.raises(Exception, match="rotating the structures.*is not supported"):
+            run(turned(), results_file=str(tmp_path / "x.hdf5"), verbose=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tidy3d as td
-from guides import FREQUENCY, assert_same_modes, batch_of, mode_simulation, mode_solver
+from guides import FREQUENCY, assert_same_modes, batch_of, mode_simulation, mode_solver, turned
 
 
 def test_both_kinds_equal_the_local_solver(connected):
@@ -24,8 +24,7 @@ def test_a_batch_of_fifty(connected):
 
 
 def test_what_cannot_be_run_says_so(connected):
-    turned = td.ModeSpec(num_modes=1, angle_theta=0.1, angle_rotation=True)
-    task = connected.submit(mode_solver(spec=turned), progress=False)
+    task = connected.submit(turned(), progress=False)
     with pytest.raises(connected.errors.WavetaskError, match="angle_rotation"):
         task.result()
 
