@@ -1,6 +1,6 @@
 //! A large grid in a scene of many structures: time and memory, and the same answer as point by point.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that states what it measured")]
+#![expect(clippy::unwrap_used, reason = "a test that states what it measured")]
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -73,7 +73,7 @@ fn a_large_grid_takes_seconds() {
     println!(
         "{STRUCTURES} structures on {CELLS}^3 points: {elapsed:.2} s on {} threads, {} MiB",
         rayon::current_num_threads(),
-        values.len() * size_of_val(&values[0]) >> 20
+        (values.len() * size_of_val(&values[0])) >> 20
     );
     assert!(elapsed < 60.0, "{elapsed} s");
 
