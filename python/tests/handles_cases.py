@@ -195,8 +195,10 @@ def case_futures_and_callbacks():
     done, _ = concurrent.futures.wait(futures, timeout=60)
     assert len(done) == 2 and all(rise(future.result()) > 0 for future in futures)
     assert called.wait(10)
-    failing = wt.submit(["nothing.json"], name=named("failing future"))[0].to_future()
-    assert isinstance(failing.exception(timeout=60), errors.WavetaskError)
+    failing = wt.submit(["nothing.hdf5"], name=named("failing future"))[0].to_future()
+    error = failing.exception(timeout=60)
+    assert isinstance(error, errors.WavetaskError)
+    assert "No such file or directory: 'nothing.hdf5'" in str(error), error
 
 
 def case_pickles_and_names():

@@ -300,6 +300,8 @@ class _Work:
 def _taken_apart(simulation: Any) -> Any:
     """The document of a simulation; that of a file is had without tidy3d."""
     if isinstance(simulation, (str, os.PathLike)):
+        # Plainly, whatever reads it: h5py's words for a missing file are not a user's.
+        os.stat(simulation)  # noqa: PTH116
         return _adaptor.reader().pack_file(simulation)
     return _adaptor.packer().pack(simulation)
 
