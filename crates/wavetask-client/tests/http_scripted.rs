@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_support::{Reply, Scripted, quick};
+use http_support::{Asked, Reply, Scripted, quick};
 use wavetask_client::http::{NativeServer, Tuning};
 use wavetask_client::member::BlockPlace;
 use wavetask_client::server::ResultSink;
@@ -133,17 +133,52 @@ async fn nobody_there_is_an_error_when_patience_ends() {
     assert!(began.elapsed() < Duration::from_secs(2));
 }
 
+/// A client that sends one pack after the other, of one block each.
+fn one_by_one(server: &Scripted) -> NativeServer {
+    let tuning = Tuning { upload_lanes: 1, largest_pack: 700_000, ..quick() };
+    NativeServer::connect(&server.url, "secret-key", tuning).unwrap()
+}
+
+#[tokio::test]
+async fn a_pack_goes_on_at_the_byte_that_the_server_has() {
+    let bytes = block(1, 600_000);
+    let replies = [
+        Reply::HangUp,
+        // The server comes back after a while, and the line breaks once more.
+        Reply::json(503, "{}"),
+        Reply::json(200, r#"{"bytes":1000}"#),
+        Reply::HangUp,
+        Reply::json(200, r#"{"bytes":500000}"#),
+        // It was restarted in between.
+        Reply::json(404, r#"{"code":"pack.not_held","message":"no"}"#),
+        Reply::json(200, r#"{"blocks":1,"bytes":600000}"#),
+    ];
+    let server = Scripted::start(replies).await;
+    let arrived = Mutex::new(0);
+    one_by_one(&server)
+        .send_blocks(&[placed(&bytes)], &|digests| *arrived.lock().unwrap() += digests.len())
+        .await
+        .unwrap();
+    assert_eq!(arrived.into_inner().unwrap(), 1);
+    let asked = server.asked();
+    let whole = &asked[0].body;
+    let parts: Vec<_> = asked.iter().filter(|request| request.line.starts_with("POST")).collect();
+    let offset = |request: &Asked| request.line.rsplit('=').next().unwrap().parse::<usize>().unwrap();
+    assert_eq!(parts.iter().map(|part| offset(part)).collect::<Vec<_>>(), [0, 1000, 500_000, 0]);
+    assert!(parts.iter().all(|part| part.body == whole[offset(part)..]), "the rest of the same pack");
+    assert_eq!(asked.len(), 7);
+}
+
 #[tokio::test]
 async fn packs_that_failed_are_sent_again_and_nothing_else_is() {
     let blocks: Vec<Vec<u8>> = (0..4).map(|seed| block(seed, 600_000)).collect();
     let answer = Reply::json(200, r#"{"blocks":1,"bytes":600000}"#);
-    let server =
-        Scripted::start([answer.clone(), Reply::HangUp, answer.clone(), Reply::json(503, "{}"), answer])
-            .await;
+    let nothing = Reply::json(404, r#"{"code":"pack.not_held","message":"no"}"#);
+    let replies = [answer.clone(), Reply::HangUp, nothing, answer.clone(), Reply::json(503, "{}"), answer];
+    let server = Scripted::start(replies).await;
     let placed: Vec<_> = blocks.iter().map(|bytes| placed(bytes)).collect();
     let arrived = Mutex::new(Vec::new());
-    server
-        .client()
+    one_by_one(&server)
         .send_blocks(&placed, &|digests| arrived.lock().unwrap().extend_from_slice(digests))
         .await
         .unwrap();
@@ -154,11 +189,14 @@ async fn packs_that_failed_are_sent_again_and_nothing_else_is() {
         placed.iter().map(|(digest, _)| *digest).collect()
     );
     let asked = server.asked();
-    // Four packs of a block each (they are larger than the smallest pack), and the two that failed again.
-    assert_eq!(asked.len(), 6);
+    // Four packs of a block each, and the two that failed again; of the one whose connection broke, the server was
+    // asked what it has.
+    assert_eq!(asked.len(), 7);
+    assert!(asked[2].line.starts_with("GET /api/v1/packs/"), "{}", asked[2].line);
     let mut sent = HashSet::new();
-    for request in &asked {
-        assert_eq!(request.line, "POST /api/v1/blocks");
+    for request in asked.iter().filter(|request| !request.line.starts_with("GET")) {
+        assert!(request.line.starts_with("POST /api/v1/blocks?pack="), "{}", request.line);
+        assert!(request.line.ends_with("&offset=0"), "{}", request.line);
         let mut reader = pack::Reader::default();
         reader.feed(&request.body);
         while let Some(frame) = reader.next().unwrap() {

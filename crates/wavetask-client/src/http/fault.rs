@@ -91,6 +91,16 @@ impl Fault {
         }
     }
 
+    /// Whether the server may have got some of what was sent, without a word about it.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Broken(_) | Self::Stalled { .. })
+    }
+
+    /// Whether the server refused it with this code.
+    pub(crate) fn is_code(&self, code: &str) -> bool {
+        matches!(self, Self::Refused { api: Some(api), .. } if api.code == code)
+    }
+
     /// Whether a connection that stood has broken.
     pub(crate) fn is_break(&self) -> bool {
         matches!(self, Self::Broken(_))

@@ -1,8 +1,8 @@
 //! Blocks to the server, in packs.
 //!
-//! A pack is small ([`Link`](super::link)) and its answer says that all in it is durable, so what a broken
-//! connection costs is the packs under way; each is sent again by itself, whatever became of the others, and
-//! `arrived` has been told of those that made it. Packs are encoded on blocking threads, one for each core at most,
+//! A pack is small ([`Link`](super::link)) and its answer says that all in it is durable. If its connection breaks, the
+//! server is asked how much of it has come, and it goes on from that byte: what is sent twice is what was between
+//! the two. Each pack does so by itself, whatever became of the others, and `arrived` is told of those that made it. Packs are encoded on blocking threads, one for each core at most,
 //! while others are on the line; each holds a lane from its encoding to its answer. That bounds memory, and where
 //! encoding is what takes the time it makes the control add lanes until the cores are busy, as it should.
 //!
@@ -16,16 +16,21 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use wavetask_document::{Digest, pack};
-use wavetask_protocol::native::{MAXIMUM_PACK_BLOCKS, PACK_TYPE, PackAnswer};
+use wavetask_protocol::native::{MAXIMUM_PACK_BLOCKS, PACK_TYPE, PackAnswer, PackHeld};
 
 use super::fault::Fault;
 use super::lanes::Lane;
+use super::retry::Retries;
 use super::transport::Ask;
 use super::{CompressionChoice, Core};
 use crate::error::{ClientError, ErrorGroup};
 use crate::member::BlockPlace;
 
 const PATH: &str = "/api/v1/blocks";
+const HELD: &str = "/api/v1/packs";
+
+/// The code of an answer that cannot go on where the pack is said to have stopped.
+const NOT_HELD: &str = "pack.not_held";
 
 /// Bytes of answer that are read.
 const ANSWER: usize = 64 << 10;
@@ -104,14 +109,19 @@ async fn send_pack(
     compress: bool,
 ) -> Result<Vec<Digest>, ClientError> {
     let body = encode(core, blocks, compress).await?;
-    let coded = body.len() as u64;
-    let ask = Ask::post(PATH, PACK_TYPE, body).counted();
-    let mut retries = core.retries(ask.what());
+    let name = format!("{:032x}", fastrand::u128(..));
+    // Bytes that the server has.
+    let mut offset = 0;
+    let mut retries = core.retries(format!("POST {PATH}"));
     loop {
         let began = core.up.now();
+        let rest = body.slice(offset..);
+        let length = rest.len() as u64;
+        let path = format!("{PATH}?pack={name}&offset={offset}");
+        let ask = Ask::post(path, PACK_TYPE, rest).counted();
         let fault = match core.transport.json::<PackAnswer>(&ask, ANSWER).await {
             Ok(answer) if answer.blocks == blocks.len() as u64 => {
-                core.up.carried(began, coded);
+                core.up.carried(began, length);
                 drop(lane);
                 return Ok(blocks.iter().map(|(digest, _)| *digest).collect());
             }
@@ -134,8 +144,30 @@ async fn send_pack(
                 link.broken(began, now);
             }
         });
+        if fault.is_code(NOT_HELD) {
+            // It has forgotten what it had, as after a restart.
+            offset = 0;
+            continue;
+        }
+        let may_go_on = fault.is_lost();
         if let Err(error) = retries.again(fault).await {
             return Err(explained(error, blocks).await);
+        }
+        if may_go_on {
+            offset = held(core, &name, &mut retries).await?.min(body.len());
+        }
+    }
+}
+
+/// How many bytes of a pack the server has.
+async fn held(core: &Core, name: &str, retries: &mut Retries<'_>) -> Result<usize, ClientError> {
+    let ask = Ask::get(format!("{HELD}/{name}"));
+    loop {
+        match core.transport.json::<PackHeld>(&ask, ANSWER).await {
+            Ok(PackHeld { bytes }) => return Ok(usize::try_from(bytes).unwrap_or(0)),
+            Err(fault) if fault.is_lost() || fault.is_overload() => retries.again(fault).await?,
+            // None, or it keeps none at all.
+            Err(_) => return Ok(0),
         }
     }
 }
