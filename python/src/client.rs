@@ -81,15 +81,17 @@ impl ClientHandle {
 #[pymethods]
 impl ClientHandle {
     #[new]
-    #[pyo3(signature = (*, url=None, key=None, data=None, binary=None))]
+    #[pyo3(signature = (*, url=None, key=None, data=None, bandwidth=None, memory=None, binary=None))]
     fn new(
         py: Python<'_>,
         url: Option<String>,
         key: Option<String>,
         data: Option<PathBuf>,
+        bandwidth: Option<String>,
+        memory: Option<String>,
         binary: Option<PathBuf>,
     ) -> PyResult<Self> {
-        let wanted = Wanted { url, key, data };
+        let wanted = Wanted { url, key, data, bandwidth, memory };
         let connected = waiting::on_thread(py, move || connection::connect(wanted, binary))?;
         let (client, url) = connected.map_err(|error| failure::raise(py, &error))?;
         KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(client.clone());
@@ -229,6 +231,7 @@ pub(crate) fn locate(
     key: Option<String>,
     data: Option<PathBuf>,
 ) -> PyResult<(&'static str, String)> {
-    let place = Wanted { url, key, data }.place().map_err(|error| failure::raise(py, &error))?;
+    let place =
+        Wanted { url, key, data, ..Wanted::default() }.place().map_err(|error| failure::raise(py, &error))?;
     Ok(connection::name(&place))
 }

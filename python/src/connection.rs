@@ -14,6 +14,8 @@ pub(crate) struct Wanted {
     pub(crate) url: Option<String>,
     pub(crate) key: Option<String>,
     pub(crate) data: Option<PathBuf>,
+    pub(crate) bandwidth: Option<String>,
+    pub(crate) memory: Option<String>,
 }
 
 /// Keys are not shown.
@@ -34,8 +36,8 @@ impl Wanted {
     }
 
     fn surroundings(self) -> Surroundings {
-        let Self { url, key, data } = self;
-        Surroundings { url, key, data, ..Surroundings::of_process() }
+        let Self { url, key, data, bandwidth, memory } = self;
+        Surroundings { url, key, data, bandwidth, memory, ..Surroundings::of_process() }
     }
 }
 

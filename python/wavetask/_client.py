@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "connect", "current", "open"]
 
+Limits = tuple[str | None, str | None]
+"""Bandwidth and memory as they were given to `connect`."""
+
 Where = tuple[str, str]
 """A server without its key: ``("url", address)``, or ``("data", folder)`` of the embedded one."""
 
@@ -24,9 +27,12 @@ Where = tuple[str, str]
 class Client:
     """A connection to a server: `connect` makes it. `wavetask.submit` and `wavetask.open` use the current one."""
 
-    def __init__(self, native: _native.Client, where: Where, secret: str | None) -> None:
+    def __init__(
+        self, native: _native.Client, where: Where, secret: str | None, limits: Limits = (None, None)
+    ) -> None:
         self._native = native
         self._secret = secret
+        self._limits = limits
         self._where = where
         self._process = os.getpid()
         self._batches: weakref.WeakValueDictionary[str, Batch] = weakref.WeakValueDictionary()
@@ -120,8 +126,8 @@ _lock = threading.Lock()
 _current: Client | None = None
 _where: Where | None = None
 _clients: dict[Where, Client] = {}
-_routes: dict[Where, tuple[str | None, str | os.PathLike[str] | None]] = {}
-"""Key and data folder of each server that was connected to: a forked child needs them again."""
+_routes: dict[Where, tuple[str | None, str | os.PathLike[str] | None, Limits]] = {}
+"""Key, data folder and limits of each server that was connected to: a forked child needs them again."""
 
 
 def connect(
@@ -129,6 +135,8 @@ def connect(
     key: str | None = None,
     *,
     data: str | os.PathLike[str] | None = None,
+    bandwidth: str | float | None = None,
+    memory: str | float | None = None,
     current: bool = True,
 ) -> Client:
     """Connects, and makes it the server that `wavetask.submit` and `wavetask.open` use.
@@ -138,11 +146,17 @@ def connect(
     server on the user's data folder (``data``, ``WAVETASK_DATA``), which is started if it does not run and is shared
     by all processes of the user.
 
-    Raises `errors.ConnectionLost` or `errors.Unauthorized`.
+    ``bandwidth`` limits what is sent, and what is fetched, in bytes a second: a number, or a text such as
+    ``"10 MB/s"`` or ``"100 Mbit/s"``. ``memory`` limits what simulations that wait to be sent and results that came
+    back take, in bytes: a number, or a text such as ``"2 GB"``; a generator is asked for no more while it is used up.
+    Without them: ``WAVETASK_BANDWIDTH`` and ``WAVETASK_MEMORY``, else ``bandwidth`` and ``memory`` of the file. To
+    connect again with other limits makes another connection; what was submitted before keeps to those it had.
+
+    Raises `errors.ConnectionLost`, `errors.Unauthorized`, or `errors.Usage` for a limit that is none.
     """
     where = _native.locate(url, key, data)
     with _lock:
-        client = _connect(where, url, key, data)
+        client = _connect(where, url, key, data, (_amount(bandwidth), _amount(memory)))
         if current:
             _make_current(client)
     return client
@@ -174,25 +188,46 @@ def _make_current(client: Client) -> None:
     _where = client._where
 
 
-def _connect(where: Where, url: str | None, key: str | None, data: str | os.PathLike[str] | None) -> Client:
+def _amount(given: str | float | None) -> str | None:
+    """An amount in the words of the native half: numbers count bytes."""
+    if given is None or isinstance(given, str):
+        return given
+    return f"{given:.0f}"
+
+
+def _connect(
+    where: Where,
+    url: str | None,
+    key: str | None,
+    data: str | os.PathLike[str] | None,
+    limits: Limits = (None, None),
+) -> Client:
     found = _clients.get(where)
-    if found is not None and key in (None, found._secret):
+    # What is not given may stay as it is.
+    if (
+        found is not None
+        and key in (None, found._secret)
+        and all(new in (None, old) for new, old in zip(limits, found._limits, strict=True))
+    ):
         return found
     if not _clients:
         atexit.register(_at_exit)
         _at_exit_of_a_worker()
-    native = _native.Client(url=url, key=key, data=data, binary=_command.binary())
-    client = _clients[where] = Client(native, where, key)
+    bandwidth, memory = limits
+    native = _native.Client(
+        url=url, key=key, data=data, bandwidth=bandwidth, memory=memory, binary=_command.binary()
+    )
+    client = _clients[where] = Client(native, where, key, limits)
     # An embedded server's key lies in its folder, and may be another after a restart.
-    _routes[where] = (native.key if where[0] == "url" else None, data)
+    _routes[where] = (native.key if where[0] == "url" else None, data, limits)
     return client
 
 
 def _reconnect(where: Where) -> Client:
     """The client to a server that this process, or its parent before a fork, was connected to. The lock is held."""
     kind, place = where
-    key, data = _routes.get(where, (None, None))
-    return _connect(where, place if kind == "url" else None, key, place if kind == "data" else data)
+    key, data, limits = _routes.get(where, (None, None, (None, None)))
+    return _connect(where, place if kind == "url" else None, key, place if kind == "data" else data, limits)
 
 
 def _client_of(where: Where) -> Client:

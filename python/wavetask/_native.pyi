@@ -90,10 +90,12 @@ class Client:
         url: str | None = None,
         key: str | None = None,
         data: str | PathLike[str] | None = None,
+        bandwidth: str | None = None,
+        memory: str | None = None,
         binary: str | PathLike[str] | None = None,
     ) -> Client:
         """Connects; without an address to the embedded server on the data folder, which ``binary`` is started for
-        if it does not run."""
+        if it does not run. ``bandwidth`` and ``memory`` are amounts as the user wrote them."""
     @property
     def url(self) -> str:
         """Where the server answers."""

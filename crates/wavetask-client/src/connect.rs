@@ -16,7 +16,7 @@ use wavetask_protocol::native::{
 use crate::client::{Client, runtime};
 use crate::embedded;
 use crate::error::{ClientError, ErrorGroup};
-use crate::http::{NativeServer, Tuning};
+use crate::http::{NativeServer, SMALLEST_TRANSFER, Tuning};
 use crate::locate::{Place, Surroundings, locate};
 use crate::member::BlockPlace;
 use crate::plain::{PlainServer, PlainSettings};
@@ -33,15 +33,17 @@ impl Settings {
     /// ([`locate`](crate::locate)).
     ///
     /// # Errors
-    /// Those of [`locate`](crate::locate::locate()).
+    /// Those of [`locate`](crate::locate::locate()) and [`limits`](Surroundings::limits).
     pub fn located(surroundings: &Surroundings) -> Result<Self, ClientError> {
         let read = |path: &Path| std::fs::read_to_string(path);
-        Ok(match locate(surroundings, read)? {
+        let limits = surroundings.limits(read)?;
+        let settings = match locate(surroundings, read)? {
             Place::Address { url, key, data } => {
                 Self { url: Some(url), key: Some(key), data, ..Self::default() }
             }
             Place::Folder { data, key } => Self { url: None, key, data, ..Self::default() },
-        })
+        };
+        Ok(limits.applied(settings))
     }
 }
 
@@ -53,10 +55,13 @@ impl Client {
     /// `ConnectionLost` if nobody answers, `Unauthorized` if the key is not accepted, those of starting a server and
     /// of the journal.
     pub fn connect(settings: Settings) -> Result<Self, ClientError> {
+        let tuning = Tuning::default();
         let mut tuning = Tuning {
+            largest_pack: (settings.pack_budget / u64::from(tuning.upload_lanes.max(1)))
+                .clamp(SMALLEST_TRANSFER, tuning.largest_pack),
             upload_bytes_per_second: settings.bandwidth,
             download_bytes_per_second: settings.bandwidth,
-            ..Tuning::default()
+            ..tuning
         };
         tuning.retry.patience = TRANSPORT_PATIENCE.min(settings.patience);
         let runtime = runtime()?;
@@ -77,7 +82,8 @@ impl Client {
         };
         let plain = settings.url.as_ref().zip(settings.key.as_ref()).map(|(url, key)| {
             // Its own table lies beside the journal.
-            PlainSettings::new(url, key, settings.data.join("client"))
+            let folder = settings.data.join("client");
+            PlainSettings { bandwidth: settings.bandwidth, ..PlainSettings::new(url, key, folder) }
         });
         let answered = server.and_then(|server| {
             let (answer, wait) = std::sync::mpsc::channel();

@@ -19,6 +19,7 @@ pub mod error;
 mod flow;
 pub mod http;
 mod journal;
+pub mod limits;
 pub mod locate;
 pub mod member;
 mod opening;

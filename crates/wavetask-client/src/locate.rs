@@ -9,6 +9,9 @@
 //! 4. the file `wavetask/config.toml` in the user's configuration folder, with `url` and `key`, or `data`;
 //! 5. the server of the user's own data folder.
 //!
+//! The same file may set `bandwidth` and `memory` ([`limits`](crate::limits)), which arguments, and then
+//! `WAVETASK_BANDWIDTH` and `WAVETASK_MEMORY`, override; they are about this machine, whichever server is meant.
+//!
 //! The server of a data folder is the one that runs there; where none runs, [`embedded`](crate::embedded) starts one.
 
 use std::ffi::OsString;
@@ -16,6 +19,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ClientError, ErrorGroup};
+use crate::limits::{Amount, Limits};
 
 /// File in a data folder with the address of its running server.
 pub const ADDRESS_FILE: &str = "address";
@@ -31,12 +35,20 @@ pub struct Surroundings {
     pub key: Option<String>,
     /// Data folder given by the program.
     pub data: Option<PathBuf>,
+    /// Limit on bytes a second given by the program, such as `10 MB/s`.
+    pub bandwidth: Option<String>,
+    /// Limit on memory given by the program, such as `2 GB`.
+    pub memory: Option<String>,
     /// `WAVETASK_URL`.
     pub url_variable: Option<String>,
     /// `WAVETASK_KEY`.
     pub key_variable: Option<String>,
     /// `WAVETASK_DATA`.
     pub data_variable: Option<OsString>,
+    /// `WAVETASK_BANDWIDTH`.
+    pub bandwidth_variable: Option<String>,
+    /// `WAVETASK_MEMORY`.
+    pub memory_variable: Option<String>,
     /// `XDG_DATA_HOME`, or `LOCALAPPDATA` on Windows.
     pub data_home: Option<OsString>,
     /// `XDG_CONFIG_HOME`, or `APPDATA` on Windows.
@@ -118,6 +130,8 @@ struct Configuration {
     url: Option<String>,
     key: Option<String>,
     data: Option<PathBuf>,
+    bandwidth: Option<Amount>,
+    memory: Option<Amount>,
 }
 
 impl Surroundings {
@@ -130,9 +144,13 @@ impl Surroundings {
             url: None,
             key: None,
             data: None,
+            bandwidth: None,
+            memory: None,
             url_variable: text("WAVETASK_URL"),
             key_variable: text("WAVETASK_KEY"),
             data_variable: os("WAVETASK_DATA"),
+            bandwidth_variable: text("WAVETASK_BANDWIDTH"),
+            memory_variable: text("WAVETASK_MEMORY"),
             data_home: either("XDG_DATA_HOME", "LOCALAPPDATA"),
             config_home: either("XDG_CONFIG_HOME", "APPDATA"),
             home: either("HOME", "USERPROFILE"),
@@ -176,6 +194,38 @@ impl Surroundings {
         configured.or_else(|| self.own_folder()).ok_or_else(no_folder)
     }
 
+    /// What the engine may take of the line and of the memory: what the program gives, else the environment, else the
+    /// configuration file. `read` reads a small text file.
+    ///
+    /// # Errors
+    /// `Usage` if a limit or the configuration file cannot be understood.
+    pub fn limits(&self, read: impl Fn(&Path) -> io::Result<String>) -> Result<Limits, ClientError> {
+        let configuration = self.configuration(read)?.unwrap_or_default();
+        let nearest = |given: &Option<String>,
+                       variable: &Option<String>,
+                       configured: Option<Amount>,
+                       names: [&'static str; 3]| {
+            let given = given.clone().map(|text| (names[0], text));
+            given
+                .or_else(|| variable.clone().map(|text| (names[1], text)))
+                .or_else(|| configured.map(|amount| (names[2], amount.text())))
+        };
+        Limits::read(
+            nearest(
+                &self.bandwidth,
+                &self.bandwidth_variable,
+                configuration.bandwidth,
+                ["bandwidth", "WAVETASK_BANDWIDTH", "bandwidth in config.toml"],
+            ),
+            nearest(
+                &self.memory,
+                &self.memory_variable,
+                configuration.memory,
+                ["memory", "WAVETASK_MEMORY", "memory in config.toml"],
+            ),
+        )
+    }
+
     fn configuration(
         &self,
         read: impl Fn(&Path) -> io::Result<String>,
@@ -205,7 +255,7 @@ impl Surroundings {
                     error.to_string().trim().replace('\n', " ")
                 ),
             )
-            .hint("it may set url, key and data, each a text in quotes")
+            .hint("it may set url, key, data, bandwidth and memory, each a text in quotes")
         })
     }
 }
@@ -356,6 +406,9 @@ mod tests {
                 Ok("# at the institute\nurl = \"https://far.example/\"\nkey = \" k1\"\n".to_owned())
             }
             Some("/big/wavetask/config.toml") => Ok("data = \"/big disk\"".to_owned()),
+            Some("/slow/wavetask/config.toml") => {
+                Ok("bandwidth = \"100 Mbit/s\"\nmemory = 2000000000".to_owned())
+            }
             Some("/bad/wavetask/config.toml") => Ok("url = \"https://x\"\npassword = \"y\"".to_owned()),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
@@ -424,6 +477,25 @@ mod tests {
         let relative = Surroundings { data_home: Some("x".into()), config_home: Some("y".into()), ..home() };
         assert_eq!(relative.data_folder(files).unwrap(), Path::new("/home/.local/share/wavetask"));
         assert_eq!(relative.configuration_file().unwrap(), Path::new("/home/.config/wavetask/config.toml"));
+    }
+
+    #[test]
+    fn limits_come_from_whoever_is_nearest() {
+        let text = |text: &str| Some(text.to_owned());
+        let limits = |surroundings: &Surroundings| surroundings.limits(files).unwrap();
+        assert_eq!(limits(&home()), Limits::default());
+        let file = configured("/slow");
+        assert_eq!(limits(&file), Limits { bandwidth: Some(12_500_000), memory: Some(2_000_000_000) });
+        let variable = Surroundings { bandwidth_variable: text("2 MB/s"), ..file };
+        assert_eq!(limits(&variable), Limits { bandwidth: Some(2_000_000), memory: Some(2_000_000_000) });
+        let given = Surroundings { bandwidth: text("300000"), memory: text("1 GiB"), ..variable };
+        assert_eq!(limits(&given), Limits { bandwidth: Some(300_000), memory: Some(1 << 30) });
+        // A folder that is named takes the limits of the file all the same: they are about this machine.
+        let folder = Surroundings { data: Some("/d".into()), ..configured("/slow") };
+        assert_eq!(limits(&folder).bandwidth, Some(12_500_000));
+        let wrong = Surroundings { memory_variable: text("lots"), ..home() };
+        let error = wrong.limits(files).unwrap_err();
+        assert!(error.message.contains("WAVETASK_MEMORY"), "{error}");
     }
 
     #[test]

@@ -27,6 +27,9 @@ pub struct Settings {
     pub send_budget: u64,
     /// Bytes of documents among them. Default 64 MiB, so that ten thousand small simulations stay small in memory.
     pub document_budget: u64,
+    /// Bytes of packs that are on the line, encoded: it bounds how large they are made, not below 256 KiB or a single
+    /// block. Default: what twelve packs of 4 MiB take.
+    pub pack_budget: u64,
     /// Bytes of results kept in memory; beyond it they are fetched again when they are asked for. Default: an
     /// eighth of the memory.
     pub result_budget: u64,
@@ -60,6 +63,7 @@ impl Default for Settings {
             binary: None,
             send_budget: memory / 4,
             document_budget: 64 << 20,
+            pack_budget: 48 << 20,
             result_budget: memory / 8,
             result_document_budget: 64 << 20,
             bandwidth: None,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use wavetask_client::limits::parse_size;
 
 /// Runs tidy3d simulations on this machine: a task server, its workers and the commands to look after them.
 ///
@@ -434,34 +435,6 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Bytes from text such as `12GiB`, `800 MB` or `1073741824`.
-fn parse_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "kb" => 1000,
-        "m" | "mib" => 1 << 20,
-        "mb" => 1_000_000,
-        "g" | "gib" => 1 << 30,
-        "gb" => 1_000_000_000,
-        "t" | "tib" => 1 << 40,
-        "tb" => 1_000_000_000_000,
-        _ => return Err("its unit must be one of B, kB, KiB, MB, MiB, GB, GiB, TB, TiB".to_owned()),
-    };
-    let number: f64 = number.parse().map_err(|_| "it must be a size such as 12GiB".to_owned())?;
-    #[expect(clippy::cast_precision_loss, reason = "a unit has few significant bits")]
-    let bytes = number * factor as f64;
-    if !(1.0..1e18).contains(&bytes) {
-        return Err("it must be a size such as 12GiB".to_owned());
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked right above")]
-    let bytes = bytes as u64;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,16 +443,6 @@ mod tests {
     fn the_grammar_is_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes_are_read_with_decimal_and_binary_units() {
-        assert_eq!(parse_size("1073741824"), Ok(1 << 30));
-        assert_eq!(parse_size("1.5GiB"), Ok(3 << 29));
-        assert_eq!(parse_size("800 MB"), Ok(800_000_000));
-        for wrong in ["", "GiB", "-1", "1e3", "12 parsecs", "0", "nan", "1.2.3", "99999999999 TB"] {
-            assert!(parse_size(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]

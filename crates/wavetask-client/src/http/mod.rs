@@ -45,8 +45,7 @@ use wavetask_protocol::native::{
 };
 
 use self::address::{Address, authorization};
-use self::body::Bandwidth;
-pub(crate) use self::body::{PacedBody, Tally};
+pub(crate) use self::body::{Bandwidth, PacedBody, Tally};
 use self::events::Events;
 use self::lanes::Lanes;
 use self::link::{Economy, Link, LinkLimits};
@@ -196,7 +195,7 @@ impl NativeServer {
 }
 
 /// Transfers are not smaller than this, if there is so much to carry.
-const SMALLEST_TRANSFER: u64 = 256 << 10;
+pub(crate) const SMALLEST_TRANSFER: u64 = 256 << 10;
 
 impl Core {
     fn retries(&self, what: impl Into<String>) -> Retries<'_> {

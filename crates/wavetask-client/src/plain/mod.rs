@@ -119,6 +119,8 @@ pub struct PlainSettings {
     pub gzip: Gzip,
     /// Bytes of results that may lie in temporary files; more makes room and is fetched again when it is needed.
     pub result_bytes: u64,
+    /// Bytes a second that may be sent, and fetched; `None` is without a limit.
+    pub bandwidth: Option<u64>,
     /// The version of the client whose protocol this is.
     pub protocol_version: String,
     /// Bytes of one part of an upload; stores demand 5 MiB at least of all parts but the last.
@@ -153,6 +155,7 @@ impl PlainSettings {
             heat: HeatTasks::default(),
             gzip: Gzip::default(),
             result_bytes: 8 << 30,
+            bandwidth: None,
             protocol_version: "2.12.1".to_owned(),
             part_bytes: upload::PART_BYTES,
             poll: (tempo.shortest, tempo.longest),
@@ -225,6 +228,10 @@ impl PlainServer {
     }
 
     fn transport(settings: &PlainSettings) -> Result<Transport, ClientError> {
+        Self::unlimited(settings).map(|transport| transport.limited(settings.bandwidth))
+    }
+
+    fn unlimited(settings: &PlainSettings) -> Result<Transport, ClientError> {
         let is_secure = |address: &str| address.trim_start().to_ascii_lowercase().starts_with("https:");
         let here = is_here(&settings.url);
         if is_secure(&settings.url) {

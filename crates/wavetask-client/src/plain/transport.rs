@@ -3,6 +3,7 @@
 //! The protocol has no idempotency keys, so the second question matters: a creating request whose answer was lost is
 //! *not* repeated here. Its caller looks for the task first.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,9 +14,10 @@ use http_body_util::BodyExt;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::{ClientError, ErrorGroup};
-use crate::http::{PacedBody, Route, Tally, connector};
+use crate::http::{Bandwidth, PacedBody, Route, Tally, connector};
 
 /// Longest answer that is held in memory, other than files: a list of 20,000 tasks has about 20 MB.
 const ANSWER_BYTES: usize = 256 << 20;
@@ -143,12 +145,24 @@ impl Answer {
     }
 }
 
+/// What all requests together may send and fetch.
+#[derive(Debug)]
+struct Limits {
+    bytes_per_second: u64,
+    up: Arc<Bandwidth>,
+    down: Arc<Bandwidth>,
+}
+
+/// Requests that may share a limited line: waiting for the others' bytes is no standstill.
+const SHARING: u64 = 16;
+
 /// Sends requests.
 #[derive(Debug)]
 pub(super) struct Transport {
     client: Client<HttpsConnector<Route>, PacedBody>,
     requests: AtomicU64,
     sent: Tally,
+    limits: Option<Limits>,
 }
 
 const USER: HeaderValue = HeaderValue::from_static(concat!("wavetask-client/", env!("CARGO_PKG_VERSION")));
@@ -162,7 +176,26 @@ impl Transport {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(20))
             .build(connector);
-        Ok(Self { client, requests: AtomicU64::new(0), sent: Tally::default() })
+        Ok(Self { client, requests: AtomicU64::new(0), sent: Tally::default(), limits: None })
+    }
+
+    /// With a limit on bytes a second, in each direction.
+    pub(super) fn limited(self, bytes_per_second: Option<u64>) -> Self {
+        let bandwidth = |rate| Arc::new(Bandwidth::new(rate));
+        let limits = bytes_per_second.map(|rate| Limits {
+            bytes_per_second: rate.max(1),
+            up: bandwidth(rate),
+            down: bandwidth(rate),
+        });
+        Self { limits, ..self }
+    }
+
+    /// How much longer a request may take because its body keeps to the limit.
+    fn allowance(&self, bytes: usize) -> Duration {
+        let shared = (bytes as u64).saturating_mul(SHARING);
+        self.limits.as_ref().map_or(Duration::ZERO, |limits| {
+            Duration::from_millis(shared.saturating_mul(1_000) / limits.bytes_per_second)
+        })
     }
 
     /// Requests sent so far.
@@ -179,12 +212,13 @@ impl Transport {
     pub(super) async fn once(&self, call: &Call) -> Result<Answer, Failure> {
         // The query may hold what is nobody's business.
         let what = format!("{} {}", call.method, call.url.split('?').next().unwrap_or_default());
+        let limit = self.limits.as_ref().map(|limits| limits.up.clone());
         // What is put is a file, or a part of one.
         let (body, counted) = if call.method == Method::PUT {
-            let (body, counted) = PacedBody::counted(call.body.clone(), None, &self.sent);
+            let (body, counted) = PacedBody::counted(call.body.clone(), limit, &self.sent);
             (body, Some(counted))
         } else {
-            (PacedBody::new(call.body.clone(), None), None)
+            (PacedBody::new(call.body.clone(), limit), None)
         };
         let mut request = Request::new(body);
         *request.method_mut() = call.method.clone();
@@ -204,11 +238,8 @@ impl Transport {
             }
         }
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let (status, headers, body) =
-            match tokio::time::timeout(call.timeout, self.answer(request, &what)).await {
-                Ok(answer) => answer?,
-                Err(elapsed) => return Err(Failure::Lost { what, source: elapsed.into() }),
-            };
+        let until = Instant::now() + call.timeout + self.allowance(call.body.len());
+        let (status, headers, body) = self.answer(request, &what, until).await?;
         if matches!(status.as_u16(), 200 | 204 | 206) {
             if let Some(counted) = counted {
                 counted.keep();
@@ -222,23 +253,34 @@ impl Transport {
         &self,
         request: Request<PacedBody>,
         what: &str,
+        mut until: Instant,
     ) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
         let what = || what.to_owned();
-        let answer = match self.client.request(request).await {
-            Ok(answer) => answer,
-            Err(error) if error.is_connect() => {
+        let answer = match timeout_at(until, self.client.request(request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) if error.is_connect() => {
                 return Err(Failure::NotSent { what: what(), source: error.into() });
             }
-            Err(error) => return Err(Failure::Lost { what: what(), source: error.into() }),
+            Ok(Err(error)) => return Err(Failure::Lost { what: what(), source: error.into() }),
+            Err(elapsed) => return Err(Failure::Lost { what: what(), source: elapsed.into() }),
         };
         let (head, mut incoming) = answer.into_parts();
         let mut body = Vec::new();
-        while let Some(frame) = incoming.frame().await {
+        loop {
+            let frame = timeout_at(until, incoming.frame())
+                .await
+                .map_err(|elapsed| Failure::Lost { what: what(), source: elapsed.into() })?;
+            let Some(frame) = frame else { break };
             let frame = frame.map_err(|error| Failure::Lost { what: what(), source: error.into() })?;
             // Trailers are of no interest.
             let Ok(piece) = frame.into_data() else { continue };
             if body.len() + piece.len() > ANSWER_BYTES {
                 return Err(Failure::Unreadable { what: what(), text: "the answer is too long".to_owned() });
+            }
+            if let Some(limits) = &self.limits {
+                let pause = limits.down.turn(piece.len());
+                until += pause;
+                tokio::time::sleep(pause).await;
             }
             body.extend_from_slice(&piece);
         }
