@@ -59,6 +59,27 @@ impl ErrorGroup {
         }
     }
 
+    /// The group of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        const ALL: [ErrorGroup; 14] = [
+            ErrorGroup::ConnectionLost,
+            ErrorGroup::Unauthorized,
+            ErrorGroup::ServerBusy,
+            ErrorGroup::InvalidSimulation,
+            ErrorGroup::SolverFailed,
+            ErrorGroup::Diverged,
+            ErrorGroup::Cancelled,
+            ErrorGroup::DataCorrupted,
+            ErrorGroup::NotFound,
+            ErrorGroup::TimedOut,
+            ErrorGroup::Infrastructure,
+            ErrorGroup::InputFailed,
+            ErrorGroup::Usage,
+            ErrorGroup::Internal,
+        ];
+        ALL.into_iter().find(|group| group.as_str() == name)
+    }
+
     /// Whether the same may succeed without anybody changing anything.
     pub const fn may_pass(self) -> bool {
         matches!(self, Self::ConnectionLost | Self::ServerBusy)

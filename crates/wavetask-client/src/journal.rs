@@ -13,6 +13,7 @@
 //! that another process can finish placing them. Larger arrays are not copied: their members wait for the script to
 //! be run again.
 
+mod failure;
 mod fault;
 mod member;
 mod owner;
@@ -30,6 +31,7 @@ use wavetask_protocol::TaskId;
 use crate::engine::Payload;
 use crate::error::{ClientError, ErrorGroup};
 
+pub(crate) use failure::FailureRecord;
 use fault::failed;
 use member::{add_member, advance, read_payload};
 use owner::Owner;

@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::engine::{Engine, Nonce, SubmissionFacts, now_milliseconds};
 use crate::error::{ClientError, ErrorGroup};
 use crate::flow::{Attached, Input, MemberId, Push, SubmissionId};
-use crate::journal::{MemberRecord, Note, Standing, SubmissionRecord};
+use crate::journal::{FailureRecord, MemberRecord, Note, Standing, SubmissionRecord};
 use crate::server::{Server, TaskAction};
 use crate::status::Phase;
 use crate::task::TaskCell;
@@ -61,6 +61,8 @@ impl Client {
             Elsewhere::begin(opening, &listed, members)?;
         } else {
             opening.go_on(&listed, journaled);
+            // Without them, the rest is right all the same.
+            let _ = opening.show_failures();
             batch.seal();
         }
         engine.settle();
@@ -178,6 +180,25 @@ impl Opening {
             let cell = cell.unwrap_or_else(|| unreachable!("only handles that are kept here are added"));
             Handle { member, cell, followed: false, stopped: false }
         })
+    }
+
+    /// Shows the members that could not be packed, as the journal says. One that got further under the same key is
+    /// shown as that.
+    fn show_failures(&mut self) -> Result<(), ClientError> {
+        let (scope, name) = (self.scope.clone(), self.batch.name.clone());
+        let failures = self.engine.parts.journal.ask(move |journal| journal.failures(&scope, &name))?;
+        for FailureRecord { key, name, parameters, error } in failures {
+            if self.handles.contains_key(&key) {
+                continue;
+            }
+            let handle = self.handle(&key, (name, parameters), None, Phase::Packing);
+            handle.followed = true;
+            handle.cell.update(handle.member, |state| {
+                state.status.phase = Phase::Failed;
+                state.status.error = Some(error);
+            });
+        }
+        Ok(())
     }
 
     /// Follows what the server has.

@@ -180,8 +180,7 @@ impl Pending {
     }
 
     fn fail(&self, error: ClientError) {
-        let member = self.task.cell.state.read(|state| state.member);
-        self.engine.send(Input::PackFailed { member, error });
+        packing::fail(&self.engine, self.submission, &self.task, error);
     }
 }
 

@@ -11,6 +11,7 @@ use super::holdings::Payload;
 use super::{Engine, SubmissionFacts};
 use crate::error::{ClientError, ErrorGroup};
 use crate::flow::{Input, Push, SubmissionId};
+use crate::journal::FailureRecord;
 use crate::member::{BlockPlace, PackedSimulation};
 use crate::signal::lock;
 use crate::task::Task;
@@ -41,8 +42,27 @@ pub(crate) fn hand_over(
                 Push { member, blocks, document_bytes, lazy: facts.lazy, journaled: false, complete: true };
             engine.send(Input::Pushed(push));
         }
-        Err(error) => engine.send(Input::PackFailed { member, error }),
+        Err(error) => fail(engine, submission, task, error),
     }
+}
+
+/// Ends a member that could not be packed. The journal has it first, for whoever opens the batch later.
+pub(crate) fn fail(engine: &Arc<Engine>, submission: SubmissionId, task: &Task, error: ClientError) {
+    let member = task.cell.state.read(|state| state.member);
+    if let Some(facts) = engine.facts(submission) {
+        let failure = FailureRecord {
+            key: task.key().to_owned(),
+            name: task.name().to_owned(),
+            parameters: task.parameters().clone(),
+            error: error.clone(),
+        };
+        let (row, position) = (facts.row, task.position() as u64);
+        engine.parts.journal.post(move |journal| {
+            // Without it, it is missing where the batch is opened later, and nowhere else.
+            let _ = journal.fail(row, position, &failure);
+        });
+    }
+    engine.send(Input::PackFailed { member, error });
 }
 
 fn payload(

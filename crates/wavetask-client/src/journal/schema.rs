@@ -8,7 +8,7 @@ use super::fault::Fault;
 
 /// "wtjn" in ASCII.
 const APPLICATION: i64 = 0x7774_6a6e;
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE submission (
@@ -56,6 +56,22 @@ CREATE TABLE block (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Members that could not be packed: part of the journal since its third version.
+const FAILURES: &str = "
+CREATE TABLE failure (
+    submission INTEGER NOT NULL REFERENCES submission (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    parameters TEXT NOT NULL,
+    error_group TEXT NOT NULL,
+    code TEXT NOT NULL,
+    message TEXT NOT NULL,
+    hint TEXT,
+    PRIMARY KEY (submission, position)
+) STRICT, WITHOUT ROWID;
+";
+
 /// What makes the second version of the first.
 const SECOND: &str = "
 ALTER TABLE submission ADD COLUMN owner TEXT NOT NULL DEFAULT '';
@@ -77,12 +93,16 @@ pub(super) fn prepare(mut connection: Connection) -> Result<Connection, Fault> {
     match (application, version) {
         (0, 0) if tables == 0 => {
             transaction.execute_batch(SCHEMA)?;
+            transaction.execute_batch(FAILURES)?;
             transaction.pragma_update(None, "application_id", APPLICATION)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         (APPLICATION, VERSION) => {}
-        (APPLICATION, 1) => {
-            transaction.execute_batch(SECOND)?;
+        (APPLICATION, earlier @ 1..VERSION) => {
+            if earlier == 1 {
+                transaction.execute_batch(SECOND)?;
+            }
+            transaction.execute_batch(FAILURES)?;
             transaction.pragma_update(None, "user_version", VERSION)?;
         }
         (APPLICATION, newer) if newer > VERSION => return Err(Fault::TooNew(newer)),

@@ -295,6 +295,66 @@ fn a_batch_is_somebody_s_as_long_as_that_process_lives_and_goes_on_with_it() {
 }
 
 #[test]
+fn what_could_not_be_packed_is_kept_with_its_reason() {
+    let failure = |key: &str, code: &str| FailureRecord {
+        key: key.into(),
+        name: format!("{key} for people"),
+        parameters: [("I".to_owned(), serde_json::json!(4))].into(),
+        error: ClientError::new(ErrorGroup::InvalidSimulation, code, "No.").hint("Mend it."),
+    };
+    let mut journal = Journal::in_memory();
+    let first = journal.begin("here", &record("scan", true, ""), 1).unwrap();
+    journal.fail(first.row, 3, &failure("b", "first")).unwrap();
+    journal.fail(first.row, 1, &failure("a", "first")).unwrap();
+    // The script was killed and runs again: it finds out the same, and something new.
+    let second = journal.begin("here", &record("scan", true, ""), 2).unwrap();
+    journal.fail(second.row, 1, &failure("a", "second")).unwrap();
+    let told = |journal: &mut Journal| -> Vec<(String, String)> {
+        let failures = journal.failures("here", "scan").unwrap();
+        failures.into_iter().map(|failure| (failure.key, failure.error.code)).collect()
+    };
+    let pair = |key: &str, code: &str| (key.to_owned(), code.to_owned());
+    let mut both = told(&mut journal);
+    both.sort();
+    assert_eq!(both, [pair("a", "second"), pair("b", "first")]);
+    journal.note(&[Note::Finished { row: second.row }], 3).unwrap();
+    assert_eq!(told(&mut journal), [pair("a", "second")], "b is not in the submission that finished");
+    let kept = journal.failures("here", "scan").unwrap().remove(0);
+    assert_eq!((kept.name.as_str(), kept.parameters["I"].as_i64()), ("a for people", Some(4)));
+    assert_eq!(
+        (kept.error.group, kept.error.hint.as_deref()),
+        (ErrorGroup::InvalidSimulation, Some("Mend it."))
+    );
+    assert!(journal.failures("elsewhere", "scan").unwrap().is_empty());
+    journal.prune(4, 4).unwrap();
+    assert_eq!(rows(&journal, "failure"), 0, "it goes with its submission");
+}
+
+#[test]
+fn groups_of_errors_are_known_by_their_names() {
+    for group in [ErrorGroup::ConnectionLost, ErrorGroup::InvalidSimulation, ErrorGroup::Internal] {
+        assert_eq!(ErrorGroup::named(group.as_str()), Some(group));
+    }
+    assert_eq!(ErrorGroup::named("Tuesday"), None);
+}
+
+#[test]
+fn a_journal_of_the_second_version_is_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.db");
+    {
+        let mut journal = Journal::open(&path).unwrap();
+        let begun = journal.begin("here", &record("scan", true, "nonce"), 1).unwrap();
+        journal.add(&[payload(begun.row, "a", 0, &[])]).unwrap();
+        journal.connection.execute_batch("DROP TABLE failure; PRAGMA user_version = 2").unwrap();
+    }
+    let mut journal = Journal::open(&path).unwrap();
+    let (found, members) = journal.find("here", "scan").unwrap().unwrap();
+    assert_eq!((found.nonce.as_str(), members.len()), ("nonce", 1));
+    assert!(journal.failures("here", "scan").unwrap().is_empty());
+}
+
+#[test]
 fn a_journal_of_the_first_version_is_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.db");
@@ -306,7 +366,7 @@ fn a_journal_of_the_first_version_is_gone_on_with() {
             .connection
             .execute_batch(
                 "DROP INDEX submission_unfinished; ALTER TABLE submission DROP COLUMN owner; ALTER TABLE submission DROP COLUMN program;
-                 ALTER TABLE member DROP COLUMN identity; PRAGMA user_version = 1",
+                 ALTER TABLE member DROP COLUMN identity; DROP TABLE failure; PRAGMA user_version = 1",
             )
             .unwrap();
     }

@@ -78,6 +78,7 @@ impl Elsewhere {
                 let journaled = self.opening.journaled()?;
                 let listed = or_none(self.opening.listed())?;
                 self.opening.go_on(&listed, journaled);
+                self.opening.show_failures()?;
                 self.stop_unwanted();
                 return Ok(true);
             }
@@ -86,6 +87,7 @@ impl Elsewhere {
                 let members = self.opening.journaled()?.map(|(_, members)| members);
                 self.show(&[], members.unwrap_or_default());
             }
+            self.opening.show_failures()?;
         }
         let summary = self.summary()?;
         if summary != self.seen {
