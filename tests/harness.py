@@ -20,6 +20,27 @@ BINARY = pathlib.Path(
 READY_WITHIN = 60.0
 
 
+def needed(there: object, what: str) -> None:
+    """Skips a test whose tool is not there; where all tools have been promised (`make test`, CI), fails instead."""
+    import pytest
+
+    if there:
+        return
+    if os.environ.get("CI") or os.environ.get("WAVETASK_TEST_PYTHON"):
+        pytest.fail(f"{what}: nothing may be skipped here")
+    pytest.skip(what)
+
+
+def needed_module(name: str):
+    """A module that a test needs, on the same terms."""
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        needed(False, f"{name} cannot be imported ({error})")
+
+
 class Server:
     """`wavetask serve` on a data folder; the same port again after a restart."""
 

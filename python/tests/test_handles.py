@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 
-import pytest
+from harness import needed_module
 
 HERE = pathlib.Path(__file__).parent
 CASES = "handles_cases"
@@ -43,7 +43,7 @@ def test_within_an_event_loop(server):
 
 
 def test_in_ipython(server):
-    pytest.importorskip("IPython")
+    needed_module("IPython")
     code = f"""
 from IPython.core.interactiveshell import InteractiveShell
 shell = InteractiveShell.instance()
@@ -57,9 +57,9 @@ print("ran", shell.user_ns["count"])
 
 
 def test_in_a_jupyter_kernel(server, tmp_path):
-    nbclient = pytest.importorskip("nbclient")
-    nbformat = pytest.importorskip("nbformat")
-    pytest.importorskip("ipykernel")
+    nbclient = needed_module("nbclient")
+    nbformat = needed_module("nbformat")
+    needed_module("ipykernel")
     folder = tmp_path / "kernels" / "wavetask-test"
     folder.mkdir(parents=True)
     import json

@@ -5,10 +5,15 @@ import subprocess
 import sys
 
 import pytest
+from harness import needed_module
 
-pytest.importorskip("mypy")
 PROJECT = pathlib.Path(__file__).parents[1]
 SETTINGS = str(PROJECT / "pyproject.toml")
+
+
+@pytest.fixture(autouse=True)
+def checker():
+    needed_module("mypy")
 
 
 def mypy(*words, cwd):

@@ -19,6 +19,7 @@ import pytest
 import scenes
 import tidy3d as td
 import tidy3d.web as web
+from harness import needed
 
 PROGRAM = pathlib.Path(
     os.environ.get(
@@ -28,11 +29,9 @@ PROGRAM = pathlib.Path(
 MEMBERS = 6
 TOLERANCE = 1e-6
 
-# `make test-python` builds it, and says where: there it must not be missing without a word.
-needs_program = pytest.mark.skipif(
-    not PROGRAM.exists() and "WAVETASK_TEST_PLAIN_RUN" not in os.environ,
-    reason=f"{PROGRAM} is not there: cargo build --release -p wavetask-client --example plain_run",
-)
+@pytest.fixture(autouse=True)
+def program():
+    needed(PROGRAM.exists(), f"{PROGRAM} is not there: cargo build --release -p wavetask-client --example plain_run")
 
 
 def run(server, folder, files, heat="auto"):
@@ -75,7 +74,6 @@ def pointed_at(server, monkeypatch):
     td.config.web.apikey = os.environ["SIMCLOUD_APIKEY"]
 
 
-@needs_program
 @pytest.mark.parametrize("heat", ["one", "two"])
 def test_real_heat_over_the_plain_protocol(own_server, tmp_path, heat):
     server = own_server("--no-native-api")
@@ -102,7 +100,6 @@ def test_real_heat_over_the_plain_protocol(own_server, tmp_path, heat):
     )
 
 
-@needs_program
 def test_beside_the_unmodified_client(own_server, tmp_path, monkeypatch):
     server = own_server("--no-native-api")
     simulations = {str(at): scenes.slab(rate=scenes.RATE * (2 + at / 10)) for at in range(MEMBERS)}

@@ -115,10 +115,17 @@ async fn choose(
     match plain {
         Some(plain) if !error.group.may_pass() => match PlainServer::connect(plain).await {
             Ok(server) => Ok(Arc::new(server)),
+            // It speaks that protocol and says why not; otherwise the native API's answer says more.
+            Err(refusal) if error.group != ErrorGroup::Unauthorized && says_why(&refusal) => Err(refusal),
             Err(_) => Err(error),
         },
         _ => Err(error),
     }
+}
+
+/// Whether a refusal over the plain protocol is about the caller rather than about there being nobody who speaks it.
+const fn says_why(refusal: &ClientError) -> bool {
+    refusal.group.may_pass() || matches!(refusal.group, ErrorGroup::Unauthorized | ErrorGroup::Infrastructure)
 }
 
 fn no_key() -> ClientError {

@@ -396,6 +396,10 @@ impl Journey {
             })
             .await?;
         let (state, kind) = standing(detail.status.as_deref().unwrap_or_default());
+        // The server knows better than who looks now and then. Of two tasks, the first one's begin is the begin.
+        if part == Part::Mesh || self.row.mesh.is_none() {
+            self.row.run = detail.started.or(self.row.run);
+        }
         if state == TaskState::Success {
             self.row.remote_mut(part).ended = true;
             if part == Part::Mesh {
@@ -413,7 +417,7 @@ impl Journey {
             });
         }
         self.row.state = state;
-        self.row.ended = Some(now());
+        self.row.ended = detail.finished.or_else(|| Some(now()));
         self.row.ended_there = true;
         Ok(())
     }

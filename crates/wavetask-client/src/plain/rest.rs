@@ -28,6 +28,10 @@ pub(super) struct Detail {
     pub(super) error: Option<String>,
     /// Milliseconds since 1970.
     pub(super) created: Option<i64>,
+    /// The same, when it began to be solved.
+    pub(super) started: Option<i64>,
+    /// The same, when it ended.
+    pub(super) finished: Option<i64>,
     /// Percentage done, if it was asked for.
     pub(super) percent: Option<f64>,
     /// What goes down while the solver comes nearer to its end.
@@ -37,11 +41,12 @@ pub(super) struct Detail {
 impl Detail {
     fn read(value: &Value) -> Option<Self> {
         let text = |name: &str| value.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
-        let created = ["createdAt", "createAt"].iter().find_map(|name| text(name)).and_then(|text| {
+        let moment = |names: &[&str]| {
+            let text = names.iter().find_map(|name| text(name))?;
             let at =
                 time::OffsetDateTime::parse(&text, &time::format_description::well_known::Rfc3339).ok()?;
             i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok()
-        });
+        };
         Some(Self {
             id: text("taskId")?,
             name: text("taskName").unwrap_or_default(),
@@ -51,7 +56,9 @@ impl Detail {
             status: text("status"),
             metadata: text("metadataStatus"),
             error: text("errorMessages"),
-            created,
+            created: moment(&["createdAt", "createAt"]),
+            started: moment(&["startSolverTime"]),
+            finished: moment(&["finishSolverTime", "completedAt"]),
             percent: None,
             residual: None,
         })

@@ -154,7 +154,7 @@ impl TaskRow {
     }
 
     /// Opens a task again that has ended: with new tasks of the server's if it was there that it ended, else where
-    /// it stopped.
+    /// it stopped. It runs at once, even if it was to be held: whoever asks for it again wants it now.
     pub(super) fn again(&mut self) {
         if self.ended_there {
             if self.solve.sent {
@@ -169,6 +169,7 @@ impl TaskRow {
             self.ended_there = false;
         }
         self.state = TaskState::Draft;
+        self.hold = false;
         self.error = None;
         self.run = None;
         self.ended = None;
@@ -277,6 +278,17 @@ mod tests {
         assert_ne!(row.token(Part::Solve), first.1);
         assert_eq!(row.earlier.as_deref(), Some("old"));
         assert_eq!(row.next_step(), Step::Create(Part::Mesh));
+    }
+
+    #[test]
+    fn what_was_held_runs_when_it_is_asked_for_again() {
+        let mut row = row(false);
+        row.hold = true;
+        row.solve = Remote { id: Some("x".to_owned()), sent: true, checked: true, ..Remote::default() };
+        assert_eq!(row.next_step(), Step::Hold);
+        row.state = TaskState::Aborted;
+        row.again();
+        assert_eq!(row.next_step(), Step::Start(Part::Solve));
     }
 
     #[test]

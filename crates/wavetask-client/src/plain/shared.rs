@@ -434,8 +434,8 @@ impl Shared {
             }),
             attempts: 1,
             created_milliseconds: detail.created.unwrap_or_default(),
-            started_milliseconds: None,
-            ended_milliseconds: None,
+            started_milliseconds: detail.started,
+            ended_milliseconds: detail.finished,
         }
     }
 }
