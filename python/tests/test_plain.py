@@ -98,9 +98,7 @@ def test_whoever_is_no_such_server_at_all_is_called_that(tmp_path):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         with pytest.raises(wavetask.errors.WavetaskError) as caught:
-            wavetask.connect(
-                f"http://127.0.0.1:{server.server_port}", "a key", data=tmp_path, current=False
-            )
+            wavetask.connect(f"http://127.0.0.1:{server.server_port}", "a key", data=tmp_path, current=False)
         assert not isinstance(caught.value, wavetask.errors.Unauthorized)
     finally:
         server.shutdown()

@@ -29,9 +29,13 @@ PROGRAM = pathlib.Path(
 MEMBERS = 6
 TOLERANCE = 1e-6
 
+
 @pytest.fixture(autouse=True)
 def program():
-    needed(PROGRAM.exists(), f"{PROGRAM} is not there: cargo build --release -p wavetask-client --example plain_run")
+    needed(
+        PROGRAM.exists(),
+        f"{PROGRAM} is not there: cargo build --release -p wavetask-client --example plain_run",
+    )
 
 
 def run(server, folder, files, heat="auto"):

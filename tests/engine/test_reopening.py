@@ -64,7 +64,11 @@ def test_a_member_that_could_not_be_packed_is_there_when_the_batch_is_opened(con
     batch = connected.open("one is bad")
     assert set(batch) == {"good", "bad", "better"}
     rows = {row["key"]: row for row in batch.rows()}
-    assert {key: row["status"] for key, row in rows.items()} == {"good": "done", "bad": "failed", "better": "done"}
+    assert {key: row["status"] for key, row in rows.items()} == {
+        "good": "done",
+        "bad": "failed",
+        "better": "done",
+    }
     assert rows["bad"]["column"] == "BAD"
     error = batch["bad"].exception()
     assert isinstance(error, connected.errors.InvalidSimulation) and str(error) == said["bad"]

@@ -222,6 +222,9 @@ pub(crate) struct WatchArguments {
     /// not ended.
     #[arg(value_name = "ID|NAME")]
     pub(crate) tasks: Vec<String>,
+    /// A JSON object a line: one for each change of a task, as `ls --json` shows it, and one at the end.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -234,6 +237,9 @@ pub(crate) struct LogsArguments {
     /// Go on until the task has ended.
     #[arg(long, short)]
     pub(crate) follow: bool,
+    /// One JSON object with the log as a text; with --follow, once the task has ended.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -357,6 +363,9 @@ pub(crate) enum KeyAction {
         data: DataArguments,
         /// Id, the beginning of one, or the name.
         key: String,
+        /// JSON instead of a line.
+        #[arg(long)]
+        json: bool,
     },
     /// Set what a key may use in all; a limit that is not given is lifted.
     Quota {
@@ -370,6 +379,9 @@ pub(crate) enum KeyAction {
         /// Bytes of simulations and results, such as 50GB, each counted as if nothing were shared.
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         bytes: Option<u64>,
+        /// JSON instead of a line.
+        #[arg(long)]
+        json: bool,
     },
 }
 

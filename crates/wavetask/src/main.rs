@@ -55,10 +55,10 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Key(arguments) => match arguments.action {
             KeyAction::Add { data, name, json } => asynchronously(command::key::add(data, name, json)),
             KeyAction::Ls { data, json } => asynchronously(command::key::list(data, json)),
-            KeyAction::Quota { data, key, tasks, bytes } => {
-                asynchronously(command::key::limit(data, key, Quota { tasks, bytes }))
+            KeyAction::Quota { data, key, tasks, bytes, json } => {
+                asynchronously(command::key::limit(data, key, Quota { tasks, bytes }, json))
             }
-            KeyAction::Revoke { data, key } => asynchronously(command::key::revoke(data, key)),
+            KeyAction::Revoke { data, key, json } => asynchronously(command::key::revoke(data, key, json)),
         },
         Command::Doctor(arguments) => asynchronously(command::doctor::run(arguments)),
     }

@@ -52,10 +52,20 @@ pub(crate) async fn list(data: DataArguments, json: bool) -> Result<ExitCode, Fa
     Ok(ExitCode::SUCCESS)
 }
 
-pub(crate) async fn limit(data: DataArguments, typed: String, quota: Quota) -> Result<ExitCode, Failure> {
+pub(crate) async fn limit(
+    data: DataArguments,
+    typed: String,
+    quota: Quota,
+    json: bool,
+) -> Result<ExitCode, Failure> {
     let api = connect(data)?;
     let keys = api.keys().await?.keys;
     let key = api.set_quota(&choose(&typed, &keys)?.key, &quota).await?;
+    if json {
+        let text = serde_json::to_string_pretty(&key).map_err(std::io::Error::from)?;
+        writeln!(std::io::stdout(), "{text}")?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let tasks = used(key.usage.tasks, key.quota.tasks, |count| count.to_string());
     let stored = used(key.usage.bytes, key.quota.bytes, bytes);
     writeln!(std::io::stdout(), "{}  {}  {tasks} tasks, {stored}", key.key, one_line(&key.name))?;
@@ -70,12 +80,17 @@ fn used(usage: u64, quota: Option<u64>, show: impl Fn(u64) -> String) -> String 
     }
 }
 
-pub(crate) async fn revoke(data: DataArguments, typed: String) -> Result<ExitCode, Failure> {
+pub(crate) async fn revoke(data: DataArguments, typed: String, json: bool) -> Result<ExitCode, Failure> {
     let api = connect(data)?;
     let keys = api.keys().await?.keys;
     let key = choose(&typed, &keys)?;
     api.revoke_key(&key.key).await?;
-    writeln!(std::io::stdout(), "{}  {}  revoked", key.key, one_line(&key.name))?;
+    if json {
+        let told = serde_json::json!({ "key": key.key, "name": key.name, "revoked": true });
+        writeln!(std::io::stdout(), "{told:#}")?;
+    } else {
+        writeln!(std::io::stdout(), "{}  {}  revoked", key.key, one_line(&key.name))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

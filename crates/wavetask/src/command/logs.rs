@@ -13,16 +13,24 @@ pub(crate) async fn run(arguments: LogsArguments) -> Result<ExitCode, Failure> {
     let api = connect(arguments.data)?;
     let task = resolve::task(&api, &arguments.task).await?;
     let mut query = LogQuery { offset: 0, wait_milliseconds: 0 };
+    let mut whole = String::new();
     loop {
         let part = api.log(&task.task, &query).await?;
-        let mut output = std::io::stdout().lock();
-        output.write_all(without_controls(&part.text).as_bytes())?;
-        output.flush()?;
-        drop(output);
+        if arguments.json {
+            whole.push_str(&part.text);
+        } else {
+            let mut output = std::io::stdout().lock();
+            output.write_all(without_controls(&part.text).as_bytes())?;
+            output.flush()?;
+        }
         let came_further = part.next > query.offset;
         query.offset = part.next;
         let at_the_end = part.complete || (!arguments.follow && !came_further);
         if at_the_end {
+            if arguments.json {
+                let told = serde_json::json!({ "task": task.task, "text": whole, "complete": part.complete });
+                writeln!(std::io::stdout(), "{told:#}")?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
         if arguments.follow {

@@ -204,10 +204,25 @@ fn report(batch: &Batch, arguments: &SubmitArguments) -> Result<ExitCode, Failur
                 writeln!(output, "hint: {}: {}", one_line(task.key()), one_line(&hint))?;
             }
         }
-        let next = if arguments.wait { "get" } else { "watch" };
-        writeln!(output, "next: wavetask {next} {}", quoted(batch.name()))?;
+        let phases: Vec<(bool, Phase)> =
+            batch.tasks().iter().map(|task| (task.id().is_some(), task.status().phase)).collect();
+        if let Some(next) = next(&phases) {
+            writeln!(output, "next: wavetask {next} {}", quoted(batch.name()))?;
+        }
     }
     Ok(if failed.is_empty() { ExitCode::SUCCESS } else { Exit::Failed.into() })
+}
+
+/// What to do next with a batch, by which of its tasks the server has and how far they are; nothing if it has none.
+fn next(tasks: &[(bool, Phase)]) -> Option<&'static str> {
+    let has = |wanted: fn(Phase) -> bool| tasks.iter().any(|(known, phase)| *known && wanted(*phase));
+    if has(|phase| !phase.is_final()) {
+        Some("watch")
+    } else if has(|phase| phase == Phase::Done) {
+        Some("get")
+    } else {
+        has(|_| true).then_some("ls --batch")
+    }
 }
 
 /// A task as JSON.
@@ -244,6 +259,15 @@ mod tests {
     fn each_file_has_a_key_of_its_own() {
         let files = ["a/x.hdf5", "b/x.hdf5", "b/x.json", "y.json", "x.hdf5.gz"].map(PathBuf::from);
         assert_eq!(keys(&files), ["x", "b/x", "x (2)", "y", "x (3)"]);
+    }
+
+    #[test]
+    fn what_comes_next_is_something_that_can_be_done() {
+        let here = |phase| (true, phase);
+        assert_eq!(next(&[here(Phase::Done), here(Phase::Running)]), Some("watch"));
+        assert_eq!(next(&[here(Phase::Done), here(Phase::Failed)]), Some("get"));
+        assert_eq!(next(&[here(Phase::Failed), here(Phase::Cancelled)]), Some("ls --batch"));
+        assert_eq!(next(&[(false, Phase::Failed)]), None);
     }
 
     #[test]

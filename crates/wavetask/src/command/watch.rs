@@ -1,4 +1,4 @@
-//! `wavetask watch`: bars in a terminal, one line per change anywhere else.
+//! `wavetask watch`: bars in a terminal, one line per change anywhere else, JSON lines for programs.
 //!
 //! Changes come as events, held by the server until there are some, so a change shows at once and a quiet
 //! hour costs nothing. Only where bars are drawn are running tasks asked for their progress in between.
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
 use wavetask_protocol::native::{EventQuery, TaskFilter, TaskSummary};
 use wavetask_protocol::{TaskId, TaskState};
 
@@ -35,15 +36,20 @@ pub(crate) async fn run(arguments: WatchArguments) -> Result<ExitCode, Failure> 
         resolve::tasks(&api, &arguments.tasks).await?
     };
     let terminal = Terminal::standard_output();
+    let live = terminal.live && !arguments.json;
     let mut board = Board::new(arguments.tasks.is_empty());
-    let mut face: Box<dyn Face> = if terminal.live { Box::new(Bars::new(terminal)) } else { Box::new(Lines) };
+    let mut face: Box<dyn Face> = match (arguments.json, live) {
+        (true, _) => Box::new(JsonLines),
+        (false, true) => Box::new(Bars::new(terminal)),
+        (false, false) => Box::new(Lines),
+    };
     for task in first {
         let change = board.take(task);
         face.show(change)?;
     }
     let mut failures = 0;
     while !board.is_over() {
-        let wait = if terminal.live { LIVE_WAIT } else { PLAIN_WAIT };
+        let wait = if live { LIVE_WAIT } else { PLAIN_WAIT };
         let query = EventQuery {
             after,
             wait_milliseconds: u64::try_from(wait.as_millis()).unwrap_or(0),
@@ -72,7 +78,7 @@ pub(crate) async fn run(arguments: WatchArguments) -> Result<ExitCode, Failure> 
         for event in page.events {
             face.show(board.take(event.task))?;
         }
-        if terminal.live {
+        if live {
             refresh(&api, &mut board, face.as_mut(), |state| state == TaskState::Running).await?;
         }
         if quiet && asked.elapsed() < Duration::from_millis(100) {
@@ -231,6 +237,36 @@ impl Face for Lines {
 
     fn end(&mut self, board: &Board) -> Result<(), Failure> {
         Ok(writeln!(std::io::stdout(), "{}", board.summary())?)
+    }
+}
+
+/// A JSON object for each change, as soon as it is known: programs read line by line.
+struct JsonLines;
+
+impl JsonLines {
+    fn write(told: &serde_json::Value) -> Result<(), Failure> {
+        let mut output = std::io::stdout().lock();
+        writeln!(output, "{told}")?;
+        Ok(output.flush()?)
+    }
+}
+
+impl Face for JsonLines {
+    fn show(&mut self, change: Change) -> Result<(), Failure> {
+        let (what, task) = match change {
+            Change::None => return Ok(()),
+            Change::State(task) => ("state", task),
+            Change::Progress(task) => ("progress", task),
+        };
+        Self::write(&json!({ "event": what, "task": task }))
+    }
+
+    fn end(&mut self, board: &Board) -> Result<(), Failure> {
+        let mut states = BTreeMap::new();
+        for task in board.tasks.values() {
+            *states.entry(task.state.as_str()).or_insert(0_u64) += 1;
+        }
+        Self::write(&json!({ "event": "end", "tasks": board.tasks.len(), "states": states }))
     }
 }
 
