@@ -204,6 +204,12 @@ def diagonal(recorder: Recorder) -> None:
         run(line, f"slab along {along}", spec(num_modes=3), size=(3.0, 0, 3.0))
         run(line, f"slab along {along} with absorber", spec(num_modes=2, num_pml=(10, 0) if along == "x" else (0, 10)),
             size=(3.0, 0, 3.0))
+        run(line, f"slab along {along} with absorbers on both axes", spec(num_modes=2, num_pml=(10, 10)),
+            size=(3.0, 0, 3.0))
+    small = dict(size=(1.5, 1.2), step=0.05)
+    for layers in ((18, 6), (28, 30), (40, 5)):
+        run(waveguide(strip(LOSSY), **small), f"absorber deeper than half of the plane {layers}",
+            spec(num_modes=1, num_pml=layers))
     graded = td.GridSpec.auto(min_steps_per_wvl=14, wavelength=1.55)
     run(waveguide(strip(), grid=graded), "graded grid", spec(num_modes=3))
     run(waveguide(rib(), grid=graded, size=(4, 3)), "graded grid rib", spec(num_modes=3))

@@ -168,7 +168,6 @@ fn what_contradicts_itself_is_refused_by_name() {
     assert_eq!(refused(&|problem| problem.permittivity.0[4][17].im = f64::NAN), "permittivity");
     assert_eq!(refused(&|problem| problem.permittivity.0[8][17] = C::default()), "permittivity");
     assert_eq!(refused(&|problem| problem.permittivity.0[1].truncate(5)), "permittivity");
-    assert_eq!(refused(&|problem| problem.num_pml = [25, 0]), "num_pml");
     assert_eq!(refused(&|problem| problem.target_index = Some(f64::INFINITY)), "target_neff");
     assert_eq!(refused(&|problem| problem.angle_theta = 1.6), "angle_theta");
     let bend = wavetask_mode::plane::Bend { radius: 1.0, axis: 1, center: [0.0, 0.0] };

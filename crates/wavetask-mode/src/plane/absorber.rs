@@ -81,7 +81,10 @@ impl Absorber {
 ///
 /// The mean over the upper absorber leaves its innermost cell out; over no cells it is one.
 pub(super) fn speeds(shape: [usize; 2], axis: usize, cells: usize, media: [&[Matrix<C>]; 2]) -> [C; 2] {
-    let ranges = [0..cells, (shape[axis] + 1).saturating_sub(cells)..shape[axis]];
+    let count = shape[axis];
+    // An absorber deeper than the plane: the client counts the excess from the end.
+    let inner = (count + 1).checked_sub(cells).unwrap_or_else(|| count.saturating_sub(cells - count - 1));
+    let ranges = [0..cells.min(count), inner..count];
     ranges.map(|range| {
         let product: C = media
             .iter()

@@ -79,7 +79,7 @@ pub struct PlaneProblem {
     pub num_modes: usize,
     /// The effective index nearest to which modes are sought; `None` for the largest refractive index of the plane.
     pub target_index: Option<f64>,
-    /// Cells of absorber at both edges of each axis.
+    /// Cells of absorber at both edges of each axis. Where both meet, the one at the lower edge goes first.
     pub num_pml: [usize; 2],
     /// Lower edges.
     pub symmetry: [Symmetry; 2],
@@ -142,17 +142,6 @@ impl PlaneProblem {
         }
         if self.target_index.is_some_and(|target| !target.is_finite()) {
             return refuse("target_neff", "the target index is not finite".to_owned());
-        }
-        for axis in [0, 1] {
-            if 2 * self.num_pml[axis] > shape[axis] {
-                return refuse(
-                    "num_pml",
-                    format!(
-                        "{} absorber cells at each edge do not fit into {} cells",
-                        self.num_pml[axis], shape[axis]
-                    ),
-                );
-            }
         }
         if let Some(bend) = self.bend {
             if bend.axis > 1 || !bend.radius.is_finite() || bend.radius == 0.0 {
