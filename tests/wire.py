@@ -1,4 +1,4 @@
-"""A wire between client and server that counts what passes, and can be made slow, broken or cut."""
+"""A wire between client and server that counts what passes, and can be made slow, broken, cut or wrong."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 
 class Wire:
-    """Forwards TCP connections to a port; `sent` and `received` are bytes towards and from the server,
-    `most_connections` how many were open at once."""
+    """Forwards TCP connections to a port; `sent` and `received` are bytes towards and from the server."""
 
     def __init__(self, port: int, bytes_per_second: float | None = None):
         self.target = port
         self.rate = bytes_per_second
-        self.sent = self.received = self.connections = self.most_connections = 0
+        # Called with each piece that comes from the server, which it may change.
+        self.damage: Callable[[memoryview], None] | None = None
+        self.sent = self.received = self.connections = 0
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._free_at = {True: 0.0, False: 0.0}
@@ -44,7 +46,6 @@ class Wire:
             with self._lock:
                 self.connections += 1
                 self._open |= {near, far}
-                self.most_connections = max(self.most_connections, (len(self._open) + 1) // 2)
             for source, sink, towards in ((near, far, True), (far, near, False)):
                 source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._carry, args=(source, sink, towards), daemon=True).start()
@@ -53,6 +54,8 @@ class Wire:
         buffer = memoryview(bytearray(1 << 16))
         try:
             while count := source.recv_into(buffer):
+                if self.damage and not towards:
+                    self.damage(buffer[:count])
                 self._wait(count, towards)
                 sink.sendall(buffer[:count])
                 with self._lock:

@@ -205,7 +205,7 @@ class Task:
         return self._build(self.document(timeout))
 
     def exception(self, timeout: float | None = None) -> errors.WavetaskError | None:
-        """Waits, and gives why it failed, or ``None``. Raises `errors.TimedOut`."""
+        """Waits, and gives why it failed or diverged, or ``None``. Raises `errors.TimedOut`."""
         deadline = _wait.Deadline(timeout)
         if not self.wait(deadline.left()):
             raise deadline.over(f"`{self.name}` did not end")
@@ -391,12 +391,7 @@ class Task:
     def _build(self, document: _native.Document) -> Any:
         build = self._builder()
         if document.diverged:
-            raise errors.Diverged(
-                "the solution diverged",
-                code="task.diverged",
-                hint="task.document() and task.save(path) give what there is of it",
-                task=self,
-            )
+            raise self._divergence()
         try:
             result = build.build(
                 document.json, document.array, document.paths(), self._submitted(), self._submitted_json
@@ -409,8 +404,18 @@ class Task:
 
     def _failure(self) -> errors.WavetaskError | None:
         """Why it failed, once it has ended."""
-        error = self._handle().status().error
-        return None if error is None else self._with_task(error)
+        status = self._handle().status()
+        if status.error is not None:
+            return self._with_task(status.error)
+        return self._divergence() if status.diverged and status.phase == "done" else None
+
+    def _divergence(self) -> errors.Diverged:
+        return errors.Diverged(
+            "the solution diverged",
+            code="task.diverged",
+            hint="task.document() and task.save(path) give what there is of it",
+            task=self,
+        )
 
     def _with_task(self, error: errors.WavetaskError) -> errors.WavetaskError:
         error.task = self
