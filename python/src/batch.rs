@@ -86,6 +86,16 @@ impl BatchHandle {
         }
     }
 
+    /// Deletes all with their results; raises the first reason why one could not be.
+    fn delete(&self, py: Python<'_>) -> PyResult<()> {
+        let batch = self.here()?.clone();
+        let refused = waiting::on_thread(py, move || batch.delete())?;
+        match refused.first() {
+            Some((_, error)) => Err(failure::raise(py, error)),
+            None => Ok(()),
+        }
+    }
+
     /// Starts those that are held; raises the first reason why one could not be.
     fn start(&self, py: Python<'_>) -> PyResult<()> {
         let batch = self.here()?.clone();

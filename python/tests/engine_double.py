@@ -131,6 +131,11 @@ class Batch(dict):
                     yield task
             time.sleep(0.001)
 
+    def delete(self):
+        for task in self.values():
+            if task.id is not None:
+                task.engine.deleted.append(task.id)
+
 
 class Engine:
     def __init__(self):
@@ -138,6 +143,7 @@ class Engine:
         self.by_id = {}
         self.solved = []
         self.saved = []
+        self.deleted = []
         self.submissions = []
         self.solve = heat_result
         self.delay = lambda key: 0.0

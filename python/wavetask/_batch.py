@@ -467,6 +467,17 @@ class Batch(Mapping[str, Task]):
         """Runs those again that ended without a result."""
         self._each(lambda task: task.retry(), lambda native: native.retry())
 
+    def delete(self) -> None:
+        """Deletes all its tasks at the server with their results, in a request per thousand; those that have not ended
+        are stopped first. It cannot be undone."""
+        if not self._complete:
+            self.cancel()
+        for task in self.tasks:
+            task._unwanted = True
+        self._each(lambda task: task.delete(), lambda native: native.delete())
+        if self._client._batches.get(self._name) is self:
+            del self._client._batches[self._name]
+
     def start(self) -> None:
         """Starts those that were submitted with ``hold=True``."""
         self._each(lambda task: task.start(), lambda native: native.start())

@@ -182,6 +182,8 @@ class Batch:
         """Runs those again that ended without success; raises the first reason why one could not be."""
     def start(self) -> None:
         """Starts those that are held; raises the first reason why one could not be."""
+    def delete(self) -> None:
+        """Deletes all with their results; raises the first reason why one could not be."""
 
 @final
 class Task:

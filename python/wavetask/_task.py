@@ -326,6 +326,15 @@ class Task:
         with self._errors_here():
             self._handle().start()
 
+    def delete(self) -> None:
+        """Deletes it at the server with its result; one that has not ended is stopped first. It cannot be undone."""
+        self._unwanted = True
+        with self._errors_here():
+            if self.id is None:
+                self._handle().cancel()
+            else:
+                self._handle().delete()
+
     def log(self) -> str:
         """What the solver has written so far."""
         with self._errors_here():

@@ -224,6 +224,15 @@ impl Batch {
         self.set_going(TaskAction::Start, self.tasks().into_iter().filter(held).collect())
     }
 
+    /// Stops what has not ended and deletes all tasks that the server knows with their results, in a request per
+    /// thousand, and says of each that could not be why.
+    pub fn delete(&self) -> Vec<(Task, ClientError)> {
+        let (known, unknown): (Vec<Task>, Vec<Task>) =
+            self.tasks().into_iter().partition(|task| task.id().is_some());
+        unknown.iter().filter(|task| !task.is_done()).for_each(Task::cancel);
+        self.set_going(TaskAction::Delete, known)
+    }
+
     fn set_going(&self, action: TaskAction, tasks: Vec<Task>) -> Vec<(Task, ClientError)> {
         let engine = self.cell.engine.clone();
         let again = tasks.clone();

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import tidy3d.web as original
@@ -293,11 +294,11 @@ class Batch(original.Batch):  # type: ignore[misc]
 
     def get_info(self) -> dict[str, Any]:
         """What the server says of each task."""
-        return {name: _functions.get_info(known) for name, known in self._ids().items()}
+        return _functions.each(_functions.get_info, self._ids())
 
     def get_run_info(self) -> dict[str, Any]:
         """How far each task is."""
-        return {name: _functions.get_run_info(known) for name, known in self._ids().items()}
+        return _functions.each(_functions.get_run_info, self._ids())
 
     def _ids(self) -> dict[str, str]:
         """The ids of the members that the server knows; a warning names those that never reached it."""
@@ -311,13 +312,20 @@ class Batch(original.Batch):  # type: ignore[misc]
 
     def delete(self) -> None:
         """Deletes all tasks and their data at the server."""
-        if _models.state(self).get("tasks") or self.jobs_cached is not None:
-            for known in self._ids().values():
-                _functions.delete(known)
+        state = _models.state(self)
+        if not state.get("tasks") and self.jobs_cached is None:
+            return
+        tasks = self._known_tasks()
+        batch = state.get("batch")
+        if batch is not None and len(batch) == len(tasks):
+            with _engine.as_web_error(next(iter(tasks.values()))):
+                batch.delete()
+        else:
+            _functions.each(_functions.delete, self._ids())
 
     def real_cost(self, verbose: bool = True) -> float | None:
         """What the work of all came to; ``None`` while it is not known of all."""
-        costs = [_functions.real_cost(known, verbose=False) for known in self._ids().values()]
+        costs = list(_functions.each(partial(_functions.real_cost, verbose=False), self._ids()).values())
         known_costs = [cost for cost in costs if cost is not None]
         if not costs or len(known_costs) < len(costs):
             return None
@@ -327,7 +335,7 @@ class Batch(original.Batch):  # type: ignore[misc]
     def estimate_cost(self, verbose: bool = True) -> float:
         """The server's estimate of the work of all; uploads what was not uploaded yet."""
         self.upload()
-        total = sum(_functions.estimate_cost(known, verbose=False) for known in self._ids().values())
+        total = sum(_functions.each(partial(_functions.estimate_cost, verbose=False), self._ids()).values())
         _functions._say(verbose, f"Estimated total cost: {total:1.3f}.")
         return total
 
