@@ -22,6 +22,7 @@ pub mod hdf5;
 mod json;
 mod limits;
 pub mod pack;
+pub mod positioned;
 mod result;
 mod select;
 mod store;

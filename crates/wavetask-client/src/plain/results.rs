@@ -12,14 +12,15 @@
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
-use wavetask_document::{BlockSink, BlockSource, Digest, Document, DocumentError, Limits, hdf5, unpack};
+use wavetask_document::{
+    BlockSink, BlockSource, Digest, Document, DocumentError, Limits, hdf5, positioned, unpack,
+};
 
 use super::object::Object;
 use super::transport::Failure;
@@ -55,7 +56,7 @@ impl BlockSource for Stored {
         let (at, length) = *self.places.get(digest).ok_or(io::ErrorKind::NotFound)?;
         buffer.clear();
         buffer.resize(length as usize, 0);
-        self.file.read_exact_at(buffer, at)?;
+        positioned::read_exact_at(&self.file, buffer, at)?;
         if Digest::of(buffer) == *digest { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 }
@@ -72,7 +73,7 @@ impl BlockSink for Spool {
         let digest = Digest::of(bytes);
         if !self.places.contains_key(&digest) {
             let length = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-            self.file.write_all_at(bytes, self.end)?;
+            positioned::write_all_at(&self.file, bytes, self.end)?;
             self.places.insert(digest, (self.end, length));
             self.end += u64::from(length);
         }
@@ -236,7 +237,7 @@ fn total(answer: &super::transport::Answer) -> Option<u64> {
 
 async fn write_at(file: &Arc<File>, bytes: Bytes, at: u64) -> Result<(), ClientError> {
     let file = Arc::clone(file);
-    blocking(move || file.write_all_at(&bytes, at)).await?.map_err(disk)
+    blocking(move || positioned::write_all_at(&file, &bytes, at)).await?.map_err(disk)
 }
 
 /// Runs something that may block where that harms nobody.

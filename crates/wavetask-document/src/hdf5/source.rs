@@ -3,9 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
-use crate::DocumentError;
+use crate::{DocumentError, positioned};
 
 /// Random access to the bytes of a file.
 pub trait ByteSource {
@@ -44,7 +43,7 @@ impl ByteSource for &[u8] {
     }
 }
 
-/// A file on disk, read by position: its cursor is neither used nor moved.
+/// A file on disk, read by position: its cursor is not used.
 #[derive(Debug)]
 pub struct FileSource<'f> {
     file: &'f File,
@@ -67,7 +66,7 @@ impl ByteSource for FileSource<'_> {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(buffer, offset)
+        positioned::read_exact_at(self.file, buffer, offset)
     }
 }
 
