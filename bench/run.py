@@ -1,6 +1,6 @@
-"""Prints the benchmark tables: heat throughput, what a task costs the server, transfers, the engine.
+"""Prints the benchmark tables: heat throughput, modes, what a task costs the server, transfers, the engine.
 
-    make bench            (or: python bench/run.py [--check] [heat] [tasks] [transfer] [engine] [line])
+    make bench            (or: python bench/run.py [--check] [heat] [mode] [tasks] [transfer] [engine] [line])
 
 Everything is measured in this one run, side by side, on this machine; the tables are also written to
 bench-output/tables.md. The last table holds the figures against the bars that they have to meet; with `--check` the
@@ -114,6 +114,13 @@ def heat_table(folder: pathlib.Path) -> str:
     return heat.compare(folder)
 
 
+def mode_table(folder: pathlib.Path) -> str:
+    """The same planes by our solver and by the client's local one."""
+    import mode
+
+    return mode.compare()
+
+
 def engine_table(folder: pathlib.Path) -> str:
     """The engine beside the unmodified client."""
     import engine
@@ -130,6 +137,7 @@ def line_table(folder: pathlib.Path) -> str:
 
 TABLES = {
     "heat": heat_table,
+    "mode": mode_table,
     "tasks": tasks_table,
     "transfer": transfer_table,
     "engine": engine_table,

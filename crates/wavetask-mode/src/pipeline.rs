@@ -127,11 +127,11 @@ fn sweep(
     let runs: Result<Vec<Vec<FrequencyModes>>, SolveError> = frequencies
         .par_chunks(longest)
         .map(|run| {
+            // Each frequency starts from its neighbour's modes, and from noise, lest one that has nothing in common
+            // with them be missed; the order of elimination is found once.
+            let mut workspace = PlaneWorkspace::new();
             run.iter()
                 .map(|&frequency| {
-                    // Each frequency starts afresh: from the modes of its neighbour alone, one that they have
-                    // nothing in common with can be missed.
-                    let mut workspace = PlaneWorkspace::new();
                     let modes = at_frequency(task, scene, frequency, &mut workspace, &limits)?;
                     done.fetch_add(1, Ordering::Relaxed);
                     Ok(modes)
