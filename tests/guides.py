@@ -66,9 +66,7 @@ def batch_of(count: int) -> dict:
     solvers = {}
     for number in range(count):
         width = 0.4 + 0.004 * number
-        core = td.Structure(
-            geometry=td.Box(size=(width, td.inf, 0.22)), medium=td.Medium(permittivity=12.1)
-        )
+        core = td.Structure(geometry=td.Box(size=(width, td.inf, 0.22)), medium=td.Medium(permittivity=12.1))
         solvers[f"strip {number}"] = mode_solver(scene=simulation(structures=[core]))
     return solvers
 
@@ -79,9 +77,7 @@ def assert_same_modes(ours, theirs) -> None:
     The plane ends at the cells' ends, as in the newer client. The older one adds a cell at each end, which modes that
     reach so far feel.
     """
-    index, overlap, group, derived = (
-        (1e-6, 0.99999, 1e-5, 1e-3) if NEW_CLIENT else (2e-3, 0.999, 2e-3, 5e-2)
-    )
+    index, overlap, group, derived = (1e-6, 0.99999, 1e-5, 1e-3) if NEW_CLIENT else (2e-3, 0.999, 2e-3, 5e-2)
     np.testing.assert_allclose(ours.n_complex.values, theirs.n_complex.values, rtol=index, atol=index)
     assert ours.n_complex.f.values == pytest.approx(theirs.n_complex.f.values, rel=1e-12)
     for name, field in theirs.field_components.items():
@@ -97,5 +93,9 @@ def assert_same_modes(ours, theirs) -> None:
     assert list(mine.columns) == list(other.columns)
     for column in mine.columns:
         np.testing.assert_allclose(
-            mine[column].to_numpy(float), other[column].to_numpy(float), rtol=derived, atol=derived * 1e-3, err_msg=column
+            mine[column].to_numpy(float),
+            other[column].to_numpy(float),
+            rtol=derived,
+            atol=derived * 1e-3,
+            err_msg=column,
         )

@@ -104,9 +104,7 @@ def test_averaged_cells_come_close_to_the_converged_index(tmp_path):
         size=(3, 1, 3),
         medium=td.Medium(permittivity=1.444**2),
         structures=[
-            td.Structure(
-                geometry=td.Box(size=(0.5, td.inf, 0.22)), medium=td.Medium(permittivity=3.4777**2)
-            )
+            td.Structure(geometry=td.Box(size=(0.5, td.inf, 0.22)), medium=td.Medium(permittivity=3.4777**2))
         ],
         grid_spec=td.GridSpec.auto(wavelength=1.55, min_steps_per_wvl=20),
         run_time=1e-12,
@@ -127,7 +125,7 @@ def test_batch_of_fifty(tmp_path):
 
 
 def test_unsupported_options_are_refused_by_name(tmp_path):
-    with pytest.raises(Exception, match="rotating the structures.*is not supported"):
+    with pytest.raises(Exception, match=r"rotating the structures.*is not supported"):
         web.run(turned(), task_name="turned", path=str(tmp_path / "x.hdf5"), verbose=False)
 
 
@@ -169,11 +167,11 @@ class TestOlderInterface:
         log = task.get_log(to_file=str(tmp_path / "log"), verbose=False)
         assert "effective index" in pathlib.Path(log).read_text()
         task.delete()
-        with pytest.raises(Exception, match="404|not found"):
+        with pytest.raises(Exception, match=r"404|not found"):
             task.get_info()
 
     def test_refusals_are_told(self, tmp_path):
         from tidy3d.plugins.mode.web import run
 
-        with pytest.raises(Exception, match="rotating the structures.*is not supported"):
+        with pytest.raises(Exception, match=r"rotating the structures.*is not supported"):
             run(turned(), results_file=str(tmp_path / "x.hdf5"), verbose=False)

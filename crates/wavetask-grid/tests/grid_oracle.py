@@ -8,6 +8,8 @@ grid or the fact that the client makes none, the coordinates and steps derived f
 parts of the grid around boxes, monitors and mode planes.
 """
 
+# Functions made in loops are called at once.
+# ruff: noqa: B023
 from __future__ import annotations
 
 import json
@@ -63,7 +65,7 @@ def random_medium(rng):
 def placed_box(rng, center, size):
     """A box near the domain, seldom through it, now and then flat, infinite or flush with the domain."""
     extent = [number(rng, 0.02, 1.0) * max(s, 0.5) for s in size]
-    position = [c + number(rng, -0.6, 0.6) * s for c, s in zip(center, size)]
+    position = [c + number(rng, -0.6, 0.6) * s for c, s in zip(center, size, strict=False)]
     for axis in range(3):
         kind = rng.random()
         if kind < 0.15:
@@ -82,10 +84,7 @@ def placed_box(rng, center, size):
 
 def random_structure(rng, center, size):
     medium = random_medium(rng)
-    if chance(rng, 0.55):
-        geometry = placed_box(rng, center, size)
-    else:
-        geometry = SHAPES[int(rng.integers(len(SHAPES)))]
+    geometry = placed_box(rng, center, size) if chance(rng, 0.55) else SHAPES[int(rng.integers(len(SHAPES)))]
     priority = int(rng.integers(-2, 3)) if NEW and chance(rng, 0.2) else None
     arguments = {} if priority is None else {"priority": priority}
     return td.Structure(geometry=geometry, medium=medium, **arguments)
@@ -180,7 +179,7 @@ def random_lumped(rng, center, size, index):
     extent = [0.0, 0.0, 0.0]
     extent[axes[0]], extent[axes[1]] = number(rng, 0.1, 0.6), number(rng, 0.1, 0.6)
     return td.LumpedResistor(
-        center=tuple(c + number(rng, -0.2, 0.2) * s for c, s in zip(center, size)),
+        center=tuple(c + number(rng, -0.2, 0.2) * s for c, s in zip(center, size, strict=False)),
         size=tuple(extent),
         voltage_axis=int(axes[0]),
         resistance=50,
@@ -209,12 +208,13 @@ def random_simulation(rng):
             points.append(
                 tuple(
                     None if chance(rng, 0.3) else c + number(rng, -0.6, 0.6) * s
-                    for c, s in zip(center, size)
+                    for c, s in zip(center, size, strict=False)
                 )
             )
     uniform_kind = chance(rng, 0.4)
     axes = [
-        td.AutoGrid() if uniform_kind else random_axis(rng, c, s, wavelength) for c, s in zip(center, size)
+        td.AutoGrid() if uniform_kind else random_axis(rng, c, s, wavelength)
+        for c, s in zip(center, size, strict=False)
     ]
     frequency = C / wavelength
     by_source = chance(rng, 0.5)
@@ -229,7 +229,7 @@ def random_simulation(rng):
             for f in (1.0, 1 + 3e-6)
         ]
     symmetry = tuple(0 if s == 0 or chance(rng, 0.7) else int(rng.choice([-1, 1])) for s in size)
-    boundaries = {axis: random_boundary(rng, s == 0) for axis, s in zip("xyz", size)}
+    boundaries = {axis: random_boundary(rng, s == 0) for axis, s in zip("xyz", size, strict=False)}
     lumped = []
     if 0.0 not in size and chance(rng, 0.12):
         lumped = [random_lumped(rng, center, size, index) for index in range(int(rng.integers(1, 3)))]
@@ -291,7 +291,10 @@ def attempt(function):
 
 
 def described(box):
-    return {"center": list(map(float, box.center)), "size": [1e300 if np.isinf(s) else float(s) for s in box.size]}
+    return {
+        "center": list(map(float, box.center)),
+        "size": [1e300 if np.isinf(s) else float(s) for s in box.size],
+    }
 
 
 def parts(rng, simulation):
@@ -312,12 +315,14 @@ def parts(rng, simulation):
             )
             span = simulation._discretize_inds_monitor(monitor)
             part = attempt(lambda: plain(simulation.discretize_monitor(monitor).boundaries))
-            result["monitors"].append({
-                **described(box),
-                "colocate": colocate,
-                "span": np.asarray(span).tolist(),
-                "part": part,
-            })
+            result["monitors"].append(
+                {
+                    **described(box),
+                    "colocate": colocate,
+                    "span": np.asarray(span).tolist(),
+                    "part": part,
+                }
+            )
     return result
 
 

@@ -228,9 +228,7 @@ def edge_coupler():
 @scene
 def grating_coupler():
     period, duty = 0.63, 0.5
-    trenches = [
-        box((i * period, 0, 0.19), (period * (1 - duty), td.inf, 0.07), sio2) for i in range(1, 16)
-    ]
+    trenches = [box((i * period, 0, 0.19), (period * (1 - duty), td.inf, 0.07), sio2) for i in range(1, 16)]
     return td.Simulation(
         center=(5, 0, 0.5),
         size=(14, 0, 4),
@@ -264,7 +262,9 @@ def nanoparticle():
         grid_spec=td.GridSpec.auto(
             min_steps_per_wvl=15,
             override_structures=[
-                td.MeshOverrideStructure(geometry=td.Box(size=(0.12, 0.12, 0.12)), dl=(0.002,) * 3, enforce=True)
+                td.MeshOverrideStructure(
+                    geometry=td.Box(size=(0.12, 0.12, 0.12)), dl=(0.002,) * 3, enforce=True
+                )
             ],
         ),
         boundary_spec=td.BoundarySpec.all_sides(td.PML()),
@@ -299,7 +299,7 @@ def multilayer():
 def y_branch():
     x = np.linspace(0, 2, 13)
     widths = np.array([0.5, 0.5, 0.6, 0.7, 0.9, 1.26, 1.4, 1.4, 1.4, 1.4, 1.31, 1.2, 1.2])
-    vertices = [*zip(x, widths / 2), *zip(x[::-1], -widths[::-1] / 2)]
+    vertices = [*zip(x, widths / 2, strict=False), *zip(x[::-1], -widths[::-1] / 2, strict=False)]
     body = td.PolySlab(vertices=[tuple(map(float, v)) for v in vertices], slab_bounds=(-0.11, 0.11), axis=2)
     t = np.linspace(2, 8, 40)
     structures = [
@@ -308,10 +308,8 @@ def y_branch():
     ]
     for side in (-1, 1):
         middle = side * (0.35 + 0.9 * (1 - np.cos(np.pi * (t - 2) / 6)))
-        outline = [*zip(t, middle + 0.25), *zip(t[::-1], middle[::-1] - 0.25)]
-        arm = td.PolySlab(
-            vertices=[tuple(map(float, v)) for v in outline], slab_bounds=(-0.11, 0.11), axis=2
-        )
+        outline = [*zip(t, middle + 0.25, strict=False), *zip(t[::-1], middle[::-1] - 0.25, strict=False)]
+        arm = td.PolySlab(vertices=[tuple(map(float, v)) for v in outline], slab_bounds=(-0.11, 0.11), axis=2)
         structures.append(td.Structure(geometry=arm, medium=si))
     return td.Simulation(
         center=(3.5, 0, 0),
@@ -333,7 +331,11 @@ def microstrip():
         medium=td.Medium(),
         structures=[
             box((0, 0, -400), (td.inf, td.inf, 800), td.Medium(permittivity=4.4)),
-            box((0, 0, 17.5), (td.inf, 1500, 35), td.LossyMetalMedium(conductivity=58, frequency_range=(1e9, 9e9))),
+            box(
+                (0, 0, 17.5),
+                (td.inf, 1500, 35),
+                td.LossyMetalMedium(conductivity=58, frequency_range=(1e9, 9e9)),
+            ),
             box((0, 0, -805), (td.inf, td.inf, 10), td.PECMedium()),
         ],
         lumped_elements=[

@@ -104,11 +104,15 @@ def medium_poles(rng):
 
 
 def medium_sellmeier(rng):
-    return td.Sellmeier(coeffs=[(rng.uniform(0, 2), rng.uniform(0.01, 0.5)) for _ in range(rng.integers(1, 4))])
+    return td.Sellmeier(
+        coeffs=[(rng.uniform(0, 2), rng.uniform(0.01, 0.5)) for _ in range(rng.integers(1, 4))]
+    )
 
 
 def medium_lorentz(rng):
-    coeffs = [(rng.uniform(0, 3), rng.uniform(1e14, 6e14), rng.uniform(0, 3e14)) for _ in range(rng.integers(0, 3))]
+    coeffs = [
+        (rng.uniform(0, 3), rng.uniform(1e14, 6e14), rng.uniform(0, 3e14)) for _ in range(rng.integers(0, 3))
+    ]
     return td.Lorentz(eps_inf=rng.uniform(1, 3), coeffs=coeffs)
 
 
@@ -123,7 +127,9 @@ def medium_debye(rng):
 def medium_perturbed(rng):
     perturbation = td.ParameterPerturbation(heat=td.LinearHeatPerturbation(temperature_ref=300, coeff=1e-4))
     if rng.random() < 0.5:
-        return td.PerturbationMedium(permittivity=rng.uniform(1.5, 12), permittivity_perturbation=perturbation)
+        return td.PerturbationMedium(
+            permittivity=rng.uniform(1.5, 12), permittivity_perturbation=perturbation
+        )
     return td.PerturbationPoleResidue(
         eps_inf=2.0, poles=[(-1e13 + 2e15j, 1e14 + 3e14j)], eps_inf_perturbation=perturbation
     )
@@ -183,7 +189,7 @@ class Lattice:
 
     def __call__(self, low, high):
         values = self.rng.uniform(low, high, [len(axis) for axis in self.axes])
-        return td.SpatialDataArray(values, coords=dict(zip("xyz", self.axes)))
+        return td.SpatialDataArray(values, coords=dict(zip("xyz", self.axes, strict=False)))
 
     def complex(self, low, high):
         real, imag = self(low.real, high.real), self(low.imag, high.imag)
@@ -191,7 +197,7 @@ class Lattice:
 
     def dataset(self, low, high):
         values = self.complex(low, high).values
-        coords = dict(zip("xyz", self.axes), f=[FREQUENCY * 1.1])
+        coords = dict(zip("xyz", self.axes, strict=False), f=[FREQUENCY * 1.1])
         return td.ScalarFieldDataArray(values[..., None], coords=coords)
 
 
@@ -242,10 +248,12 @@ def custom_dataset(rng):
     lattice = Lattice(rng)
     lattice.axes = [np.sort(axis) for axis in lattice.axes]
     same = rng.random() < 0.3
-    parts = [lattice.dataset(1 + 0j, 9 + 0.3j)] * 3 if same else [
-        lattice.dataset(1 + 0j, 9 + 0.3j) for _ in range(3)
-    ]
-    dataset = td.PermittivityDataset(**dict(zip(("eps_xx", "eps_yy", "eps_zz"), parts)))
+    parts = (
+        [lattice.dataset(1 + 0j, 9 + 0.3j)] * 3
+        if same
+        else [lattice.dataset(1 + 0j, 9 + 0.3j) for _ in range(3)]
+    )
+    dataset = td.PermittivityDataset(**dict(zip(("eps_xx", "eps_yy", "eps_zz"), parts, strict=False)))
     return td.CustomMedium(eps_dataset=dataset, interp_method=method(rng))
 
 
@@ -344,7 +352,7 @@ def random_boundaries(rng):
 
 def random_simulation(rng):
     has_sheets = rng.random() < 0.15
-    kinds = ISOTROPIC[:-1] + [medium_diagonal] if has_sheets else MEDIA
+    kinds = [*ISOTROPIC[:-1], medium_diagonal] if has_sheets else MEDIA
     structures = [random_structure(rng, kinds) for _ in range(rng.integers(1, 6))]
     if has_sheets:
         structures.insert(int(rng.integers(len(structures) + 1)), random_sheet(rng))
@@ -393,7 +401,11 @@ def case_of(rng):
     grid = simulation.grid
     frequency = float(rng.uniform(1e14, 4e14)) if rng.random() < 0.95 else float("inf")
     queries = []
-    keys = list(rng.choice(KEYS[:2], 1)) + list(rng.choice(KEYS[2:5], 2, replace=False)) + list(rng.choice(KEYS[5:], 1))
+    keys = (
+        list(rng.choice(KEYS[:2], 1))
+        + list(rng.choice(KEYS[2:5], 2, replace=False))
+        + list(rng.choice(KEYS[5:], 1))
+    )
     for key in keys:
         values = simulation.epsilon_on_grid(grid=grid, coord_key=str(key), freq=frequency)
         flat = np.ravel(values.values)

@@ -6,8 +6,11 @@ and writes ``cases.json`` and ``arrays.bin`` (complex doubles, little endian) to
 computes the permittivity.
 """
 
+# Functions made in loops are called at once.
+# ruff: noqa: B023
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
@@ -32,7 +35,9 @@ NITRIDE = td.Medium(permittivity=2.0**2)
 LOSSY = td.Medium.from_nk(n=3.48, k=0.02, freq=FREQUENCY)
 GOLD = td.medium_from_nk(n=0.55, k=11.5, freq=FREQUENCY)
 NIOBATE = td.AnisotropicMedium(
-    xx=td.Medium(permittivity=2.211**2), yy=td.Medium(permittivity=2.138**2), zz=td.Medium(permittivity=2.211**2)
+    xx=td.Medium(permittivity=2.211**2),
+    yy=td.Medium(permittivity=2.138**2),
+    zz=td.Medium(permittivity=2.211**2),
 )
 
 
@@ -55,7 +60,10 @@ class Recorder:
     def tensor(self, values):
         if values is None:
             return None
-        return [self.array(np.squeeze(np.asarray(element)).reshape(np.asarray(element).shape[:2])) for element in values]
+        return [
+            self.array(np.squeeze(np.asarray(element)).reshape(np.asarray(element).shape[:2]))
+            for element in values
+        ]
 
     def solve(self, original, **arguments):
         spec = arguments["mode_spec"]
@@ -117,16 +125,16 @@ def box(width, height, medium, center=(0.0, 0.0)):
     )
 
 
-def mode_cases(recorder: Recorder, simulation, name, spec, *, direction="+", freq=FREQUENCY, size=None, center=None):
+def mode_cases(
+    recorder: Recorder, simulation, name, spec, *, direction="+", freq=FREQUENCY, size=None, center=None
+):
     """Runs the client's mode solver on a plane and records the call into the eigensolver."""
     recorder.name = name
     extent = simulation.size if size is None else size
     plane = td.Box(center=center or (0, 0, 0), size=(extent[0], 0, extent[2]))
     solver = ModeSolver(simulation=simulation, plane=plane, mode_spec=spec, freqs=[freq], direction=direction)
-    try:
-        solver.data_raw
-    except Solved:
-        pass
+    with contextlib.suppress(Solved):
+        _ = solver.data_raw
 
 
 def spec(**values):
@@ -144,7 +152,9 @@ def rib():
 
 
 def diagonal(recorder: Recorder) -> None:
-    run = lambda *args, **kwargs: mode_cases(recorder, *args, **kwargs)
+    def run(*args, **kwargs):
+        return mode_cases(recorder, *args, **kwargs)
+
     for precision in ("double", "single"):
         run(waveguide(strip()), f"strip {precision}", spec(num_modes=3, precision=precision))
     run(waveguide(strip()), "strip backward", spec(), direction="-")
@@ -176,9 +186,16 @@ def diagonal(recorder: Recorder) -> None:
         for radius in (5.0, -5.0, 2.0):
             name = f"bend {radius} about {axis}"
             run(waveguide(strip()), name, spec(num_modes=2, bend_radius=radius, bend_axis=axis))
-    run(waveguide(strip()), "bend with absorber", spec(num_modes=1, bend_radius=2.0, bend_axis=1, num_pml=(12, 12)))
-    run(waveguide([box(1.2, 0.8, NITRIDE)], size=(5, 3.5)), "leaky nitride bend",
-        spec(num_modes=1, bend_radius=6.0, bend_axis=1, num_pml=(12, 0)))
+    run(
+        waveguide(strip()),
+        "bend with absorber",
+        spec(num_modes=1, bend_radius=2.0, bend_axis=1, num_pml=(12, 12)),
+    )
+    run(
+        waveguide([box(1.2, 0.8, NITRIDE)], size=(5, 3.5)),
+        "leaky nitride bend",
+        spec(num_modes=1, bend_radius=6.0, bend_axis=1, num_pml=(12, 0)),
+    )
     for layers in ((10, 0), (0, 10), (12, 12)):
         run(waveguide(strip()), f"absorber {layers}", spec(num_modes=2, num_pml=layers))
     run(waveguide(rib(), size=(4, 2.4)), "rib absorber", spec(num_modes=2, num_pml=(10, 10)))
@@ -186,9 +203,18 @@ def diagonal(recorder: Recorder) -> None:
     run(waveguide(strip(LOSSY)), "lossy strip backward", spec(num_modes=2), direction="-")
     conducting = td.Medium(permittivity=3.48**2, conductivity=0.05)
     run(waveguide(strip(conducting)), "conducting strip", spec(num_modes=2))
-    run(waveguide([box(td.inf, 1.0, GOLD, (0, -0.5)), box(0.5, 0.2, NITRIDE, (0, 0.1))], td.Medium(), step=0.04),
-        "plasmonic ridge", spec(num_modes=2, target_neff=1.5))
-    run(waveguide([box(0.1, 0.1, GOLD)], OXIDE, size=(2.2, 1.8), step=0.04), "gold wire", spec(num_modes=2, target_neff=2.5))
+    run(
+        waveguide(
+            [box(td.inf, 1.0, GOLD, (0, -0.5)), box(0.5, 0.2, NITRIDE, (0, 0.1))], td.Medium(), step=0.04
+        ),
+        "plasmonic ridge",
+        spec(num_modes=2, target_neff=1.5),
+    )
+    run(
+        waveguide([box(0.1, 0.1, GOLD)], OXIDE, size=(2.2, 1.8), step=0.04),
+        "gold wire",
+        spec(num_modes=2, target_neff=2.5),
+    )
     metal = [box(td.inf, 0.5, td.PECMedium(), (0, -0.9)), box(0.5, 0.22, SILICON)]
     run(waveguide(metal), "strip above a conductor", spec(num_modes=2))
     hollow = [box(2.2, 1.4, td.PECMedium()), box(1.8, 1.0, td.Medium())]
@@ -198,18 +224,33 @@ def diagonal(recorder: Recorder) -> None:
     for along, structure in (("x", box(0.3, td.inf, SILICON)), ("z", box(td.inf, 0.3, SILICON))):
         size = (3.0, 1.0, 0.0) if along == "x" else (0.0, 1.0, 3.0)
         line = td.Simulation(
-            size=size, medium=OXIDE, structures=[structure], grid_spec=td.GridSpec.uniform(dl=0.02), run_time=1e-12,
+            size=size,
+            medium=OXIDE,
+            structures=[structure],
+            grid_spec=td.GridSpec.uniform(dl=0.02),
+            run_time=1e-12,
             boundary_spec=td.BoundarySpec.all_sides(td.Periodic()),
         )
         run(line, f"slab along {along}", spec(num_modes=3), size=(3.0, 0, 3.0))
-        run(line, f"slab along {along} with absorber", spec(num_modes=2, num_pml=(10, 0) if along == "x" else (0, 10)),
-            size=(3.0, 0, 3.0))
-        run(line, f"slab along {along} with absorbers on both axes", spec(num_modes=2, num_pml=(10, 10)),
-            size=(3.0, 0, 3.0))
+        run(
+            line,
+            f"slab along {along} with absorber",
+            spec(num_modes=2, num_pml=(10, 0) if along == "x" else (0, 10)),
+            size=(3.0, 0, 3.0),
+        )
+        run(
+            line,
+            f"slab along {along} with absorbers on both axes",
+            spec(num_modes=2, num_pml=(10, 10)),
+            size=(3.0, 0, 3.0),
+        )
     small = dict(size=(1.5, 1.2), step=0.05)
     for layers in ((18, 6), (28, 30), (40, 5)):
-        run(waveguide(strip(LOSSY), **small), f"absorber deeper than half of the plane {layers}",
-            spec(num_modes=1, num_pml=layers))
+        run(
+            waveguide(strip(LOSSY), **small),
+            f"absorber deeper than half of the plane {layers}",
+            spec(num_modes=1, num_pml=layers),
+        )
     graded = td.GridSpec.auto(min_steps_per_wvl=14, wavelength=1.55)
     run(waveguide(strip(), grid=graded), "graded grid", spec(num_modes=3))
     run(waveguide(rib(), grid=graded, size=(4, 3)), "graded grid rib", spec(num_modes=3))
@@ -217,7 +258,9 @@ def diagonal(recorder: Recorder) -> None:
     for sidewall in (0.2, -0.2):
         slanted = td.Structure(
             geometry=td.PolySlab(
-                vertices=[(-0.3, -50), (0.3, -50), (0.3, 50), (-0.3, 50)], axis=2, slab_bounds=(-0.11, 0.11),
+                vertices=[(-0.3, -50), (0.3, -50), (0.3, 50), (-0.3, 50)],
+                axis=2,
+                slab_bounds=(-0.11, 0.11),
                 sidewall_angle=sidewall,
             ),
             medium=SILICON,
@@ -231,41 +274,65 @@ def direct(recorder: Recorder) -> None:
     random = np.random.default_rng(7)
     solve = client.compute_modes
     for name, shape in (("square", (40, 40)), ("oblong", (70, 24)), ("tiny", (6, 5)), ("small", (9, 12))):
-        coords = [np.concatenate(([0.0], np.cumsum(0.04 * (1 + 0.5 * random.random(count))))) for count in shape]
+        coords = [
+            np.concatenate(([0.0], np.cumsum(0.04 * (1 + 0.5 * random.random(count))))) for count in shape
+        ]
         centres = [(line[1:] + line[:-1]) / 2 - line.mean() for line in coords]
         profile = 1.0 + 6.0 * np.exp(-((centres[0][:, None] / 0.35) ** 2) - (centres[1][None, :] / 0.3) ** 2)
         zero = np.zeros(shape, complex)
         eps = [profile * factor for factor in (1.0, 1.05, 0.9)]
         lossy = [values * (1 + 0.01j) for values in eps]
         mu = [1 + 0.2 * (profile - 1) / 6 * factor for factor in (1.0, 0.5, 1.5)]
-        full = lambda values: [values[0] + 0j, zero, zero, zero, values[1] + 0j, zero, zero, zero, values[2] + 0j]
+
+        def full(values):
+            return [values[0] + 0j, zero, zero, zero, values[1] + 0j, zero, zero, zero, values[2] + 0j]
+
         for kind, eps_cross, mu_cross in (
             ("", full(eps), None),
             (" lossy", full(lossy), None),
             (" magnetic", full(eps), full(mu)),
         ):
             recorder.name = f"graded permittivity {name}{kind}"
-            try:
+            with contextlib.suppress(Solved):
                 solve(
-                    eps_cross=eps_cross, coords=coords, freq=FREQUENCY, mode_spec=spec(num_modes=2),
-                    precision="double", mu_cross=mu_cross, symmetry=(0, 0), direction="+",
+                    eps_cross=eps_cross,
+                    coords=coords,
+                    freq=FREQUENCY,
+                    mode_spec=spec(num_modes=2),
+                    precision="double",
+                    mu_cross=mu_cross,
+                    symmetry=(0, 0),
+                    direction="+",
                 )
-            except Solved:
-                pass
 
 
 def tensorial(recorder: Recorder) -> None:
-    run = lambda *args, **kwargs: mode_cases(recorder, *args, **kwargs)
+    def run(*args, **kwargs):
+        return mode_cases(recorder, *args, **kwargs)
+
     coarse = dict(size=(2.4, 2.0), step=0.06)
     for angles in ((0.2, 0.0), (-0.3, 0.0), (0.2, np.pi / 2), (0.3, 0.5)):
-        run(waveguide(strip(), **coarse), f"angle {angles}",
-            spec(num_modes=2, angle_theta=angles[0], angle_phi=angles[1]))
+        run(
+            waveguide(strip(), **coarse),
+            f"angle {angles}",
+            spec(num_modes=2, angle_theta=angles[0], angle_phi=angles[1]),
+        )
     run(waveguide(strip(), **coarse), "angle backward", spec(num_modes=2, angle_theta=0.25), direction="-")
     run(waveguide(strip(LOSSY), **coarse), "angle lossy", spec(num_modes=2, angle_theta=0.25))
-    run(waveguide(strip(LOSSY), **coarse), "angle lossy backward", spec(num_modes=2, angle_theta=0.25), direction="-")
-    run(waveguide(strip(), **coarse), "angle and absorber", spec(num_modes=1, angle_theta=0.2, num_pml=(6, 6)))
-    run(waveguide(strip(), **coarse), "angle and bend",
-        spec(num_modes=1, angle_theta=0.2, bend_radius=8.0, bend_axis=1))
+    run(
+        waveguide(strip(LOSSY), **coarse),
+        "angle lossy backward",
+        spec(num_modes=2, angle_theta=0.25),
+        direction="-",
+    )
+    run(
+        waveguide(strip(), **coarse), "angle and absorber", spec(num_modes=1, angle_theta=0.2, num_pml=(6, 6))
+    )
+    run(
+        waveguide(strip(), **coarse),
+        "angle and bend",
+        spec(num_modes=1, angle_theta=0.2, bend_radius=8.0, bend_axis=1),
+    )
     for angle in (0.3, 0.8):
         c, s = np.cos(angle), np.sin(angle)
         for name, rotation in (
@@ -275,7 +342,11 @@ def tensorial(recorder: Recorder) -> None:
         ):
             values = rotation @ np.diag([2.211**2, 2.138**2, 2.211**2 + 0.3]) @ rotation.T
             crystal = td.FullyAnisotropicMedium(permittivity=values)
-            run(waveguide([box(1.0, 0.6, crystal)], **coarse), f"rotated crystal {name} {angle}", spec(num_modes=2))
+            run(
+                waveguide([box(1.0, 0.6, crystal)], **coarse),
+                f"rotated crystal {name} {angle}",
+                spec(num_modes=2),
+            )
     recorder_direct(recorder)
 
 
@@ -284,28 +355,44 @@ def recorder_direct(recorder: Recorder) -> None:
     coords = [np.arange(count + 1) * 0.06 for count in shape]
     centres = [(line[1:] + line[:-1]) / 2 - line.mean() for line in coords]
     inside = (np.abs(centres[0][:, None]) < 0.4) & (np.abs(centres[1][None, :]) < 0.3)
+
     def tensor(core):
-        return [np.where(inside, core[i, j], 2.0851 if i == j else 0.0).astype(complex) for i in range(3) for j in range(3)]
+        return [
+            np.where(inside, core[i, j], 2.0851 if i == j else 0.0).astype(complex)
+            for i in range(3)
+            for j in range(3)
+        ]
+
     gyrotropic = np.array([[5.0, 0.1j, 0], [-0.1j, 5.0, 0], [0, 0, 5.0]])
     faraday = np.array([[5.0, 0, 0.1j], [0, 5.0, 0], [-0.1j, 0, 5.0]])
     lossy = np.array([[5.0, 0.2, 0.1], [0.2, 4.8, 0.3], [0.1, 0.3, 5.2]]) * (1 + 0.01j)
     symmetric = np.array([[5.0, 0.2, 0.1], [0.2, 4.8, 0.3], [0.1, 0.3, 5.2]])
-    magnetic = [np.where(inside, m, 1.0 if i == j else 0.0).astype(complex)
-                for i, row in enumerate([[1.1, 0.05, 0], [0.05, 1.0, 0], [0, 0, 1.2]]) for j, m in enumerate(row)]
+    magnetic = [
+        np.where(inside, m, 1.0 if i == j else 0.0).astype(complex)
+        for i, row in enumerate([[1.1, 0.05, 0], [0.05, 1.0, 0], [0, 0, 1.2]])
+        for j, m in enumerate(row)
+    ]
     for name, core, mu in (
-        ("gyrotropic", gyrotropic, None), ("faraday", faraday, None), ("lossy", lossy, None),
-        ("symmetric", symmetric, None), ("magnetic", symmetric, magnetic),
+        ("gyrotropic", gyrotropic, None),
+        ("faraday", faraday, None),
+        ("lossy", lossy, None),
+        ("symmetric", symmetric, None),
+        ("magnetic", symmetric, magnetic),
     ):
         for direction in ("+", "-"):
             for symmetry in ((0, 0), (1, 0)) if name == "symmetric" else ((0, 0),):
                 recorder.name = f"tensor {name} {direction} {symmetry}"
-                try:
+                with contextlib.suppress(Solved):
                     client.compute_modes(
-                        eps_cross=tensor(core), coords=coords, freq=FREQUENCY, mode_spec=spec(num_modes=2),
-                        precision="double", mu_cross=mu, symmetry=symmetry, direction=direction,
+                        eps_cross=tensor(core),
+                        coords=coords,
+                        freq=FREQUENCY,
+                        mode_spec=spec(num_modes=2),
+                        precision="double",
+                        mu_cross=mu,
+                        symmetry=symmetry,
+                        direction=direction,
                     )
-                except Solved:
-                    pass
 
 
 def timing(recorder: Recorder) -> None:

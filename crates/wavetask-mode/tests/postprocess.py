@@ -5,6 +5,7 @@ that the client made of it.
 """
 
 import json
+import pathlib
 import sys
 
 import numpy as np
@@ -32,7 +33,9 @@ def structure(size, permittivity, center=(0, 0, 0), **medium):
     )
 
 
-def simulation(size=(2.4, 1.5, 2), step=0.068, symmetry=(0, 0, 0), core=(0.5, td.inf, 0.22), center=(0, 0, 0), **kwargs):
+def simulation(
+    size=(2.4, 1.5, 2), step=0.068, symmetry=(0, 0, 0), core=(0.5, td.inf, 0.22), center=(0, 0, 0), **kwargs
+):
     kwargs.setdefault("structures", [structure(core, 12.1, center)])
     return td.Simulation(
         center=center,
@@ -72,10 +75,17 @@ def cases():
     yield "normal x", solver(along_x, td.Box(size=(0, 1.6, 1.4)), direction="-", freqs=TRIPLE)
     along_z = simulation(size=(2.4, 2, 1.5), core=(0.5, 0.22, td.inf), center=(0.3, 0.2, 0.1))
     yield "normal z", solver(along_z, td.Box(center=(0.31, 0.2, 0.17), size=(1.6, 1.4, 0)))
-    yield "off centre", solver(
-        simulation(symmetry=(0, 1, 1), size=(2.4, 3, 2)), td.Box(center=(0.1, -0.6, 0), size=(1.7, 0, 1.5))
+    yield (
+        "off centre",
+        solver(
+            simulation(symmetry=(0, 1, 1), size=(2.4, 3, 2)),
+            td.Box(center=(0.1, -0.6, 0), size=(1.7, 0, 1.5)),
+        ),
     )
-    yield "whole", solver(simulation(), td.Box(size=(td.inf, 0, td.inf)), td.ModeSpec(num_modes=2, num_pml=(3, 4)))
+    yield (
+        "whole",
+        solver(simulation(), td.Box(size=(td.inf, 0, td.inf)), td.ModeSpec(num_modes=2, num_pml=(3, 4))),
+    )
     whole = solver(simulation(symmetry=(-1, 0, 1)), td.Box(size=(td.inf, 0, td.inf)), freqs=TRIPLE)
     yield "whole, symmetric", whole
     periodic = simulation(boundary_spec=td.BoundarySpec.all_sides(td.Periodic()))
@@ -83,8 +93,9 @@ def cases():
     yield "flat", solver(simulation(size=(2.4, 0, 2)), freqs=TRIPLE)
     slab = simulation(size=(0, 1.5, 2), core=(td.inf, td.inf, 0.22))
     yield "slab", solver(slab, td.Box(size=(td.inf, 0, 1.4)), freqs=TRIPLE)
-    yield "slab, symmetric", solver(
-        slab.updated_copy(symmetry=(0, 0, 1)), td.Box(size=(1, 0, 1.4)), colocate=False
+    yield (
+        "slab, symmetric",
+        solver(slab.updated_copy(symmetry=(0, 0, 1)), td.Box(size=(1, 0, 1.4)), colocate=False),
     )
     yield "group", solver(simulation(), spec=td.ModeSpec(num_modes=3, group_index_step=True), freqs=TRIPLE)
     wide = simulation(core=(1.1, td.inf, 0.35), structures=[structure((1.1, td.inf, 0.35), 12.1)])
@@ -102,7 +113,9 @@ def cases():
     for key in ["n_eff", "k_eff", "TE_fraction", "TM_fraction", "wg_TM_fraction", "mode_area"]:
         spec = td.ModeSortSpec(sort_key=key, track_freq=None)
         yield f"sort {key}", solver(wide, spec=td.ModeSpec(num_modes=4, sort_spec=spec), freqs=TRIPLE)
-    spec = td.ModeSortSpec(filter_key="TE_fraction", filter_reference=0.5, sort_key="mode_area", sort_reference=0.3)
+    spec = td.ModeSortSpec(
+        filter_key="TE_fraction", filter_reference=0.5, sort_key="mode_area", sort_reference=0.3
+    )
     yield "filter", solver(wide, spec=td.ModeSpec(num_modes=4, sort_spec=spec), freqs=TRIPLE)
     if "keep_modes" in getattr(td.ModeSortSpec, "model_fields", {}):
         kept = spec.updated_copy(keep_modes="filtered")
@@ -176,5 +189,5 @@ def fields_of(raw):
             yield key, value
 
 
-with open(sys.argv[1], "w") as output_file:
+with pathlib.Path(sys.argv[1]).open("w") as output_file:
     main(output_file)
