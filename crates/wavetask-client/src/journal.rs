@@ -149,8 +149,12 @@ impl Journal {
             if !record.nonce.is_empty() && record.named {
                 let earlier: Option<String> = transaction
                     .query_row(
+                        // What this process has taken over is its own, too: that it is through may not be noted yet.
                         "SELECT nonce FROM submission WHERE scope = ?1 AND batch = ?2 AND named = 1 AND nonce <> ''
-                         AND finished IS NULL AND (owner = '' OR owner <> ?3) ORDER BY id DESC LIMIT 1",
+                         AND finished IS NULL AND (owner = '' OR owner <> ?3)
+                         AND NOT EXISTS (SELECT 1 FROM submission AS own WHERE own.scope = ?1 AND own.batch = ?2
+                                         AND own.nonce = submission.nonce AND own.owner = ?3 AND ?3 <> '')
+                         ORDER BY id DESC LIMIT 1",
                         params![scope, record.batch, owner],
                         |row| row.get(0),
                     )

@@ -31,7 +31,8 @@ impl Folder {
         Options { binary: Some(BINARY.into()), idle_stop: Some(idle_stop), ..Options::new(self.data()) }
     }
 
-    /// The processes whose command line names this folder.
+    /// The processes whose command line names this folder, without children of theirs: until it runs its own
+    /// program, a worker that is just being started looks like the server that starts it.
     fn servers(&self) -> Vec<i32> {
         let data = self.data();
         let data = data.to_str().unwrap();
@@ -44,7 +45,9 @@ impl Folder {
                 found.push(number);
             }
         }
-        found
+        let parents: Vec<Option<i32>> = found.iter().map(|number| parent(*number)).collect();
+        let child = |parent: &Option<i32>| parent.is_some_and(|parent| found.contains(&parent));
+        found.iter().zip(&parents).filter(|(_, parent)| !child(parent)).map(|(number, _)| *number).collect()
     }
 
     fn only_server(&self) -> i32 {
@@ -69,6 +72,13 @@ impl Drop for Folder {
             std::thread::sleep(Duration::from_millis(10));
         }
     }
+}
+
+/// The process that started this one.
+fn parent(process: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // After the name in brackets: the state, then the parent.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 fn kill(process: i32) {
