@@ -183,6 +183,18 @@ struct Hand {
     tasks: u32,
 }
 
+impl Hand {
+    /// Ends it and waits until it is gone: a worker that leaves leaves nobody behind.
+    async fn dismiss(mut self) {
+        self.child.kill();
+        while let Some(event) = self.events.recv().await {
+            if matches!(event, Event::Ended(_)) {
+                break;
+            }
+        }
+    }
+}
+
 /// Solves small tasks, one after another, until the worker leaves. One of these for each core.
 pub(crate) async fn work(
     crew: Arc<Crew>,
@@ -234,7 +246,9 @@ pub(crate) async fn work(
             held.done(&surroundings, &folder).await;
         });
     }
-    drop(hand);
+    if let Some(hand) = hand {
+        hand.dismiss().await;
+    }
     while ends.join_next().await.is_some() {}
 }
 
