@@ -10,14 +10,15 @@ from collections.abc import Callable
 
 
 class Wire:
-    """Forwards TCP connections to a port; `sent` and `received` are bytes towards and from the server."""
+    """Forwards TCP connections to a port; `sent` and `received` are bytes towards and from the server,
+    `most_connections` how many were open at once."""
 
     def __init__(self, port: int, bytes_per_second: float | None = None):
         self.target = port
         self.rate = bytes_per_second
         # Called with each piece that comes from the server, which it may change.
         self.damage: Callable[[memoryview], None] | None = None
-        self.sent = self.received = self.connections = 0
+        self.sent = self.received = self.connections = self.most_connections = 0
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._free_at = {True: 0.0, False: 0.0}
@@ -46,6 +47,7 @@ class Wire:
             with self._lock:
                 self.connections += 1
                 self._open |= {near, far}
+                self.most_connections = max(self.most_connections, (len(self._open) + 1) // 2)
             for source, sink, towards in ((near, far, True), (far, near, False)):
                 source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._carry, args=(source, sink, towards), daemon=True).start()
