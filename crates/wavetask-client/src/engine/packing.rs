@@ -57,10 +57,8 @@ pub(crate) fn fail(engine: &Arc<Engine>, submission: SubmissionId, task: &Task, 
             error: error.clone(),
         };
         let (row, position) = (facts.row, task.position() as u64);
-        engine.parts.journal.post(move |journal| {
-            // Without it, it is missing where the batch is opened later, and nowhere else.
-            let _ = journal.fail(row, position, &failure);
-        });
+        // Without it, it is missing where the batch is opened later, and nowhere else.
+        let _ = engine.parts.journal.ask(move |journal| journal.fail(row, position, &failure));
     }
     engine.send(Input::PackFailed { member, error });
 }

@@ -217,6 +217,7 @@ impl Transport {
             body,
             idle: self.patience.idle,
             limit: self.download_limit.clone(),
+            held: None,
         };
         if head.status != StatusCode::OK {
             return Err(refused(head.status, answer).await);
@@ -273,6 +274,8 @@ pub(crate) struct Answer {
     body: Incoming,
     idle: Duration,
     limit: Option<Arc<Bandwidth>>,
+    /// A piece that has come, and when the limit lets it through.
+    held: Option<(Bytes, Instant)>,
 }
 
 impl Answer {
@@ -284,6 +287,11 @@ impl Answer {
     /// The same with another wait.
     pub(crate) async fn piece_within(&mut self, idle: Duration) -> Result<Option<Bytes>, Fault> {
         loop {
+            // Kept here while it waits: whoever gives up waiting must find it the next time.
+            if let Some((_, until)) = &self.held {
+                tokio::time::sleep_until(*until).await;
+                return Ok(self.held.take().map(|(data, _)| data));
+            }
             let frame = tokio::time::timeout(idle, self.body.frame())
                 .await
                 .map_err(|_| Fault::Stalled { doing: "reading the answer", after: idle })?;
@@ -294,7 +302,8 @@ impl Answer {
             if let Some(limit) = &self.limit {
                 let pause = limit.turn(data.len());
                 if !pause.is_zero() {
-                    tokio::time::sleep(pause).await;
+                    self.held = Some((data, Instant::now() + pause));
+                    continue;
                 }
             }
             return Ok(Some(data));
