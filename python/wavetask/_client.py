@@ -207,6 +207,7 @@ def _connect(
     if (
         found is not None
         and key in (None, found._secret)
+        and _same_folder(data, _routes[where][1])
         and all(new in (None, old) for new, old in zip(limits, found._limits, strict=True))
     ):
         return found
@@ -221,6 +222,11 @@ def _connect(
     # An embedded server's key lies in its folder, and may be another after a restart.
     _routes[where] = (native.key if where[0] == "url" else None, data, limits)
     return client
+
+
+def _same_folder(data: str | os.PathLike[str] | None, before: str | os.PathLike[str] | None) -> bool:
+    """Whether a connection with this data folder is that with the one before; what is not given may stay as it is."""
+    return data is None or (before is not None and os.fspath(data) == os.fspath(before))
 
 
 def _reconnect(where: Where) -> Client:
