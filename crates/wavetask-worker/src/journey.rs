@@ -111,9 +111,7 @@ impl Held {
 
     /// It is settled: its files go, and it is no longer this worker's.
     pub(crate) async fn done(&self, surroundings: &Surroundings, folder: &Path) {
-        if let Err(error) = tokio::fs::remove_dir_all(folder).await
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        if let Err(error) = remove_folder(folder).await {
             tracing::warn!("cannot remove {}: {error}", folder.display());
         }
         surroundings.leases.remove(&self.assignment.lease);
@@ -242,17 +240,18 @@ pub(crate) fn tell_end(held: &Held, disposition: &Disposition) {
 
 /// Downloads the input and runs the solver.
 async fn attempt(held: &Held, surroundings: &Surroundings, folder: &Path, threads: usize) -> Disposition {
-    let stop = held.stopped();
-    let prepared = async {
-        prepare_folder(folder, held.assignment.task.as_str()).await?;
-        held.stage("loading");
-        fetch_input(held, surroundings, &folder.join("input.hdf5")).await
-    };
+    // Waited for whatever happens: a folder that is made by a thread which nobody waits for may be made after it
+    // was removed.
+    if let Err(disposition) = prepare_folder(folder, held.assignment.task.as_str()).await {
+        return disposition;
+    }
+    held.stage("loading");
+    let target = folder.join("input.hdf5");
     tokio::select! {
         biased;
-        reason = stop => return after_stop(reason),
-        prepared = prepared => {
-            if let Err(disposition) = prepared {
+        reason = held.stopped() => return after_stop(reason),
+        fetched = fetch_input(held, surroundings, &target) => {
+            if let Err(disposition) = fetched {
                 return disposition;
             }
         }
@@ -288,6 +287,24 @@ pub(crate) fn make_folder(folder: &Path, task: &str) -> std::io::Result<()> {
         made => made?,
     }
     std::fs::write(folder.join(crate::orphans::TASK_FILE), task)
+}
+
+/// How often a folder is removed in which a file appears meanwhile.
+const REMOVALS: usize = 10;
+
+/// Removes a task's folder, if it is there. A download that was broken off may still be creating its file; once the
+/// folder is gone it cannot.
+async fn remove_folder(folder: &Path) -> std::io::Result<()> {
+    use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
+    let mut left = REMOVALS;
+    loop {
+        left -= 1;
+        match tokio::fs::remove_dir_all(folder).await {
+            Err(error) if error.kind() == NotFound => return Ok(()),
+            Err(error) if error.kind() == DirectoryNotEmpty && left > 0 => {}
+            removed => return removed,
+        }
+    }
 }
 
 /// A file of the worker that cannot be used. A full disk is a matter of resources and is not tried again;
