@@ -18,6 +18,7 @@ mod bytes;
 mod describe;
 mod descriptor;
 mod error;
+pub mod expression;
 pub mod hdf5;
 mod json;
 mod limits;
