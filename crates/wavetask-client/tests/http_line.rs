@@ -53,6 +53,7 @@ async fn every_route_of_the_real_server_is_spoken() {
             serde_json::value::RawValue::from_string(serde_json::to_string(&document).unwrap()).unwrap(),
         ),
         parameters: BTreeMap::from([("I".to_owned(), serde_json::json!(0.004))]),
+        inputs: Vec::new(),
         after: vec![],
         cache: true,
         hold: false,

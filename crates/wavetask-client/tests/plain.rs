@@ -62,6 +62,7 @@ fn member(key: &str, simulation: &Simulation) -> NewMember {
             serde_json::value::RawValue::from_string(simulation.json.clone()).unwrap(),
         ),
         parameters: BTreeMap::from([("I".to_owned(), json!(key.len()))]),
+        inputs: Vec::new(),
         after: Vec::new(),
         cache: true,
         hold: false,

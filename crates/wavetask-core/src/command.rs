@@ -6,7 +6,7 @@ use wavetask_document::Digest;
 use wavetask_protocol::{Estimate, LeaseId, Progress, TaskError, TaskId, TaskState, WorkerId};
 
 use crate::event::Event;
-use crate::record::TaskRecord;
+use crate::record::{TaskRecord, Template};
 use crate::time::Timestamp;
 
 /// Something that a user, a worker or the server wants to happen to a task.
@@ -23,6 +23,13 @@ pub enum Command {
         estimate: Estimate,
         /// Canonical digest of the input document.
         input: Digest,
+    },
+    /// What was sent is good as far as that can be told before the tasks that it refers to have results.
+    AcceptTemplate {
+        /// What the input will be made of.
+        template: Template,
+        /// The tasks that the document itself refers to, besides those of the slots.
+        references: Vec<TaskId>,
     },
     /// The upload cannot be run.
     RefuseUpload {
@@ -51,6 +58,31 @@ pub enum Command {
     ResolveInput {
         /// Which.
         input: TaskId,
+    },
+    /// Its input was made of the results that it refers to, and can be run.
+    Resolve {
+        /// What the task will need.
+        estimate: Estimate,
+        /// Canonical digest of the input document.
+        input: Digest,
+    },
+    /// Its input was made of the results that it refers to, and another task of the account has solved it.
+    ResolveSolved {
+        /// What the task would need.
+        estimate: Estimate,
+        /// Canonical digest of the input document, the same for both.
+        input: Digest,
+        /// Canonical digest of the result document, if it has one.
+        result: Option<Digest>,
+        /// Version of the solver that found that result.
+        solver_version: String,
+    },
+    /// Its input cannot be made of the results that it refers to, or cannot be run.
+    RefuseResolution {
+        /// Why.
+        error: TaskError,
+        /// Version of the solver that cannot run it; `None` if no solver was asked.
+        solver_version: Option<String>,
     },
     /// One of its dependencies ended without success.
     FailInput {
@@ -202,6 +234,8 @@ pub enum Effect {
         /// The address that the user gave.
         url: String,
     },
+    /// The input document is no longer used: it will be made anew.
+    ReleaseInput,
     /// The result document is no longer used.
     ReleaseResult,
     /// Input document, result document, log and uploaded files are no longer used.
@@ -213,6 +247,9 @@ pub enum Effect {
     },
     /// A task became ready: wake the workers that wait for one.
     WakeScheduler,
+    /// The results that the task's input is made of are there: make it, and say what came of it
+    /// ([`Command::Resolve`], [`Command::ResolveSolved`], [`Command::RefuseResolution`]).
+    Resolve,
 }
 
 /// What follows from a command.
@@ -257,6 +294,12 @@ pub enum Refusal {
         /// Who needs it.
         users: Vec<TaskId>,
     },
+    /// It refers to a task that it was not created to depend on: change what it refers to, or make another task.
+    #[error("the task was not created to depend on {task}, which it refers to now")]
+    NotADependency {
+        /// What it refers to.
+        task: TaskId,
+    },
     /// The lease has not ended yet: nothing to do.
     #[error("the lease has not ended yet")]
     LeaseStillValid,
@@ -271,6 +314,7 @@ impl Refusal {
             Self::LeaseLost { .. } => "lease.lost",
             Self::AbortRequested => "task.abort_requested",
             Self::InUse { .. } => "task.in_use",
+            Self::NotADependency { .. } => "task.not_a_dependency",
             Self::LeaseStillValid => "lease.still_valid",
         }
     }
@@ -283,6 +327,7 @@ impl Refusal {
             Self::LeaseLost { .. } => "drop the work: another worker has it or will get it",
             Self::AbortRequested => "stop the solver and confirm",
             Self::InUse { .. } => "wait for the tasks that need it, or stop or delete them first",
+            Self::NotADependency { .. } => "use another idempotency key: other references make another task",
             Self::LeaseStillValid => "wait until it has ended",
         }
     }

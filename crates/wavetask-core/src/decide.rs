@@ -55,6 +55,17 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             Validated if record.input == Some(*input) => Err(Refusal::AlreadyDone),
             _ => refuse("be accepted"),
         },
+        Command::AcceptTemplate { template, references } => {
+            let mut referred = template.slots.iter().map(|slot| &slot.task).chain(references);
+            if let Some(task) = referred.find(|task| !record.task.dependencies.contains(task)) {
+                return Err(Refusal::NotADependency { task: task.clone() });
+            }
+            match state {
+                Validating => one(Event::TemplateAccepted { template: Box::new(template.clone()) }),
+                Validated if record.template.as_ref() == Some(template) => Err(Refusal::AlreadyDone),
+                _ => refuse("be accepted"),
+            }
+        }
         Command::RefuseUpload { error, solver_version } => match state {
             Validating => one(Event::Failed { error: error.clone(), solver_version: solver_version.clone() }),
             _ => refuse("be refused"),
@@ -66,13 +77,16 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
         },
         Command::Submit { priority } => {
             submission(record)?;
-            let waiting_for = unresolved(context.inputs);
+            let waiting_for = unfinished(context.inputs);
             let mut events = vec![Event::Submitted { priority: *priority, waiting_for }];
             events.extend(first_failed(context.inputs).map(|input| failed(input_error(input))));
             Ok(events)
         }
         Command::SubmitSolved { result, solver_version } => {
             submission(record)?;
+            if record.is_unresolved() {
+                return refuse("be solved before its input has been made");
+            }
             let submitted = Event::Submitted { priority: record.priority, waiting_for: Vec::new() };
             Ok(vec![submitted, published(*result, false, solver_version)])
         }
@@ -82,6 +96,19 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             }
             _ => Err(Refusal::AlreadyDone),
         },
+        Command::Resolve { estimate, input } => {
+            unresolved(record)?;
+            one(Event::Resolved { estimate: *estimate, input: *input })
+        }
+        Command::ResolveSolved { estimate, input, result, solver_version } => {
+            unresolved(record)?;
+            let resolved = Event::Resolved { estimate: *estimate, input: *input };
+            Ok(vec![resolved, published(*result, false, &Some(solver_version.clone()))])
+        }
+        Command::RefuseResolution { error, solver_version } => {
+            unresolved(record)?;
+            one(Event::Failed { error: error.clone(), solver_version: solver_version.clone() })
+        }
         Command::FailInput { input } => match state {
             Queued if record.waiting_for.contains(input) => one(failed(input_error(input))),
             _ => Err(Refusal::AlreadyDone),
@@ -90,9 +117,8 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             let failed_for_it = state == Error
                 && record.error.as_ref().is_some_and(|error| error.code == INPUT_FAILED)
                 && record.task.dependencies.contains(input);
-            let can_run = record.input.is_some() && record.estimate.is_some();
-            if failed_for_it && can_run && first_failed(context.inputs).is_none() {
-                one(Event::Retried { waiting_for: unresolved(context.inputs) })
+            if failed_for_it && record.can_run() && first_failed(context.inputs).is_none() {
+                one(Event::Retried { waiting_for: unfinished(context.inputs) })
             } else {
                 Err(Refusal::AlreadyDone)
             }
@@ -157,8 +183,8 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             _ => Err(Refusal::AlreadyDone),
         },
         Command::Retry => match state {
-            Error | Aborted | Diverged if record.input.is_some() && record.estimate.is_some() => {
-                let waiting_for = unresolved(context.inputs);
+            Error | Aborted | Diverged if record.can_run() => {
+                let waiting_for = unfinished(context.inputs);
                 let mut events = vec![Event::Retried { waiting_for }];
                 let input = first_failed(context.inputs);
                 events.extend(input.map(|input| failed(input_error(input))));
@@ -195,6 +221,12 @@ fn submission(record: &TaskRecord) -> Result<(), Refusal> {
         _ if record.submitted_at.is_some() => Err(Refusal::AlreadyDone),
         state => Err(Refusal::NotAllowed { state, verb: "be submitted" }),
     }
+}
+
+/// Whether the task waits for its input to be made. If not, somebody was faster, or it has ended or been sent back to
+/// wait for a result.
+fn unresolved(record: &TaskRecord) -> Result<(), Refusal> {
+    if record.awaits_resolution() { Ok(()) } else { Err(Refusal::AlreadyDone) }
 }
 
 /// The state of a task whose worker speaks under this lease, which must be the current one.
@@ -264,7 +296,7 @@ fn recovery(record: &TaskRecord, context: &Context<'_>) -> Result<Vec<Event>, Re
     })
 }
 
-fn unresolved(inputs: &[Input]) -> Vec<TaskId> {
+fn unfinished(inputs: &[Input]) -> Vec<TaskId> {
     let waiting = inputs.iter().filter(|input| input.state != Some(TaskState::Success));
     waiting.map(|input| input.task.clone()).collect()
 }
@@ -334,11 +366,24 @@ fn effects_between(before: &TaskRecord, after: &TaskRecord, events: &[Event]) ->
     }
     if after.state == TaskState::Deleted && before.state != TaskState::Deleted {
         effects.push(Effect::ReleaseEverything);
-    } else if before.result.is_some() && after.result.is_none() {
-        effects.push(Effect::ReleaseResult);
+    } else {
+        if before.result.is_some() && after.result.is_none() {
+            effects.push(Effect::ReleaseResult);
+        }
+        if retried_anew(before, after) {
+            effects.push(Effect::ReleaseInput);
+        }
     }
     if after.is_ready() && !before.is_ready() {
         effects.push(Effect::WakeScheduler);
     }
+    if after.awaits_resolution() && !before.awaits_resolution() {
+        effects.push(Effect::Resolve);
+    }
     effects
+}
+
+/// Whether the task lost the input that was made for it, for another to be made.
+const fn retried_anew(before: &TaskRecord, after: &TaskRecord) -> bool {
+    after.template.is_some() && before.input.is_some() && after.input.is_none()
 }

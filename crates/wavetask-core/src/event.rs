@@ -3,7 +3,7 @@
 use wavetask_document::Digest;
 use wavetask_protocol::{Estimate, Progress, TaskError, TaskId, TaskState};
 
-use crate::record::{Lease, NewTask, TaskRecord};
+use crate::record::{Lease, NewTask, TaskRecord, Template};
 use crate::time::Timestamp;
 
 /// Something that has happened to a task. Written to the event log in the order of its numbers; the
@@ -30,6 +30,11 @@ pub enum Event {
         /// Canonical digest of the input document.
         input: Digest,
     },
+    /// It can be run as soon as its input can be made, as far as that can be told.
+    TemplateAccepted {
+        /// What the input will be made of.
+        template: Box<Template>,
+    },
     /// The user started it.
     Submitted {
         /// Higher runs first.
@@ -41,6 +46,13 @@ pub enum Event {
     InputResolved {
         /// Which.
         input: TaskId,
+    },
+    /// Its input has been made of the results that it refers to.
+    Resolved {
+        /// What it will need.
+        estimate: Estimate,
+        /// Canonical digest of the input document.
+        input: Digest,
     },
     /// A worker took it.
     Leased {
@@ -117,8 +129,8 @@ impl TaskRecord {
             Event::Created { task } => *self = Self::create((**task).clone(), at),
             Event::UploadReceived => {
                 self.enter(TaskState::Draft, at);
-                self.estimate = None;
-                self.input = None;
+                self.forget_input();
+                self.template = None;
             }
             Event::ValidationStarted => self.enter(TaskState::Validating, at),
             Event::ValidationInterrupted => self.enter(TaskState::Draft, at),
@@ -127,6 +139,11 @@ impl TaskRecord {
                 self.estimate = Some(*estimate);
                 self.input = Some(*input);
             }
+            Event::TemplateAccepted { template } => {
+                self.enter(TaskState::Validated, at);
+                self.forget_input();
+                self.template = Some((**template).clone());
+            }
             Event::Submitted { priority, waiting_for } => {
                 self.priority = *priority;
                 self.submitted_at = Some(at);
@@ -134,7 +151,12 @@ impl TaskRecord {
             }
             Event::InputResolved { input } => {
                 self.waiting_for.retain(|waiting| waiting != input);
-                self.ready_at = self.waiting_for.is_empty().then_some(at);
+                self.ready_at = self.is_ready().then_some(at);
+            }
+            Event::Resolved { estimate, input } => {
+                self.estimate = Some(*estimate);
+                self.input = Some(*input);
+                self.ready_at = self.is_ready().then_some(at);
             }
             Event::Leased { lease } => {
                 self.enter(TaskState::Running, at);
@@ -185,6 +207,9 @@ impl TaskRecord {
                 self.progress = None;
                 self.finished_at = None;
                 self.submitted_at = Some(at);
+                if self.template.is_some() {
+                    self.forget_input();
+                }
                 self.enqueue(waiting_for.clone(), at);
             }
             Event::Deleted => {
@@ -203,8 +228,13 @@ impl TaskRecord {
 
     fn enqueue(&mut self, waiting_for: Vec<TaskId>, at: Timestamp) {
         self.enter(TaskState::Queued, at);
-        self.ready_at = waiting_for.is_empty().then_some(at);
         self.waiting_for = waiting_for;
+        self.ready_at = self.is_ready().then_some(at);
+    }
+
+    const fn forget_input(&mut self) {
+        self.estimate = None;
+        self.input = None;
     }
 
     fn end_lease(&mut self) {

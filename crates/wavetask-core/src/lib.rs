@@ -19,6 +19,9 @@
 //!                                        solver, resources, or too ▼ many lost attempts                 │
 //!                                                                ERROR, ABORTED, DIVERGED ────retry─────┘
 //!
+//!   with a template: VALIDATING ─accept─► VALIDATED ─submit─► QUEUED ─inputs there, resolve─► QUEUED (ready),
+//!                    SUCCESS (the resolved input is solved already) or ERROR (it cannot be run)
+//!
 //!   abort: DRAFT, VALIDATING, VALIDATED, QUEUED ─► ABORTED at once
 //!          RUNNING, PUBLISHING ─► ABORTING ─ worker confirms, fails or is lost ─► ABORTED
 //!   delete: any state ─► DELETED (a worker that has it is told that its lease is lost)
@@ -34,6 +37,15 @@
 //! The record is the fold of its events ([`TaskRecord::evolve`]), so the log is the truth that a live stream
 //! can send and that a test can replay; a record that the log does not explain is a bug that tests find.
 //! Heartbeats are the exception ([`Event::is_logged`]): they come every second and mean nothing afterwards.
+//!
+//! # Templates
+//! A task's input may be made of other tasks' results: its [`Template`] is there from the beginning, its input is not.
+//! It waits for its dependencies as any task does; when the last has succeeded, [`Effect::Resolve`] asks for its input
+//! to be made, which reads documents and is therefore somebody else's work. That ends in [`Command::Resolve`] (a worker
+//! may have it now), [`Command::ResolveSolved`] (a task with this very input has been solved) or
+//! [`Command::RefuseResolution`]. If the work is lost, the record still says that it is to be done
+//! ([`TaskRecord::awaits_resolution`]). A template refers only to tasks that its own was created to depend on, and
+//! those were there before it ([`Command::AcceptTemplate`]): references cannot go round in circles.
 //!
 //! # Leases
 //! A worker owns an attempt through a lease and nothing else. All its reports name the lease; a report under
@@ -60,5 +72,5 @@ pub use command::{Command, Context, Decision, Effect, Input, InputOutcome, Polic
 pub use decide::{decide, verdict};
 pub use event::Event;
 pub use exit::SolverExit;
-pub use record::{Lease, NewTask, TaskRecord};
+pub use record::{Lease, NewTask, TaskRecord, Template};
 pub use time::Timestamp;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use wavetask_document::Digest;
+use wavetask_protocol::native::InputSlot;
 use wavetask_protocol::{
     Estimate, FolderId, KeyId, LeaseId, Progress, TaskError, TaskId, TaskKind, TaskState, WorkerId,
 };
@@ -31,6 +32,22 @@ pub struct NewTask {
     /// Words of the door that created it (client version, simulation type, tags); opaque here.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,
+}
+
+/// What a task's input is made of once the tasks that it depends on have succeeded.
+///
+/// Such a task is *unresolved* until then: it has no input document, nobody knows what it will need, and no worker
+/// can lease it. It is resolved anew whenever it is run again, because its dependencies may have other results.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Template {
+    /// Canonical digest of the template's document, which names results by the tasks that will have them, or lacks the
+    /// arrays of the slots.
+    pub document: Digest,
+    /// Where the results' arrays go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slots: Vec<InputSlot>,
+    /// Whether a result that is known for the same resolved input will do.
+    pub cache: bool,
 }
 
 /// One worker's right to run one attempt of a task.
@@ -76,7 +93,10 @@ pub struct TaskRecord {
     pub progress: Option<Progress>,
     /// Why it failed; kept while it is tried again, until it succeeds.
     pub error: Option<TaskError>,
-    /// Canonical digest of its input document; known once validated.
+    /// What its input is made of, if that takes the results of other tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Template>,
+    /// Canonical digest of its input document; known once validated, or once resolved if there is a template.
     pub input: Option<Digest>,
     /// Canonical digest of its result document.
     pub result: Option<Digest>,
@@ -112,6 +132,7 @@ impl TaskRecord {
             estimate: None,
             progress: None,
             error: None,
+            template: None,
             input: None,
             result: None,
             solver_version: None,
@@ -136,7 +157,22 @@ impl TaskRecord {
 
     /// Whether a worker may take it now.
     pub fn is_ready(&self) -> bool {
-        self.state == TaskState::Queued && self.waiting_for.is_empty()
+        self.state == TaskState::Queued && self.waiting_for.is_empty() && !self.is_unresolved()
+    }
+
+    /// Whether its input is still to be made of the results of other tasks.
+    pub const fn is_unresolved(&self) -> bool {
+        self.template.is_some() && self.input.is_none()
+    }
+
+    /// Whether its input can be made now: all results that it is made of are there.
+    pub fn awaits_resolution(&self) -> bool {
+        self.state == TaskState::Queued && self.waiting_for.is_empty() && self.is_unresolved()
+    }
+
+    /// Whether there is something to run: an input that was checked, or what it will be made of.
+    pub const fn can_run(&self) -> bool {
+        self.template.is_some() || (self.input.is_some() && self.estimate.is_some())
     }
 
     /// Whether a worker holds this lease on it now.

@@ -11,9 +11,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 use wavetask_core::{
     Command, Context, Decision, Effect, Event, Input, InputOutcome, NewTask, Policy, Refusal, TaskRecord,
-    Timestamp, decide,
+    Template, Timestamp, decide,
 };
 use wavetask_document::Digest;
+use wavetask_protocol::native::InputSlot;
 use wavetask_protocol::{ErrorKind, Estimate, LeaseId, Progress, TaskError, TaskId, TaskKind, TaskState};
 
 const TASKS: usize = 4;
@@ -24,6 +25,11 @@ enum Step {
     ReceiveUpload,
     StartValidation,
     Accept,
+    /// Accepts a template that refers to this task.
+    AcceptTemplate(usize),
+    Resolve,
+    ResolveSolved,
+    RefuseResolution,
     RefuseUpload,
     InterruptValidation,
     Submit(i32),
@@ -57,6 +63,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::ReceiveUpload),
         3 => Just(Step::StartValidation),
         4 => Just(Step::Accept),
+        3 => (0..TASKS).prop_map(Step::AcceptTemplate),
+        4 => Just(Step::Resolve),
+        1 => Just(Step::ResolveSolved),
+        1 => Just(Step::RefuseResolution),
         1 => Just(Step::RefuseUpload),
         1 => Just(Step::InterruptValidation),
         4 => (0..3).prop_map(Step::Submit),
@@ -86,6 +96,8 @@ struct Model {
     tasks: BTreeMap<TaskId, TaskRecord>,
     events: Vec<(TaskId, Timestamp, Event)>,
     leases: Vec<LeaseId>,
+    /// Tasks whose input is to be made, as the effects said.
+    to_resolve: BTreeSet<TaskId>,
     published: BTreeSet<LeaseId>,
 }
 
@@ -95,6 +107,15 @@ fn id(number: usize) -> TaskId {
 
 fn failure(kind: ErrorKind) -> TaskError {
     TaskError { kind, code: "test".to_owned(), message: "test".to_owned() }
+}
+
+const fn estimate() -> Estimate {
+    Estimate { unknowns: 10, memory_bytes: 1 << 20, cpu_seconds: 0.1 }
+}
+
+fn template(referred: usize) -> Template {
+    let slot = InputSlot { path: "medium/permittivity".to_owned(), task: id(referred), output: 0 };
+    Template { document: Digest::of(b"template"), slots: vec![slot], cache: true }
 }
 
 impl Model {
@@ -107,6 +128,7 @@ impl Model {
             tasks: BTreeMap::new(),
             events: Vec::new(),
             leases: Vec::new(),
+            to_resolve: BTreeSet::new(),
             published: BTreeSet::new(),
         };
         for (number, dependencies) in
@@ -138,8 +160,22 @@ impl Model {
             Step::ReceiveUpload => Command::ReceiveUpload,
             Step::StartValidation => Command::StartValidation,
             Step::Accept => Command::AcceptUpload {
-                estimate: Estimate { unknowns: 10, memory_bytes: 1 << 20, cpu_seconds: 0.1 },
+                estimate: estimate(),
                 input: Digest::of(id(task).as_str().as_bytes()),
+            },
+            Step::AcceptTemplate(referred) => {
+                Command::AcceptTemplate { template: template(referred), references: vec![id(0)] }
+            }
+            Step::Resolve => Command::Resolve { estimate: estimate(), input: Digest::of(b"resolved") },
+            Step::ResolveSolved => Command::ResolveSolved {
+                estimate: estimate(),
+                input: Digest::of(b"resolved"),
+                result: Some(Digest::of(b"known")),
+                solver_version: "1".to_owned(),
+            },
+            Step::RefuseResolution => Command::RefuseResolution {
+                error: failure(ErrorKind::Validation),
+                solver_version: Some("1".to_owned()),
             },
             Step::RefuseUpload => Command::RefuseUpload {
                 error: failure(ErrorKind::Validation),
@@ -227,8 +263,12 @@ impl Model {
                 self.events.push((id(task), self.now, event.clone()));
             }
         }
+        self.to_resolve.retain(|waiting| *waiting != id(task) || decision.record.awaits_resolution());
         self.tasks.insert(id(task), decision.record);
         for effect in decision.effects {
+            if effect == Effect::Resolve {
+                assert!(self.to_resolve.insert(id(task)), "{} is to be resolved twice", id(task));
+            }
             if let Effect::NotifyDependents(outcome) = effect {
                 for dependent in 0..TASKS {
                     if !self.tasks[&id(dependent)].task.dependencies.contains(&id(task)) {
@@ -252,6 +292,7 @@ impl Model {
     fn check(&self) {
         for record in self.tasks.values() {
             check_record(record, &self.policy);
+            assert_eq!(self.to_resolve.contains(record.id()), record.awaits_resolution(), "{}", record.id());
             for input in &record.waiting_for {
                 let state = self.tasks[input].state;
                 assert!(!state.is_final(), "{} waits for {input}, which is {state}", record.id());
@@ -286,6 +327,8 @@ impl Model {
             self.now = self.now.plus(Duration::from_secs(60));
             for number in 0..TASKS {
                 let _ = self.apply(number, &Command::ExpireLease);
+                let resolve = Command::Resolve { estimate: estimate(), input: Digest::of(b"resolved") };
+                let _ = self.apply(number, &resolve);
                 let lease: LeaseId = format!("lease-{}", self.leases.len()).parse().unwrap();
                 let command = Command::Lease { lease: lease.clone(), worker: "worker-b".parse().unwrap() };
                 if self.apply(number, &command).is_ok() {
@@ -346,8 +389,15 @@ fn check_record(record: &TaskRecord, policy: &Policy) {
     assert!(record.error.is_none() || !matches!(state, Success | Diverged));
     assert!(record.failures < policy.maximum_attempts);
     assert!(record.failures <= record.attempt);
-    if matches!(state, Validated | Queued) || held {
-        assert!(record.input.is_some() && record.estimate.is_some(), "{state}");
+    assert_eq!(record.input.is_some(), record.estimate.is_some(), "{state}");
+    if matches!(state, Validated | Queued) {
+        assert!(record.can_run(), "{state}");
+    }
+    if held || record.is_ready() {
+        assert!(!record.is_unresolved() && record.input.is_some(), "{state}");
+    }
+    for slot in record.template.iter().flat_map(|template| &template.slots) {
+        assert!(record.task.dependencies.contains(&slot.task), "references cannot go round in circles");
     }
 }
 
@@ -357,6 +407,10 @@ fn is_repeatable(command: &Command) -> bool {
         command,
         Command::StartValidation
             | Command::Submit { .. }
+            | Command::AcceptTemplate { .. }
+            | Command::Resolve { .. }
+            | Command::ResolveSolved { .. }
+            | Command::RefuseResolution { .. }
             | Command::SubmitSolved { .. }
             | Command::BeginPublish { .. }
             | Command::Publish { .. }
@@ -405,4 +459,81 @@ fn the_way_to_success_is_open() {
     model.check_log();
     assert!(model.tasks.values().all(|task| task.state == TaskState::Success));
     assert_eq!(model.published.len(), TASKS);
+}
+
+/// Three stages of which the later two refer to the earlier ones, submitted before anything has run.
+#[test]
+fn a_chain_of_references_runs_from_its_beginning_to_its_end() {
+    let mut model = Model::new();
+    for number in 0..3 {
+        let accept = if number == 0 { Step::Accept } else { Step::AcceptTemplate(number - 1) };
+        for step in [Step::StartValidation, accept, Step::Submit(0)] {
+            let command = model.command(number, &step).unwrap();
+            model.apply(number, &command).unwrap();
+            model.check();
+        }
+    }
+    let lease = Command::Lease { lease: "lease-x".parse().unwrap(), worker: "worker-a".parse().unwrap() };
+    assert!(matches!(model.apply(1, &lease), Err(Refusal::NotAllowed { .. })), "it waits for a result");
+    assert!(model.to_resolve.is_empty());
+    model.finish();
+    model.check_log();
+    let succeeded = |number| model.tasks[&id(number)].state == TaskState::Success;
+    assert!((0..3).all(succeeded));
+}
+
+#[test]
+fn a_template_refers_to_its_dependencies_only() {
+    let mut model = Model::new();
+    model.apply(1, &Command::StartValidation).unwrap();
+    for referred in [1, 2, 3] {
+        let command = model.command(1, &Step::AcceptTemplate(referred)).unwrap();
+        let refused = model.apply(1, &command);
+        assert_eq!(refused, Err(Refusal::NotADependency { task: id(referred) }), "later tasks, and itself");
+    }
+    let command = model.command(1, &Step::AcceptTemplate(0)).unwrap();
+    model.apply(1, &command).unwrap();
+}
+
+/// A task that was run once with some results is given those that are there when it is run again.
+#[test]
+fn what_is_run_again_is_resolved_again() {
+    let mut model = Model::new();
+    for number in 0..2 {
+        let accept = if number == 0 { Step::Accept } else { Step::AcceptTemplate(0) };
+        for step in [Step::StartValidation, accept, Step::Submit(0)] {
+            let command = model.command(number, &step).unwrap();
+            model.apply(number, &command).unwrap();
+        }
+    }
+    let command = model.command(0, &Step::Lease).unwrap();
+    model.apply(0, &command).unwrap();
+    let command = model.command(0, &Step::Publish(0, false)).unwrap();
+    model.apply(0, &command).unwrap();
+    for step in [Step::Resolve, Step::Abort, Step::Retry] {
+        let command = model.command(1, &step).unwrap();
+        let decision = model.decide(1, &command).unwrap();
+        if matches!(step, Step::Retry) {
+            assert!(decision.effects.contains(&Effect::ReleaseInput), "{:?}", decision.effects);
+        }
+        model.apply(1, &command).unwrap();
+        model.check();
+    }
+    assert!(model.tasks[&id(1)].awaits_resolution());
+    model.finish();
+    assert_eq!(model.tasks[&id(1)].state, TaskState::Success);
+}
+
+/// Records and events of before there were templates read as they did.
+#[test]
+fn records_of_before_there_were_templates_are_read() {
+    let mut model = Model::new();
+    for step in [Step::StartValidation, Step::Accept, Step::Submit(0)] {
+        let command = model.command(0, &step).unwrap();
+        model.apply(0, &command).unwrap();
+    }
+    let record = &model.tasks[&id(0)];
+    let stored = serde_json::to_value(record).unwrap();
+    assert!(stored.get("template").is_none(), "an older server can read it, too: {stored}");
+    assert_eq!(serde_json::from_value::<TaskRecord>(stored).unwrap(), *record);
 }

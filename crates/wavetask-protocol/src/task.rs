@@ -29,11 +29,13 @@ pub enum TaskKind {
     TerminalCm,
     /// Radio-frequency time-domain solver.
     Rf,
+    /// Expressions over the results of other tasks.
+    Evaluation,
 }
 
 impl TaskKind {
     /// Every kind, in the order of the table of supported features.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Heat,
         Self::HeatCharge,
         Self::VolumeMesh,
@@ -44,6 +46,7 @@ impl TaskKind {
         Self::ModalCm,
         Self::TerminalCm,
         Self::Rf,
+        Self::Evaluation,
     ];
 
     /// The kind of computation that an object of this tidy3d class asks for, as its JSON names it in `type`;
@@ -59,6 +62,7 @@ impl TaskKind {
             "EMESimulation" => Self::Eme,
             "ModalComponentModeler" => Self::ModalCm,
             "TerminalComponentModeler" => Self::TerminalCm,
+            "Evaluation" => Self::Evaluation,
             _ => return None,
         })
     }
@@ -76,6 +80,7 @@ impl TaskKind {
             Self::ModalCm => "MODAL_CM",
             Self::TerminalCm => "TERMINAL_CM",
             Self::Rf => "RF",
+            Self::Evaluation => "EVALUATION",
         }
     }
 }

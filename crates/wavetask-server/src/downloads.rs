@@ -194,6 +194,7 @@ impl Downloads {
 /// Names what a file is made of. The last word changes whenever files are laid out differently.
 fn etag(record: &TaskRecord, role: DocumentRole) -> String {
     let digest = match role {
+        DocumentRole::Template => record.template.as_ref().map(|template| template.document),
         DocumentRole::Input => record.input,
         DocumentRole::Result => record.result,
     };

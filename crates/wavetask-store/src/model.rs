@@ -114,7 +114,9 @@ pub struct Applied {
 /// A document that belongs to a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DocumentRole {
-    /// What the user uploaded.
+    /// What the input is made of, for a task that refers to the results of others.
+    Template,
+    /// What the solver is given: what the user uploaded, or what was made of the template.
     Input,
     /// What the solver found.
     Result,
@@ -124,6 +126,7 @@ impl DocumentRole {
     /// The word used in the database.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Template => "template",
             Self::Input => "input",
             Self::Result => "result",
         }

@@ -121,6 +121,10 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<TaskRecord>>;
 
+    /// Tasks whose input can be made of the results that it refers to, and has not been
+    /// ([`TaskRecord::awaits_resolution`]): those that wait longest first, at most `limit`.
+    fn unresolved_tasks(&self, limit: usize) -> Result<Vec<TaskRecord>>;
+
     /// Makes several changes in one transaction, in order, with one wait for the disk. One that is refused leaves
     /// nothing behind and does not undo the others; an answer for each, in order. Later operations see what
     /// earlier ones did.
@@ -136,8 +140,8 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
     /// As [`ApplyError`] says; in each case nothing has changed.
     fn apply(&self, id: &TaskId, command: &Command, now: Timestamp) -> Result<Applied, ApplyError>;
 
-    /// Applies a command that brings a document ([`Command::AcceptUpload`], [`Command::Publish`],
-    /// [`Command::SubmitSolved`]) and attaches it in the same transaction. Its blocks must be durable and
+    /// Applies a command that brings a document ([`Command::AcceptUpload`], [`Command::AcceptTemplate`],
+    /// [`Command::Resolve`], [`Command::Publish`], [`Command::SubmitSolved`]) and attaches it in the same transaction. Its blocks must be durable and
     /// still pinned by the session that put them.
     ///
     /// # Errors

@@ -146,6 +146,7 @@ mod tests {
             folder: "default".into(),
             document: MemberDocument::Blocks(Vec::new()),
             parameters: Default::default(),
+            inputs: Vec::new(),
             after: Vec::new(),
             cache: true,
             hold: false,

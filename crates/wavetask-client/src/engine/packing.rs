@@ -93,6 +93,7 @@ fn payload(
         folder: facts.folder.clone(),
         document,
         parameters: task.parameters().clone(),
+        inputs: Vec::new(),
         after: facts.after.clone(),
         cache: facts.cache,
         hold: facts.hold,

@@ -40,6 +40,7 @@ fn payload(row: i64, key: &str, position: u64, contents: &[Vec<u8>]) -> Arc<Payl
         folder: "default".into(),
         document: MemberDocument::Inline(document),
         parameters: [("I".to_owned(), serde_json::json!(0.004))].into(),
+        inputs: Vec::new(),
         after: Vec::new(),
         cache: true,
         hold: false,

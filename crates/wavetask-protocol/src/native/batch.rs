@@ -58,7 +58,11 @@ pub struct NewMember {
     /// Numbers, texts and truth values to find it by later.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, serde_json::Value>,
-    /// Tasks that must succeed before it starts.
+    /// Arrays that are put into the document when the tasks that compute them have succeeded; at most
+    /// [`MAXIMUM_INPUTS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputSlot>,
+    /// Tasks that must succeed before it starts, besides those that `inputs` and the document itself name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<TaskId>,
     /// Whether a result that is known for the same content, from a solver of the same version, will do.
@@ -71,6 +75,26 @@ pub struct NewMember {
     pub priority: i32,
     /// The same key (at most 128 characters) never makes a second task, whatever batch it is sent for.
     pub idempotency_key: String,
+}
+
+/// Slots that one member may have.
+pub const MAXIMUM_INPUTS: usize = 64;
+
+/// A place in a document that the result of another task is put at.
+///
+/// The document is a *template* until that task has succeeded: its JSON text is complete, and the arrays at and below
+/// `path` are not there. They become those of one output of an evaluation, by name: no byte of them travels. Until then
+/// only what does not depend on them is checked; the rest is when they are there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct InputSlot {
+    /// Where the arrays go: the group in the document's HDF5 file, such as `medium/permittivity`, without a slash at
+    /// either end. Nothing of the document, and no other slot, is at, below or above it.
+    pub path: String,
+    /// The evaluation that has them.
+    pub task: TaskId,
+    /// Which of its outputs, counted from 0.
+    pub output: u32,
 }
 
 /// A document on its way: `wavetask-document`'s `Document` as JSON, or where that JSON is.

@@ -39,8 +39,8 @@ pub mod blocks;
 pub mod many;
 
 pub use batch::{
-    BatchList, BatchQuery, BatchSummary, MAXIMUM_INLINE_DOCUMENT, MAXIMUM_MEMBERS, Member, MemberAnswer,
-    MemberDocument, MemberList, MemberQuery, NewMember, SubmitAnswer, SubmitRequest,
+    BatchList, BatchQuery, BatchSummary, InputSlot, MAXIMUM_INLINE_DOCUMENT, MAXIMUM_INPUTS, MAXIMUM_MEMBERS,
+    Member, MemberAnswer, MemberDocument, MemberList, MemberQuery, NewMember, SubmitAnswer, SubmitRequest,
 };
 pub use blocks::{
     FetchRequest, MAXIMUM_BLOCK, MAXIMUM_BLOCKS, MAXIMUM_PACK, MAXIMUM_PACK_BLOCKS, MAXIMUM_TASKS, PACK_TYPE,

@@ -11,6 +11,7 @@ mod fixture;
 mod leases;
 mod lifecycle;
 mod listing;
+mod references;
 
 use std::sync::Arc;
 
@@ -19,8 +20,9 @@ use crate::task_store::TaskStore;
 
 type TaskCheck = (&'static str, fn(&Arc<dyn TaskStore>));
 
-const TASK_CHECKS: [&[TaskCheck]; 6] = [
+const TASK_CHECKS: [&[TaskCheck]; 7] = [
     lifecycle::CHECKS,
+    references::CHECKS,
     leases::CHECKS,
     listing::CHECKS,
     callbacks::CHECKS,

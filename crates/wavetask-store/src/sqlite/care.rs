@@ -88,7 +88,8 @@ fn check_events(connection: &Connection, found: &mut Vec<String>) -> Outcome<()>
 /// Each task's events, replayed, give its record; and the columns say what the record says.
 fn check_tasks(connection: &Connection, found: &mut Vec<String>) -> Outcome<()> {
     let mut statement = connection.prepare(
-        "SELECT record, id, owner, state, ready_at, lease, lease_expires_at, last_lease FROM tasks",
+        "SELECT record, id, owner, state, ready_at, lease, lease_expires_at, last_lease, unresolved_at
+         FROM tasks",
     )?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -99,6 +100,7 @@ fn check_tasks(connection: &Connection, found: &mut Vec<String>) -> Outcome<()> 
             && task.owner().as_str() == row.get::<_, String>(2)?
             && task.state.as_str() == row.get::<_, String>(3)?
             && task.ready_at.filter(|_| task.is_ready()) == optional_time(row, 4)?
+            && task.submitted_at.filter(|_| task.awaits_resolution()) == optional_time(row, 8)?
             && lease.map(|lease| lease.id.to_string()) == row.get(5)?
             && lease.map(|lease| lease.expires_at) == optional_time(row, 6)?
             && task.last_lease.as_ref().map(ToString::to_string) == row.get(7)?;
@@ -134,11 +136,13 @@ fn check_replay(connection: &Connection, id: &str, task: TaskRecord, found: &mut
 /// Tasks have the documents that their records name, and no document or need for a block is left over.
 fn check_documents(connection: &Connection, found: &mut Vec<String>) -> Outcome<()> {
     let mut statement = connection.prepare(
-        "SELECT record, input_document.digest, result_document.digest FROM tasks
+        "SELECT record, input_document.digest, result_document.digest, template_document.digest FROM tasks
          LEFT JOIN task_documents AS input ON input.task = tasks.id AND input.role = 'input'
          LEFT JOIN documents AS input_document ON input_document.id = input.document
          LEFT JOIN task_documents AS result ON result.task = tasks.id AND result.role = 'result'
          LEFT JOIN documents AS result_document ON result_document.id = result.document
+         LEFT JOIN task_documents AS template ON template.task = tasks.id AND template.role = 'template'
+         LEFT JOIN documents AS template_document ON template_document.id = template.document
          WHERE state <> 'deleted'",
     )?;
     let mut rows = statement.query([])?;
@@ -146,11 +150,16 @@ fn check_documents(connection: &Connection, found: &mut Vec<String>) -> Outcome<
         let task = record(row)?;
         let input: Option<[u8; 32]> = row.get(1)?;
         let result: Option<[u8; 32]> = row.get(2)?;
+        let template: Option<[u8; 32]> = row.get(3)?;
         // A draft may still have the document of an upload that was replaced.
         let early = matches!(task.state, TaskState::Draft | TaskState::Validating);
         let named = |digest: Option<wavetask_document::Digest>| digest.map(|digest| *digest.as_bytes());
         if !early && task.input.is_some() && named(task.input) != input {
             found.push(format!("task {}: its input document is missing or another", task.id()));
+        }
+        let named_template = named(task.template.as_ref().map(|template| template.document));
+        if !early && named_template.is_some() && named_template != template {
+            found.push(format!("task {}: its template is missing or another", task.id()));
         }
         if named(task.result) != result {
             found.push(format!("task {}: its result document is missing or another", task.id()));

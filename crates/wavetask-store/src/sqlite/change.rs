@@ -107,8 +107,15 @@ impl<'a> Change<'a> {
     }
 
     fn attach(&self, task: &TaskRecord, command: &Command, document: Option<&StoredDocument>) -> Outcome<()> {
+        if let Command::ResolveSolved { input, .. } = command {
+            documents::share(self.connection, task, DocumentRole::Input, Some(*input))?;
+        }
         let (role, named) = match command {
-            Command::AcceptUpload { input, .. } => (DocumentRole::Input, Some(*input)),
+            Command::AcceptUpload { input, .. } | Command::Resolve { input, .. } => {
+                (DocumentRole::Input, Some(*input))
+            }
+            Command::AcceptTemplate { template, .. } => (DocumentRole::Template, Some(template.document)),
+            Command::ResolveSolved { result, .. } => (DocumentRole::Result, *result),
             Command::Publish { result, .. } | Command::SubmitSolved { result, .. } => {
                 (DocumentRole::Result, *result)
             }
@@ -131,11 +138,12 @@ impl<'a> Change<'a> {
     pub(super) fn save(&self, task: &TaskRecord) -> Outcome<()> {
         let lease = task.lease.as_ref();
         let ready_at = if task.is_ready() { task.ready_at } else { None };
+        let unresolved_at = if task.awaits_resolution() { task.submitted_at } else { None };
         let deleted = task.state == TaskState::Deleted;
         let mut statement = self.connection.prepare_cached(
             "UPDATE tasks SET state = ?2, priority = ?3, ready_at = ?4, memory_bytes = ?5, lease = ?6,
                 lease_expires_at = ?7, last_lease = ?8, input = ?9, record = ?10,
-                idempotency_key = iif(?11, NULL, idempotency_key), solver_version = ?12
+                idempotency_key = iif(?11, NULL, idempotency_key), solver_version = ?12, unresolved_at = ?13
              WHERE id = ?1",
         )?;
         statement.execute(params![
@@ -151,6 +159,7 @@ impl<'a> Change<'a> {
             to_json(task)?,
             deleted,
             task.solver_version,
+            unresolved_at.map(Timestamp::as_milliseconds),
         ])?;
         Ok(())
     }
@@ -207,10 +216,12 @@ impl<'a> Change<'a> {
                 )?;
                 statement.execute(params![id.as_str(), url, self.now.as_milliseconds()])?;
             }
+            Effect::ReleaseInput => documents::release(self.connection, task, DocumentRole::Input)?,
             Effect::ReleaseResult => documents::release(self.connection, task, DocumentRole::Result)?,
             Effect::ReleaseEverything => {
-                documents::release(self.connection, task, DocumentRole::Input)?;
-                documents::release(self.connection, task, DocumentRole::Result)?;
+                for role in [DocumentRole::Template, DocumentRole::Input, DocumentRole::Result] {
+                    documents::release(self.connection, task, role)?;
+                }
                 self.connection.prepare_cached("DELETE FROM logs WHERE task = ?1")?.execute([id.as_str()])?;
                 let mut statement =
                     self.connection.prepare_cached("DELETE FROM dependencies WHERE input = ?1")?;

@@ -11,7 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::{Result, StoreError};
 
-const MIGRATIONS: [&str; 3] = [FIRST, SECOND, THIRD];
+const MIGRATIONS: [&str; 4] = [FIRST, SECOND, THIRD, FOURTH];
 
 const FIRST: &str = "
 CREATE TABLE settings (
@@ -246,6 +246,12 @@ INSERT INTO pruned VALUES (0, 0);
 /// Arrivals are weighed. Those of before, which are kept for a day, weigh nothing.
 const THIRD: &str = "
 ALTER TABLE arrivals ADD COLUMN length INTEGER NOT NULL DEFAULT 0;
+";
+
+/// Tasks whose input is made of other tasks' results.
+const FOURTH: &str = "
+ALTER TABLE tasks ADD COLUMN unresolved_at INTEGER;    -- only while the input can be made
+CREATE INDEX tasks_unresolved ON tasks (unresolved_at) WHERE unresolved_at IS NOT NULL;
 ";
 
 /// Brings the database to this version.

@@ -119,6 +119,10 @@ impl TaskStore for SqliteTaskStore {
         self.find_solved(owner, input, solver_version, limit)
     }
 
+    fn unresolved_tasks(&self, limit: usize) -> Result<Vec<TaskRecord>> {
+        self.find_unresolved(limit)
+    }
+
     fn transact(&self, operations: &[Operation], now: Timestamp) -> Result<Vec<Result<Done, ApplyError>>> {
         self.apply_operations(operations, now)
     }

@@ -86,6 +86,17 @@ impl SqliteTaskStore {
         })
     }
 
+    pub(super) fn find_unresolved(&self, count: usize) -> Result<Vec<TaskRecord>> {
+        self.read("look for tasks to be resolved", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT record FROM tasks INDEXED BY tasks_unresolved WHERE unresolved_at IS NOT NULL
+                 ORDER BY unresolved_at LIMIT ?1",
+            )?;
+            let rows = statement.query_map([limit(count)], record)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
     pub(super) fn apply_command(
         &self,
         id: &TaskId,

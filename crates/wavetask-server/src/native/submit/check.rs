@@ -64,6 +64,9 @@ pub(super) fn member(member: &NewMember) -> Result<(), Refused> {
     if member.after.len() > AFTER {
         return Err(bad(format!("a task waits for {AFTER} others at most")));
     }
+    if !member.inputs.is_empty() {
+        return Err(bad("this server does not put results into documents"));
+    }
     if member.after.iter().collect::<HashSet<_>>().len() < member.after.len() {
         return Err(bad("`after` names a task twice"));
     }
@@ -129,7 +132,7 @@ pub(super) enum Existing {
 pub(super) fn existing(record: &TaskRecord, hold: bool, cache: bool, solver_version: &str) -> Existing {
     let may_pass =
         |kind| matches!(kind, ErrorKind::Infrastructure | ErrorKind::Resources | ErrorKind::Dependency);
-    let could_run = record.input.is_some() && record.estimate.is_some();
+    let could_run = record.can_run();
     let other = record.solver_version.as_deref().map(|version| version != solver_version);
     let refused = record.error.as_ref().is_some_and(|error| error.kind == ErrorKind::Validation);
     match record.state {
