@@ -10,22 +10,12 @@
 
 use wavetask_grid::geometry::Bounds;
 use wavetask_grid::mesh;
+use wavetask_solver::Estimate;
 
 use crate::model::Problem;
 use crate::region::{Regions, longest_axis};
 use crate::sampling::{inside, is_on_cells, regular_values};
 use crate::sizing::{Interfaces, Sizing};
-
-/// An estimate made before anything is meshed, for scheduling and for the client's cost query.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    /// Number of mesh points, which is the number of unknowns.
-    pub unknowns: u64,
-    /// Memory in bytes at the peak; meant to be above what is used.
-    pub memory_bytes: u64,
-    /// Processor time in seconds over all threads.
-    pub cpu_seconds: f64,
-}
 
 /// Points per (area / size²) of triangles.
 const POINTS_PER_SQUARE: f64 = 2.8;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use wavetask_grid::mesh::{self, MeshError, MeshRequest, SimplexMesh};
 
-use crate::error::{Refused, SolveError};
+use crate::error::{SolveError, refused};
 use crate::model::Problem;
 use crate::region::Regions;
 use crate::sizing::{Interfaces, Sizing};
@@ -51,7 +51,7 @@ pub(crate) fn generate(
             needed: format!("about {needed} cells"),
             allowed: format!("{limit} cells"),
         },
-        MeshError::Empty => Refused::single(
+        MeshError::Empty => refused(
             "structures",
             "no solid",
             "no solid (`SolidMedium`) lies inside the domain: there is nothing to solve",

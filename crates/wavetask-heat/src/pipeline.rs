@@ -12,7 +12,7 @@ use crate::conditions::{self, Conditions};
 use crate::contact::{self, Unknowns};
 use crate::controls::{Controls, Progress, Stage};
 use crate::equations::{self, Equations};
-use crate::error::{Refused, SolveError};
+use crate::error::{SolveError, refused};
 use crate::linear::{self, LinearError, Multigrid, MultigridOptions, conjugate_gradient};
 use crate::meshing;
 use crate::model::{Monitor, Problem};
@@ -316,7 +316,7 @@ fn linear_error(
                 .map(|index| problem.structures[index].name.clone())
                 .filter(|name| !name.is_empty())
                 .map_or(String::new(), |name| format!(" (structure `{name}`)"));
-            Refused::single(
+            refused(
                 "boundary_spec",
                 "no condition fixes the temperature",
                 format!(

@@ -1,38 +1,10 @@
-//! What the caller gives to a running calculation and hears from it.
+//! The parts of a calculation, which its progress names.
 
-use std::fmt;
-use std::ops::ControlFlow;
-
-/// Limits and a channel back to the caller.
-pub struct Controls<'a> {
-    /// Threads to use; 0 for one per core.
-    pub threads: usize,
-    /// Memory in bytes that the calculation may use; `None` for no limit.
-    pub memory_limit: Option<u64>,
-    /// Called a few times per second, from any thread; `Break` stops the calculation soon after.
-    pub progress: &'a (dyn Fn(Progress) -> ControlFlow<()> + Sync),
-}
-
-impl fmt::Debug for Controls<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Controls")
-            .field("threads", &self.threads)
-            .field("memory_limit", &self.memory_limit)
-            .finish_non_exhaustive()
-    }
-}
+/// Limits of a calculation, and a channel back to the caller.
+pub type Controls<'a> = wavetask_solver::Controls<'a, Stage>;
 
 /// Where a calculation stands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Progress {
-    /// What is being done.
-    pub stage: Stage,
-    /// How much of the whole calculation is done, from 0 to 1; never goes back.
-    pub fraction: f64,
-    /// A line for the log, without a line end; may be empty.
-    pub message: String,
-}
+pub type Progress = wavetask_solver::Progress<Stage>;
 
 /// The parts of a calculation, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,72 +1,18 @@
 //! What can go wrong, grouped by what the caller does next: refuse the task, stop, free memory, or report.
 
-use std::fmt;
+use wavetask_solver::{Refusal, Refused};
 
-/// One reason why a mode calculation is not accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Where in the JSON, in the client's notation: `mode_spec.angle_rotation`.
-    pub path: String,
-    /// What is refused: the class or field that is not supported, or the rule that is broken.
-    pub feature: String,
-    /// A sentence for the engineer: what is wrong and what would be right.
-    pub message: String,
+/// What the refusals here are about.
+pub(crate) const SUBJECT: &str = "mode calculation";
+
+/// One refusal, with its place in the client's notation, what is refused, and a sentence for the engineer.
+pub(crate) fn refused(
+    path: impl Into<String>,
+    feature: impl Into<String>,
+    message: impl Into<String>,
+) -> Refused {
+    Refused::single(SUBJECT, Refusal::new(path, feature, message))
 }
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() {
-            formatter.write_str(&self.message)
-        } else {
-            write!(formatter, "{}: {}", self.path, self.message)
-        }
-    }
-}
-
-/// A mode calculation that cannot be done as it is, with every reason found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    refusals: Vec<Refusal>,
-}
-
-impl Refused {
-    /// Groups refusals; `None` if there is nothing to refuse.
-    pub(crate) fn from_refusals(refusals: Vec<Refusal>) -> Option<Self> {
-        (!refusals.is_empty()).then_some(Self { refusals })
-    }
-
-    /// One refusal.
-    pub(crate) fn single(
-        path: impl Into<String>,
-        feature: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            refusals: vec![Refusal { path: path.into(), feature: feature.into(), message: message.into() }],
-        }
-    }
-
-    /// The reasons, in the order of the document's fields.
-    pub fn refusals(&self) -> &[Refusal] {
-        &self.refusals
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 8;
-        formatter.write_str("The mode calculation is not accepted.")?;
-        for (index, refusal) in self.refusals.iter().take(SHOWN).enumerate() {
-            write!(formatter, " ({}) {refusal}", index + 1)?;
-        }
-        if self.refusals.len() > SHOWN {
-            write!(formatter, " … and {} more.", self.refusals.len() - SHOWN)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// Why a calculation that was tried has no result.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,7 @@
 //! What a mode calculation costs, before it is done.
 
+use wavetask_solver::Estimate;
+
 use crate::document::ModeTask;
 use crate::layout::Layout;
 use crate::plane::{PlaneEstimate, estimate as estimate_plane};
@@ -10,17 +12,6 @@ const BASE_MEMORY: u64 = 48 << 20;
 
 /// Seconds that reading, sampling materials and writing take at least.
 const BASE_SECONDS: f64 = 0.05;
-
-/// The cost of a mode calculation.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    /// Unknowns of the eigenproblem at one frequency.
-    pub unknowns: u64,
-    /// Memory in bytes at the peak, with one frequency solved at a time.
-    pub memory_bytes: u64,
-    /// Seconds on one core of a current machine.
-    pub cpu_seconds: f64,
-}
 
 /// Estimates the cost of a task on its plane.
 pub(crate) fn estimate(task: &ModeTask, layout: &Layout, has_tensors: bool) -> Estimate {

@@ -29,9 +29,9 @@ mod scene;
 mod solution;
 
 pub use controls::{Controls, Progress, Stage};
-pub use error::{Refusal, Refused, SolveError};
-pub use estimate::Estimate;
+pub use error::SolveError;
 pub use solution::Solution;
+pub use wavetask_solver::{Estimate, Refusal, Refused};
 
 use serde_json::Value;
 use wavetask_document::ArraySource;

@@ -13,7 +13,7 @@ use wavetask_document::ArraySource;
 
 use crate::controls::{Controls, Progress, Stage};
 use crate::document::{ModeTask, Precision as Wanted};
-use crate::error::{Refused, SolveError};
+use crate::error::{SolveError, refused};
 use crate::estimate;
 use crate::fields::{FrequencyModes, MaterialCharacter, Mode};
 use crate::gauge::{SolverFields, to_output};
@@ -53,7 +53,7 @@ fn solve_here(
         if !message.is_empty() {
             log.push(message.clone());
         }
-        match (controls.progress)(Progress { stage, fraction, message }) {
+        match (controls.progress)(Progress { stage, fraction, residual: None, message }) {
             ControlFlow::Continue(()) => Ok(()),
             ControlFlow::Break(()) => Err(SolveError::Cancelled { stage: stage.describe() }),
         }
@@ -77,7 +77,7 @@ fn solve_here(
     let solved = begin.elapsed().as_secs_f64();
     report(Stage::Finishing, SOLVED, format!("modes found in {solved:.3} s"))?;
     let finished = finish(task, &scene.layout, modes)
-        .map_err(|error| Refused::single("mode_spec.sort_spec", "keep_modes", error.to_string()))?;
+        .map_err(|error| refused("mode_spec.sort_spec", "keep_modes", error.to_string()))?;
     for warning in &finished.warnings {
         report(Stage::Finishing, 0.95, format!("WARNING: {warning}"))?;
     }
@@ -118,7 +118,7 @@ fn sweep(
             0.02 + (SOLVED - 0.02) * done.load(Ordering::Relaxed) as f64 / frequencies.len() as f64;
         // One thread reports at a time, so that the fraction never goes back.
         let mut stopped = stopped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let progress = Progress { stage: Stage::Solving, fraction, message: String::new() };
+        let progress = Progress { stage: Stage::Solving, fraction, residual: None, message: String::new() };
         *stopped |= (controls.progress)(progress).is_break();
         if *stopped { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -174,7 +174,7 @@ fn at_frequency(
     let problem = problem(task, scene, frequency)?;
     let found = plane::solve_with(&problem, workspace, limits).map_err(|error| failure(error, frequency))?;
     if found.modes.len() < task.spec.modes {
-        return Err(Refused::single(
+        return Err(refused(
             "mode_spec.num_modes",
             "num_modes",
             format!(
@@ -236,7 +236,7 @@ fn problem(task: &ModeTask, scene: &PlaneScene, frequency: f64) -> Result<PlaneP
 fn failure(error: ModeError, frequency: f64) -> SolveError {
     match error {
         ModeError::Refused { feature, message } => {
-            Refused::single(format!("mode_spec.{feature}"), feature, message).into()
+            refused(format!("mode_spec.{feature}"), feature, message).into()
         }
         ModeError::TooLarge { needed, limit } => {
             SolveError::TooLarge { needed: format!("{needed} bytes"), allowed: format!("{limit} bytes") }

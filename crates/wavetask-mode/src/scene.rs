@@ -7,9 +7,11 @@ use wavetask_grid::boundaries::{Grid, GridError, SceneSource};
 use wavetask_grid::media::MediumError;
 use wavetask_grid::permittivity::{Component, PermittivityError, Scene, on_grid};
 use wavetask_grid::subpixel::{self, Cells, Coupling, Specification, SubpixelError};
+use wavetask_protocol::chain;
+use wavetask_solver::{Refusal, Refused};
 
 use crate::document::ModeTask;
-use crate::error::{Refused, SolveError};
+use crate::error::{SUBJECT, SolveError, refused};
 use crate::layout::{Layout, component_coordinates};
 use crate::plane::Tensor;
 
@@ -41,7 +43,7 @@ impl PlaneScene {
             .place_sheets(boundaries.each_ref().map(Vec::as_slice))
             .map_err(|error| refuse_medium(&error))?;
         let layout = Layout::new(task, boundaries).map_err(|error| {
-            Refused::single("plane", "plane", format!("{error}: make the plane larger or the grid finer"))
+            refused("plane", "plane", format!("{error}: make the plane larger or the grid finer"))
         })?;
         let subpixel_path = if path.is_empty() { "subpixel".to_owned() } else { format!("{path}/subpixel") };
         let mut averaging = Specification::read(scene.get("subpixel"), &subpixel_path)
@@ -134,49 +136,17 @@ fn refuse_averaging(error: &SubpixelError, path: &str) -> Refused {
         SubpixelError::Specification(error) => error.path(),
         _ => path,
     };
-    refuse(path, error.code(), &with_causes(error), error.hint())
+    refuse(path, error.code(), &chain(error), error.hint())
 }
 
 fn refuse_medium(error: &MediumError) -> Refused {
-    refuse(error.path(), error.code(), &with_causes(error), error.hint())
+    refuse(error.path(), error.code(), &chain(error), error.hint())
 }
 
 fn refuse_grid(error: &GridError) -> Refused {
-    refuse(error.path(), error.code(), &with_causes(error), error.hint())
+    refuse(error.path(), error.code(), &chain(error), error.hint())
 }
 
 fn refuse(path: &str, feature: &str, message: &str, hint: &str) -> Refused {
-    let message = message.strip_prefix(path).map_or(message, |rest| rest.trim_start_matches(": "));
-    Refused::single(client_path(path), feature, format!("{message}; {hint}"))
-}
-
-/// An error with everything below it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let cause = source.to_string();
-        if !text.ends_with(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
-        }
-        next = source.source();
-    }
-    text
-}
-
-/// `structures/3/geometry` in the client's notation: `structures[3].geometry`.
-fn client_path(path: &str) -> String {
-    let mut client = String::new();
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        if part.bytes().all(|byte| byte.is_ascii_digit()) {
-            client.push_str(&format!("[{part}]"));
-        } else {
-            if !client.is_empty() {
-                client.push('.');
-            }
-            client.push_str(part);
-        }
-    }
-    client
+    Refused::single(SUBJECT, Refusal::of_part(path, feature, message, hint))
 }

@@ -3,12 +3,14 @@
 //! Plain data with serde: no I/O, no clocks. The native API's types live here so that a client never
 //! needs the server's crate.
 
+mod causes;
 mod digest;
 mod id;
 pub mod native;
 mod task;
 pub mod worker;
 
+pub use causes::chain;
 pub use digest::{Digest, NotADigest};
 pub use id::{BatchId, FolderId, KeyId, LeaseId, MAXIMUM_LENGTH, NotAnId, TaskId, WorkerId};
 pub use task::{ErrorKind, Estimate, Progress, TaskError, TaskKind, TaskState, UnknownTaskKind};

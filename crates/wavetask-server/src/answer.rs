@@ -6,6 +6,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use wavetask_protocol::chain;
 use wavetask_protocol::native::ApiError;
 
 /// An answer that is not 200.
@@ -107,18 +108,6 @@ struct Body {
     error: ApiError,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'static str>,
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use wavetask_core::{Command, Effect, Refusal as NotDone, TaskRecord, Timestamp};
 use wavetask_document::{Digest, DocumentError};
-use wavetask_protocol::{FolderId, KeyId, TaskId};
+use wavetask_protocol::{FolderId, KeyId, TaskId, chain};
 use wavetask_store::{Applied, ApplyError, BlockStore, DocumentRole, Key, SecretHash, StoreError, TaskStore};
 
-use crate::answer::{Refused, chain};
+use crate::answer::Refused;
 use crate::budget::{Budget, Shares};
 use crate::downloads::Downloads;
 use crate::secret::ServerSecret;

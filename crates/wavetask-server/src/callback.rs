@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use url::{Host, Url};
-use wavetask_protocol::TaskId;
+use wavetask_protocol::{TaskId, chain};
 use wavetask_store::Callback;
 
-use crate::answer::chain;
 use crate::app::{App, now};
 use crate::tidy3d::status::status_word;
 

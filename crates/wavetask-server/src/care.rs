@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wavetask_core::Timestamp;
-use wavetask_protocol::TaskState;
+use wavetask_protocol::{TaskState, chain};
 use wavetask_store::collect_released;
 
-use crate::answer::{Refused, chain};
+use crate::answer::Refused;
 use crate::app::{App, now};
 
 /// How often leases are looked at.

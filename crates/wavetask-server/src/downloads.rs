@@ -19,10 +19,10 @@ use futures::{Stream, stream};
 use wavetask_core::TaskRecord;
 use wavetask_document::hdf5::FilePlan;
 use wavetask_document::{BlockSource, Digest, Document, DocumentError, MemoryBlocks, ResultBuilder};
-use wavetask_protocol::{TaskId, TaskKind, TaskState};
+use wavetask_protocol::{TaskId, TaskKind, TaskState, chain};
 use wavetask_store::DocumentRole;
 
-use crate::answer::{Refused, chain};
+use crate::answer::Refused;
 use crate::app::App;
 use crate::files::TaskFile;
 use crate::gzip::StoredGzip;

@@ -13,11 +13,11 @@ use axum::http::StatusCode;
 use futures::TryStreamExt;
 use wavetask_core::{Command, TaskRecord};
 use wavetask_document::{DocumentError, hdf5};
-use wavetask_protocol::TaskState;
 use wavetask_protocol::worker::{MAXIMUM_RESULTS, ResultAnswer, ResultAnswers, ResultHeader};
+use wavetask_protocol::{TaskState, chain};
 use wavetask_store::{BlockSession, Done, Operation, StoreError, StoredDocument, put_document};
 
-use crate::answer::{Refused, chain};
+use crate::answer::Refused;
 use crate::app::{App, now};
 use crate::extract::WorkerCaller;
 use crate::logs;

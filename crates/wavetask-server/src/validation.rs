@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use wavetask_core::{Command, TaskRecord};
 use wavetask_document::{Document, DocumentArrays, DocumentError, hdf5, unpack};
-use wavetask_protocol::{ErrorKind, Estimate, KeyId, TaskError, TaskId, TaskKind, TaskState};
+use wavetask_protocol::{ErrorKind, Estimate, KeyId, TaskError, TaskId, TaskKind, TaskState, chain};
 use wavetask_store::{BlockSession, StoreError, put_document};
 
-use crate::answer::{Refused, chain};
+use crate::answer::Refused;
 use crate::app::{App, now};
 use crate::budget::HeavyWork;
 use crate::disk::RoomyWriter;

@@ -20,10 +20,10 @@ use wavetask_protocol::worker::{
     Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, MAXIMUM_AT_ONCE,
     SOLVER_VERSION_HEADER, SmallTasks,
 };
-use wavetask_protocol::{ErrorKind, LeaseId, TaskError, WorkerId};
+use wavetask_protocol::{ErrorKind, LeaseId, TaskError, WorkerId, chain};
 use wavetask_store::{ApplyError, DocumentRole, StoreError, put_document};
 
-use crate::answer::{Refused, chain};
+use crate::answer::Refused;
 use crate::app::{App, now};
 use crate::extract::{Body, WorkerCaller};
 use crate::files::TaskFile;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use wavetask_document::{Array, BLOCK_BYTES, Document, DocumentArrays, DocumentError, Limits, hdf5};
 use wavetask_heat::{Controls, SolveError};
-use wavetask_protocol::{ErrorKind, Progress, TaskError, TaskKind};
+use wavetask_protocol::{ErrorKind, Progress, TaskError, TaskKind, chain};
 
 use crate::line::{EXIT_FAILED, Message};
 use crate::scratch::ScratchBlocks;
@@ -309,18 +309,6 @@ fn mode_error(error: &wavetask_mode::SolveError) -> TaskError {
         _ => ErrorKind::Solver,
     };
     task_error(kind, error.code(), format!("{} {}", sentence(&chain(error)), error.hint()))
-}
-
-/// An error with everything below it: `a: b: c`.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }
 
 /// With a capital letter and a full stop.

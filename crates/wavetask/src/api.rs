@@ -10,9 +10,9 @@ use wavetask_protocol::native::{
     LogQuery, MAXIMUM_TASKS, MemberList, MemberQuery, NewKey, Quota, ServerStatus, TaskAnswer, TaskAnswers,
     TaskFilter, TaskList, TaskSelection, TaskSummary,
 };
-use wavetask_protocol::{KeyId, TaskId};
+use wavetask_protocol::{KeyId, TaskId, chain};
 
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Failure};
 use crate::locate::Connection;
 
 /// A server and the key to talk to it.

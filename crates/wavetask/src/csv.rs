@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use wavetask_document::{Array, ArraySource, BlockSource, Document, DocumentArrays, VALUES_DATASET, Values};
+use wavetask_protocol::chain;
 
 /// A field cannot be a CSV file.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +70,7 @@ fn load(arrays: &DocumentArrays<'_>, path: &str) -> Result<Array, CsvError> {
     match arrays.load(path) {
         Ok(Some(array)) => Ok(array),
         Ok(None) => Err(CsvError::Content(format!("it has no {path}"))),
-        Err(error) => Err(CsvError::Content(crate::failure::chain(&error))),
+        Err(error) => Err(CsvError::Content(chain(&error))),
     }
 }
 

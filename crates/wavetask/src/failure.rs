@@ -107,19 +107,3 @@ impl From<std::io::Error> for Failure {
         }
     }
 }
-
-/// An error with everything below it on one line: `a: b: c`.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        let part = source.to_string();
-        // Libraries often repeat their source in their own text.
-        if !text.ends_with(&part) {
-            text.push_str(": ");
-            text.push_str(&part);
-        }
-        next = source.source();
-    }
-    text
-}

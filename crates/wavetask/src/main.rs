@@ -18,10 +18,11 @@ mod validate;
 use std::process::ExitCode;
 
 use clap::Parser;
+use wavetask_protocol::chain;
 use wavetask_protocol::native::Quota;
 
 use crate::arguments::{Arguments, Command, KeyAction};
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Failure};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -21,26 +21,25 @@ impl Validator for Solvers {
         }
         let simulation: serde_json::Value = serde_json::from_str(simulation_json)
             .map_err(|error| vec![whole(format!("The JSON of the simulation cannot be read: {error}."))])?;
-        if matches!(kind, TaskKind::Mode | TaskKind::ModeSolver) {
-            return modes(&simulation, arrays);
-        }
-        let estimate = if kind == TaskKind::VolumeMesh {
-            let estimate = wavetask_heat::validate_mesher(&simulation, arrays);
-            if support::wants_no_mesh(&simulation) {
-                estimate.map(|_| support::empty_mesh_estimate())
-            } else {
-                estimate.map(convert)
-            }
-        } else {
-            wavetask_heat::validate(&simulation, arrays).map(convert)
+        let estimate = match kind {
+            TaskKind::Mode | TaskKind::ModeSolver => wavetask_mode::validate(&simulation, arrays),
+            TaskKind::VolumeMesh => wavetask_heat::validate_mesher(&simulation, arrays),
+            _ => wavetask_heat::validate(&simulation, arrays),
         };
-        estimate.map_err(|refused| {
-            refused
-                .refusals()
-                .iter()
-                .map(|refusal| Refusal { path: refusal.path.clone(), message: refusal.message.clone() })
-                .collect()
-        })
+        match estimate {
+            Ok(_) if kind == TaskKind::VolumeMesh && support::wants_no_mesh(&simulation) => {
+                Ok(support::empty_mesh_estimate())
+            }
+            Ok(wavetask_solver::Estimate { unknowns, memory_bytes, cpu_seconds }) => {
+                Ok(Estimate { unknowns, memory_bytes, cpu_seconds })
+            }
+            Err(refused) => {
+                let refusals = refused.refusals().iter();
+                Err(refusals
+                    .map(|refusal| Refusal { path: refusal.path.clone(), message: refusal.message.clone() })
+                    .collect())
+            }
+        }
     }
 
     fn solver_version(&self, _: TaskKind) -> String {
@@ -49,30 +48,8 @@ impl Validator for Solvers {
     }
 }
 
-fn modes(document: &serde_json::Value, arrays: &dyn ArraySource) -> Result<Estimate, Vec<Refusal>> {
-    let estimate = wavetask_mode::validate(document, arrays).map_err(|refused| {
-        let refusals = refused.refusals().iter();
-        refusals
-            .map(|refusal| Refusal { path: refusal.path.clone(), message: refusal.message.clone() })
-            .collect::<Vec<_>>()
-    })?;
-    Ok(Estimate {
-        unknowns: estimate.unknowns,
-        memory_bytes: estimate.memory_bytes,
-        cpu_seconds: estimate.cpu_seconds,
-    })
-}
-
 fn whole(message: String) -> Refusal {
     Refusal { path: String::new(), message }
-}
-
-fn convert(estimate: wavetask_heat::Estimate) -> Estimate {
-    Estimate {
-        unknowns: estimate.unknowns,
-        memory_bytes: estimate.memory_bytes,
-        cpu_seconds: estimate.cpu_seconds,
-    }
 }
 
 #[cfg(test)]

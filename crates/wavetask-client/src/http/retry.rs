@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use wavetask_protocol::chain;
 
 use super::bucket::TokenBucket;
 use super::fault::{Fault, Hope};
@@ -140,18 +141,6 @@ impl<'a> Retries<'a> {
     pub(crate) fn give_up(&self, fault: Fault) -> ClientError {
         fault.into_error(&self.what, self.tries, self.began.elapsed())
     }
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::reader::{Reader, class_of, join};
+use wavetask_solver::{Reader, class_of, join};
 
 /// One entry of `boundary_spec`.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::reader::{Reader, class_of};
 use super::{Condition, Grid, Medium, Placement, Problem};
+use wavetask_solver::{Reader, class_of};
 
 /// Refuses what belongs to other solvers: charge transport, electric conduction, time dependence.
 pub(crate) fn refuse_other_physics(reader: &mut Reader, simulation: &Value) {

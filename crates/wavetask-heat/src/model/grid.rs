@@ -7,7 +7,7 @@ use serde_json::Value;
 use wavetask_grid::geometry::Bounds;
 
 use super::box_bounds;
-use super::reader::{Reader, class_of, join};
+use wavetask_solver::{Reader, class_of, join};
 
 /// A grid specification.
 #[derive(Clone, Debug)]

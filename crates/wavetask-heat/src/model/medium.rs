@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::reader::{Reader, class_of, join};
+use wavetask_solver::{Reader, class_of, join};
 
 /// A material with the name that boundary conditions and grid specifications use.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,7 +167,7 @@ mod tests {
             let medium = read_medium(&mut reader, place, "medium").unwrap();
             assert_eq!(medium.name.as_deref(), Some("m"));
             assert_eq!(medium.thermal, Thermal::Solid(Conductivity::Isotropic(2.0)));
-            assert!(reader.refusals.is_empty());
+            assert!(reader.refusals().is_empty());
         }
     }
 
@@ -189,6 +189,6 @@ mod tests {
         let mut reader = Reader::default();
         let value = json!({"type": "SolidMedium", "conductivity": 1.0, "velocity": [0.0, 1.0, 0.0]});
         let _ = read_medium(&mut reader, &value, "medium");
-        assert_eq!(reader.refusals[0].feature, "SolidMedium.velocity");
+        assert_eq!(reader.refusals()[0].feature, "SolidMedium.velocity");
     }
 }

@@ -10,21 +10,23 @@ mod checks;
 mod grid;
 mod medium;
 mod monitor;
-mod reader;
 mod source;
 
 use serde_json::Value;
 use wavetask_document::{Array, ArrayError, ArraySource};
 use wavetask_grid::geometry::{Bounds, GeometryError, Scene};
+use wavetask_solver::{Reader, Refusal, Refused, class_of};
 
-use crate::error::Refused;
-use reader::{Reader, class_of};
+use crate::error::{SUBJECT, refused};
 
 pub(crate) use boundary::{BoundarySpec, Condition, Placement, Side};
 pub(crate) use grid::{DistanceGrid, Grid, Refinement, UniformGrid};
 pub(crate) use medium::{Conductivity, Medium, Thermal};
 pub(crate) use monitor::Monitor;
 pub(crate) use source::{HeatSource, Rate};
+
+/// What is said of a simulation that nobody could read, or complain about by name.
+const UNREADABLE: &str = "the simulation could not be read";
 
 /// A steady heat problem: everything the solver needs, in micrometres, kelvin and watts.
 #[derive(Debug)]
@@ -65,11 +67,7 @@ impl Problem {
     pub(crate) fn read(simulation: &Value, arrays: &dyn ArraySource) -> Result<Self, Refused> {
         let mut reader = Reader::default();
         let problem = read_problem(&mut reader, simulation, arrays);
-        match (Refused::from_refusals(reader.refusals), problem) {
-            (Some(refused), _) => Err(refused),
-            (None, Some(problem)) => Ok(problem),
-            (None, None) => Err(Refused::single("", "malformed input", "the simulation could not be read")),
-        }
+        reader.finish(SUBJECT, problem, UNREADABLE)
     }
 
     /// The axis along which the domain has no extent; `None` in three dimensions.
@@ -112,14 +110,10 @@ pub(crate) fn read_mesher(
 ) -> Result<(Problem, Vec<Monitor>), Refused> {
     if class_of(mesher) != "VolumeMesher" {
         let class = class_of(mesher).to_owned();
-        return Err(Refused::single(
-            "type",
-            class.clone(),
-            format!("a VolumeMesher is expected, not `{class}`"),
-        ));
+        return Err(refused("type", class.clone(), format!("a VolumeMesher is expected, not `{class}`")));
     }
     let Some(simulation) = mesher.get("simulation") else {
-        return Err(Refused::single("simulation", "missing field", "`simulation` is missing"));
+        return Err(refused("simulation", "missing field", "`simulation` is missing"));
     };
     let problem = Problem::read(simulation, &Below { arrays, prefix: "simulation/" })?;
     let mut reader = Reader::default();
@@ -133,10 +127,7 @@ pub(crate) fn read_mesher(
             }
         }
     }
-    match Refused::from_refusals(reader.refusals) {
-        Some(refused) => Err(refused),
-        None => Ok((problem, monitors)),
-    }
+    reader.finish(SUBJECT, Some((problem, monitors)), UNREADABLE)
 }
 
 /// The arrays below a path.
@@ -255,28 +246,8 @@ fn read_scene(reader: &mut Reader, simulation: &Value, arrays: &dyn ArraySource)
                 GeometryError::UnsupportedOption { what, .. } => what.clone(),
                 _ => "geometry".to_owned(),
             };
-            let place = error.path().to_owned();
-            let message = error.to_string();
-            let message =
-                message.strip_prefix(&place).map_or(message.as_str(), |rest| rest.trim_start_matches(": "));
-            reader.refuse(client_path(&place), feature, format!("{message}; {}", error.hint()));
+            reader.push(Refusal::of_part(error.path(), feature, &error.to_string(), error.hint()));
             None
         }
     }
-}
-
-/// `structures/3/geometry` in the client's notation: `structures[3].geometry`.
-fn client_path(path: &str) -> String {
-    let mut client = String::new();
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        if part.bytes().all(|byte| byte.is_ascii_digit()) {
-            client.push_str(&format!("[{part}]"));
-        } else {
-            if !client.is_empty() {
-                client.push('.');
-            }
-            client.push_str(part);
-        }
-    }
-    client
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 use wavetask_grid::geometry::Bounds;
 
 use super::box_bounds;
-use super::reader::{Reader, class_of};
+use wavetask_solver::{Reader, class_of};
 
 /// A box, rectangle, line or point where temperature is recorded.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use wavetask_document::{ArraySource, VALUES_DATASET};
 
-use super::reader::{LARGEST, Reader, class_of, join};
+use wavetask_solver::{LARGEST, Reader, class_of, join};
 
 /// Heat released per volume in some structures.
 #[derive(Clone, Debug)]

@@ -4,14 +4,13 @@
 //! `ModeSimulation` is the scene and the plane at once. Below this module there is no difference any more.
 
 mod mode_spec;
-mod reader;
 
 use serde_json::Value;
+use wavetask_solver::{Reader, Refused, class_of, join, present};
 
 pub(crate) use mode_spec::{Keep, Method, ModeSpec, Polarization, Precision, Quantity, Track};
-use reader::{Reader, class_of, present};
 
-use crate::error::Refused;
+use crate::error::SUBJECT;
 
 /// Most frequencies of one calculation.
 const MAXIMUM_FREQUENCIES: usize = 10_000;
@@ -111,11 +110,7 @@ impl ModeTask {
     pub(crate) fn read(document: &Value) -> Result<Self, Refused> {
         let mut reader = Reader::default();
         let task = read(&mut reader, document);
-        match (Refused::from_refusals(reader.refusals), task) {
-            (Some(refused), _) => Err(refused),
-            (None, Some(task)) => Ok(task),
-            (None, None) => Err(Refused::single("", "malformed input", "the mode solver could not be read")),
-        }
+        reader.finish(SUBJECT, task, "the mode solver could not be read")
     }
 }
 
@@ -154,7 +149,7 @@ fn read(reader: &mut Reader, document: &Value) -> Option<ModeTask> {
     }
     if present(scene, "lumped_elements").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
         reader.refuse(
-            reader::join(scene_path, "lumped_elements"),
+            join(scene_path, "lumped_elements"),
             "lumped_elements",
             "lumped elements are not supported in mode solving: leave them out",
         );
@@ -190,9 +185,9 @@ fn read(reader: &mut Reader, document: &Value) -> Option<ModeTask> {
 }
 
 fn read_domain(reader: &mut Reader, scene: &Value, path: &str) -> Option<DomainBox> {
-    let center = reader.triple_or(scene, "center", Some([0.0; 3]), path);
-    let size = reader.triple_or(scene, "size", None, path);
-    let symmetry = reader.triple_or(scene, "symmetry", Some([0.0; 3]), path)?;
+    let center = reader.extended_triple_or(scene, "center", [0.0; 3], path);
+    let size = reader.extended_triple(scene, "size", path);
+    let symmetry = reader.extended_triple_or(scene, "symmetry", [0.0; 3], path)?;
     let mut signs = [0_i8; 3];
     for (axis, sign) in signs.iter_mut().enumerate() {
         *sign = match symmetry[axis] {
@@ -201,7 +196,7 @@ fn read_domain(reader: &mut Reader, scene: &Value, path: &str) -> Option<DomainB
             -1.0 => -1,
             value => {
                 reader.refuse(
-                    reader::join(path, &format!("symmetry[{axis}]")),
+                    join(path, &format!("symmetry[{axis}]")),
                     "symmetry",
                     format!("symmetries are -1, 0 and 1, not {value}"),
                 );
@@ -211,7 +206,7 @@ fn read_domain(reader: &mut Reader, scene: &Value, path: &str) -> Option<DomainB
     }
     let (center, size) = (center?, size?);
     if center.iter().chain(&size).any(|value| !value.is_finite()) || size.iter().any(|&extent| extent < 0.0) {
-        reader.refuse(reader::join(path, "size"), "domain", "the domain must be finite");
+        reader.refuse(join(path, "size"), "domain", "the domain must be finite");
         return None;
     }
     let periodic = std::array::from_fn(|axis| {
@@ -222,8 +217,8 @@ fn read_domain(reader: &mut Reader, scene: &Value, path: &str) -> Option<DomainB
 }
 
 fn read_plane(reader: &mut Reader, plane: &Value, path: &str) -> Option<PlaneBox> {
-    let center = reader.triple_or(plane, "center", Some([0.0; 3]), path)?;
-    let size = reader.triple_or(plane, "size", None, path)?;
+    let center = reader.extended_triple_or(plane, "center", [0.0; 3], path)?;
+    let size = reader.extended_triple(plane, "size", path)?;
     let flat: Vec<usize> = (0..3).filter(|&axis| size[axis] == 0.0).collect();
     if flat.len() != 1 || size.iter().any(|&extent| extent < 0.0) || !center.iter().all(|x| x.is_finite()) {
         reader.refuse(

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::reader::{Reader, class_of, join, present};
+use wavetask_solver::{Reader, class_of, join, present};
 
 /// Fractional step in frequency that the client means by `group_index_step: true`.
 const GROUP_INDEX_STEP: f64 = 0.005;
@@ -379,8 +379,8 @@ fn read_sort(reader: &mut Reader, sort: &Value, path: &str, modes: usize) -> Sor
     };
     let bounding_box = present(sort, "bounding_box").and_then(|value| {
         let path = join(path, "bounding_box");
-        let center = reader.triple_or(value, "center", Some([0.0; 3]), &path)?;
-        let size = reader.triple_or(value, "size", None, &path)?;
+        let center = reader.extended_triple_or(value, "center", [0.0; 3], &path)?;
+        let size = reader.extended_triple(value, "size", &path)?;
         Some(super::bounds(center, size))
     });
     let uses_box = [filter_key, key].contains(&Some(Quantity::FillFraction));

@@ -16,15 +16,15 @@ use futures::StreamExt;
 use tokio::sync::{Notify, mpsc};
 use wavetask_document::Digest;
 use wavetask_document::pack::{self, FrameKind, PackError, PackLimits};
-use wavetask_protocol::KeyId;
 use wavetask_protocol::native::{
     MAXIMUM_BLOCK, MAXIMUM_PACK, MAXIMUM_PACK_BLOCKS, PackAnswer, PackHeld, PackPart,
 };
+use wavetask_protocol::{KeyId, chain};
 use wavetask_store::{BlockSession, StoreError};
 
 use super::cut_off::{Coming, CutOff, Kept};
 use super::{Asked, Routes, Segment, asked, bad};
-use crate::answer::{Refused, chain};
+use crate::answer::Refused;
 use crate::app::{App, now};
 use crate::budget::Share;
 use crate::extract::{Caller, SWALLOWED, body_error};

@@ -12,7 +12,7 @@ use s3s::dto::{
 };
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, TrailingHeaders, s3_error};
 use wavetask_core::TaskRecord;
-use wavetask_protocol::TaskState;
+use wavetask_protocol::{TaskState, chain};
 
 use crate::answer::Refused;
 use crate::app::App;
@@ -404,7 +404,7 @@ fn failed(error: StagingError) -> S3Error {
         StagingError::NoRoom => S3ErrorCode::SlowDown,
         StagingError::Io(source) if is_disk_full(source) => S3ErrorCode::SlowDown,
         StagingError::Io(_) => {
-            tracing::error!(error = crate::answer::chain(&error), "an upload could not be kept");
+            tracing::error!(error = chain(&error), "an upload could not be kept");
             S3ErrorCode::InternalError
         }
     };
@@ -413,7 +413,7 @@ fn failed(error: StagingError) -> S3Error {
 
 /// The body ended early, came too slowly, or is not what was signed: the sender's side in each case.
 fn broken_body(cause: &(dyn std::error::Error + 'static)) -> S3Error {
-    let text = crate::answer::chain(cause);
+    let text = chain(cause);
     if text.contains("Sha256Mismatch") {
         return s3_error!(BadDigest, "the body is not the one that was signed");
     }

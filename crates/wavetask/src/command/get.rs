@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::json;
 use wavetask_client::{Client, ClientError, ErrorGroup, ResultDocument, Task};
 use wavetask_document::{BlockSink, Document, DocumentError, MemoryBlocks, hdf5};
+use wavetask_protocol::chain;
 use wavetask_protocol::native::TaskSummary;
 
 use crate::api::Api;
@@ -294,7 +295,7 @@ fn fetch(result: &ResultDocument, base: &str) -> Result<(Document, MemoryBlocks)
 }
 
 fn of_document(error: &DocumentError) -> Failure {
-    Failure::new(Exit::Failed, crate::failure::chain(error)).hint(error.hint())
+    Failure::new(Exit::Failed, chain(error)).hint(error.hint())
 }
 
 fn format_of(path: &Path) -> Result<Format, Failure> {

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
+use wavetask_protocol::chain;
 use wavetask_server::{ADDRESS_FILE, Activity, Server, ServerConfig, ServerError, WORKER_KEY_FILE};
 use wavetask_worker::process::Program;
 
 use crate::arguments::{IdleStop, ServeArguments};
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Failure};
 use crate::locate::Surroundings;
 use crate::supervise::Supervisor;
 use crate::validate::Solvers;

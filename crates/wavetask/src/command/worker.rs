@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
+use wavetask_protocol::chain;
 use wavetask_worker::process::Program;
 use wavetask_worker::room::Capacity;
 use wavetask_worker::{WorkerConfig, WorkerError, machine};
 
 use crate::arguments::WorkerArguments;
-use crate::failure::{Exit, Failure, chain};
+use crate::failure::{Exit, Failure};
 
 /// Log lines of `serve` and `worker` go to standard error; `WAVETASK_LOG` says how much. The S3 library calls
 /// every answer other than 200 an error, also those to clients that only look whether a file is there.

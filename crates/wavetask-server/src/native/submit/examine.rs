@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wavetask_document::hdf5::FilePlan;
 use wavetask_document::{ArrayDescriptor, Digest, Document, DocumentError, ElementType};
 use wavetask_protocol::native::{MAXIMUM_BLOCK, MemberDocument, NewMember};
-use wavetask_protocol::{ErrorKind, Estimate, KeyId, TaskError, TaskKind};
+use wavetask_protocol::{ErrorKind, Estimate, KeyId, TaskError, TaskKind, chain};
 use wavetask_store::{BlockSession, StoreError, StoredDocument, put_document};
 
-use crate::answer::{Refused, chain};
+use crate::answer::Refused;
 use crate::app::{App, REMEMBERED};
 use crate::native::bad;
 use crate::tidy3d::unsupported;
