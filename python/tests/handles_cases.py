@@ -57,6 +57,10 @@ def case_one_task():
     assert task.info.seconds is not None and task.info.ended is not None
     assert isinstance(task.log(), str)
     assert abs(float(task["centre"].temperature.values.max()) - 300 - rise(data)) < 1e-9
+    reference = task["centre"].temperature - 300
+    assert isinstance(reference, wt.Reference) and abs(float(reference.max()) - rise(data)) < 1e-9
+    again = pickle.loads(pickle.dumps(reference))
+    assert again.dims == reference.dims and abs(float(again.max()) - rise(data)) < 1e-9
     try:
         task["nowhere"]
     except errors.NotFound as error:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from wavetask._client import connect as connect
     from wavetask._client import open as open
     from wavetask._map import map as map
+    from wavetask._reference import DataReference as DataReference
+    from wavetask._reference import Reference as Reference
+    from wavetask._reference import concat as concat
     from wavetask._submit import submit as submit
     from wavetask._task import Task as Task
     from wavetask.errors import WavetaskError as WavetaskError
@@ -30,9 +33,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Batch",
     "Client",
+    "DataReference",
+    "Reference",
     "Task",
     "WavetaskError",
     "__version__",
+    "concat",
     "connect",
     "errors",
     "map",
@@ -46,9 +52,12 @@ __version__: str
 _HOMES = {
     "Batch": "_batch",
     "Client": "_client",
+    "DataReference": "_reference",
+    "Reference": "_reference",
     "Task": "_task",
     "WavetaskError": "errors",
     "__version__": "_native",
+    "concat": "_reference",
     "connect": "_client",
     "map": "_map",
     "open": "_client",

@@ -34,6 +34,20 @@ def builder() -> ModuleType:
     return build
 
 
+def describer() -> ModuleType:
+    """`wavetask._tidy3d.fields`. Raises `ImportError` without tidy3d."""
+    with _importing:
+        from wavetask._tidy3d import fields
+    return fields
+
+
+def fielder() -> ModuleType:
+    """`wavetask._tidy3d.field`. Raises `ImportError` without tidy3d."""
+    with _importing:
+        from wavetask._tidy3d import field
+    return field
+
+
 def reader() -> ModuleType:
     """`wavetask._file`, which needs no tidy3d."""
     with _importing:

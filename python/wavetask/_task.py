@@ -10,7 +10,7 @@ import html
 import os
 import time
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wavetask import _adaptor, _bridge, _render, _wait, errors
@@ -18,6 +18,7 @@ from wavetask import _adaptor, _bridge, _render, _wait, errors
 if TYPE_CHECKING:
     from wavetask import _native
     from wavetask._client import Client
+    from wavetask._reference import DataReference
 
 __all__ = ["Info", "Progress", "Task"]
 
@@ -66,7 +67,7 @@ class Task:
     ('running', Progress(percent=40.0, stage='solving'))
     >>> data = task.result()              # in a script, a thread, a notebook
     >>> data = await task                 # in async code: the same handle
-    >>> field = task["temperature"]       # the data of one monitor, and only that is fetched
+    >>> field = task["temperature"].temperature    # a reference: at once, and computed where the data is
 
     Handles can be used from any thread, copied with `pickle` into other processes (no key travels with them), and
     found again by name or id with `wavetask.open`.
@@ -97,6 +98,9 @@ class Task:
         self._submitted: Callable[[], Any] = lambda: None
         self._submitted_json = ""
         self._built: Callable[[], Any] = lambda: None
+        # What is known of the result before it is there, and what that is found from.
+        self._described: Any = None
+        self._outline: Any = None
         if simulation is not None:
             self._remember(simulation)
 
@@ -250,28 +254,30 @@ class Task:
             raise self._with_task(error) from error.__cause__
         return self._build(document)
 
-    def __getitem__(self, monitor: str) -> Any:
-        """Waits, and gives the data of one monitor; nothing else is fetched.
+    def __getitem__(self, monitor: str) -> DataReference:
+        """The data of one monitor, at once: its fields are references (`wavetask.Reference`), and everything else that
+        tidy3d's data object has waits for the task and fetches that monitor's data alone.
 
-        Raises `errors.NotFound` if there is no such monitor, else as `result`.
+        Where nothing here knows the simulation (a task of another process's), this waits for the result. Raises
+        `errors.NotFound` if there is no such monitor.
         """
-        built = self._built()
-        if built is not None:
-            with contextlib.suppress(KeyError):
-                return built[monitor]
-            # What the name is not, is said by what says which names there are.
-        build = self._builder()
-        document = self.document()
-        try:
-            return build.build_monitor(document.json, monitor, document.array, document.paths())
-        except KeyError as error:
-            names = ", ".join(build.monitor_names(document.json))
-            raise errors.NotFound(
-                f"there is no data of a monitor `{monitor}`",
-                code="result.no_such_monitor",
-                hint=f"there is: {names}" if names else None,
-                task=self,
-            ) from error
+        return self.data[monitor]  # type: ignore[no-any-return]
+
+    @property
+    def data(self) -> DataReference:
+        """The result, at once: ``task.data["monitor"]``, and of results without monitors the fields themselves
+        (``task.data.n_eff`` of a mode solver). Waits only where nothing here knows the simulation."""
+        from wavetask._reference import DataReference
+
+        described = self._described
+        if described is None:
+            describer = self._tidy3d(_adaptor.describer)
+            if self._outline is not None:
+                described = describer.of_simulation(self._outline)
+            if described is None:
+                described = describer.of_document(self.document().json)
+            self._described = described
+        return DataReference(self, described)
 
     # Other idioms.
 
@@ -378,16 +384,48 @@ class Task:
 
         with contextlib.suppress(TypeError):
             self._submitted = weakref.ref(simulation, forget)
+        if type(simulation).__module__.partition(".")[0] == "tidy3d":
+            self._outline = _adaptor.describer().outline(simulation)
 
     def _packed(self, json: str) -> None:
         """Notes the text that the simulation was packed to, as long as the simulation is there to go with it."""
         if self._submitted() is not None:
             self._submitted_json = json
 
+    def _monitor_data(self, monitor: str) -> Any:
+        """Waits, and gives the data of one monitor; nothing else is fetched."""
+        built = self._built()
+        if built is not None:
+            with contextlib.suppress(KeyError):
+                return built[monitor]
+        build = self._builder()
+        document = self.document()
+        return build.build_monitor(document.json, monitor, document.array, document.paths())
+
+    def _field(self, path: Sequence[str], selections: list[Any]) -> Any:
+        """Waits, and gives what selections take of an array of the result; nothing else is fetched."""
+        field = self._tidy3d(_adaptor.fielder)
+        built = self._built()
+        try:
+            if built is not None:
+                return field.of_built(built, path, selections)
+            document = self.document()
+            return field.build_field(
+                document.json, path, selections, document.array, frozenset(document.paths())
+            )
+        except KeyError as error:
+            raise errors.NotFound(
+                f"the result has no {'/'.join(path)}", code="result.no_such_field", task=self
+            ) from error
+
     def _builder(self) -> Any:
         """What makes tidy3d's objects."""
+        return self._tidy3d(_adaptor.builder)
+
+    def _tidy3d(self, module: Callable[[], Any]) -> Any:
+        """A module of the adaptor's."""
         try:
-            build = _adaptor.builder()
+            build = module()
         except ImportError as error:
             raise errors.Usage(
                 "results become tidy3d's objects only where tidy3d is installed",

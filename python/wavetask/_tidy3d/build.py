@@ -61,6 +61,11 @@ def build_monitor(document_json: str, name: str, load: Load, paths: Collection[s
     raise KeyError(f"no monitor `{name}` in this result; there is {names}")
 
 
+def fill(values: dict[str, Any], place: str, load: Load, paths: Collection[str]) -> None:
+    """Puts arrays where an object at this place of a document has the names of their classes."""
+    _fill(values, place, load, _Paths(paths))
+
+
 def monitor_names(document_json: str) -> list[str]:
     """The names of the monitors that have data, in the document's order; empty for results without monitors."""
     return [_name(entry) for entry in json.loads(document_json).get("data") or ()]

@@ -1,0 +1,11 @@
+"""References: results, and what is computed of them, as names before there is data.
+
+A reference is an expression (`node`) over fields of tasks (`kinds` says what is known of them, `data` what they are
+called), with the methods of tidy3d's arrays (`reference`, `arguments`). It is data itself: it travels as JSON. Only when
+somebody asks for values, something is fetched (`evaluate`).
+"""
+
+from .data import DataReference
+from .reference import Coordinate, Reference, concat
+
+__all__ = ["Coordinate", "DataReference", "Reference", "concat"]
