@@ -194,6 +194,8 @@ pub struct Input {
     pub task: TaskId,
     /// Where it stands; `None` if there is no such task.
     pub state: Option<TaskState>,
+    /// Why it failed, if it did.
+    pub error: Option<TaskError>,
 }
 
 /// What a decision depends on besides the record and the command.
@@ -204,8 +206,8 @@ pub struct Context<'a> {
     /// The rules.
     pub policy: &'a Policy,
     /// The task's dependencies, read in the same transaction. Looked at by [`Command::Submit`],
-    /// [`Command::SubmitSolved`], [`Command::Retry`] and [`Command::RetryAfterInput`] only; may be empty for
-    /// others.
+    /// [`Command::SubmitSolved`], [`Command::FailInput`], [`Command::Retry`] and [`Command::RetryAfterInput`] only;
+    /// may be empty for others.
     pub inputs: &'a [Input],
     /// Tasks that depend on this one, were submitted and have not ended, read in the same transaction.
     /// Looked at by [`Command::Delete`] only; may be empty for others.

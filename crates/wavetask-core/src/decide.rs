@@ -79,7 +79,9 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             submission(record)?;
             let waiting_for = unfinished(context.inputs);
             let mut events = vec![Event::Submitted { priority: *priority, waiting_for }];
-            events.extend(first_failed(context.inputs).map(|input| failed(input_error(input))));
+            events.extend(
+                first_failed(context.inputs).map(|input| failed(input_error(&input.task, Some(input)))),
+            );
             Ok(events)
         }
         Command::SubmitSolved { result, solver_version } => {
@@ -110,7 +112,10 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             one(Event::Failed { error: error.clone(), solver_version: solver_version.clone() })
         }
         Command::FailInput { input } => match state {
-            Queued if record.waiting_for.contains(input) => one(failed(input_error(input))),
+            Queued if record.waiting_for.contains(input) => {
+                let known = context.inputs.iter().find(|known| known.task == *input);
+                one(failed(input_error(input, known)))
+            }
             _ => Err(Refusal::AlreadyDone),
         },
         Command::RetryAfterInput { input } => {
@@ -187,7 +192,7 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
                 let waiting_for = unfinished(context.inputs);
                 let mut events = vec![Event::Retried { waiting_for }];
                 let input = first_failed(context.inputs);
-                events.extend(input.map(|input| failed(input_error(input))));
+                events.extend(input.map(|input| failed(input_error(&input.task, Some(input)))));
                 Ok(events)
             }
             Queued | Running | TaskState::Publishing => Err(Refusal::AlreadyDone),
@@ -302,22 +307,28 @@ fn unfinished(inputs: &[Input]) -> Vec<TaskId> {
 }
 
 /// The first dependency that can no longer succeed by itself.
-fn first_failed(inputs: &[Input]) -> Option<&TaskId> {
+fn first_failed(inputs: &[Input]) -> Option<&Input> {
     let failed =
         |input: &&Input| input.state.is_none_or(|state| state.is_final() && state != TaskState::Success);
-    inputs.iter().find(failed).map(|input| &input.task)
+    inputs.iter().find(failed)
 }
 
 /// The code of a task that failed because of one that it depends on.
 const INPUT_FAILED: &str = "task.input_failed";
 
-fn input_error(input: &TaskId) -> TaskError {
+/// Characters of another task's error that are repeated: in a chain of failures each repeats the one before.
+const CAUSE: usize = 600;
+
+fn input_error(input: &TaskId, known: Option<&Input>) -> TaskError {
+    let cause = known.and_then(|known| known.error.as_ref()).map(|error| error.message.as_str());
+    let cause: String =
+        cause.map_or("It was stopped or deleted.", |cause| cause).chars().take(CAUSE).collect();
     TaskError {
         kind: ErrorKind::Dependency,
         code: INPUT_FAILED.to_owned(),
         message: format!(
-            "Its input, the task {input}, ended without a result or was deleted. Once that task is run \
-             again, this one is, too."
+            "Its input, the task {input}, ended without a result. Once that task is run again, this one is, \
+             too. What happened to that task: {cause}"
         ),
     }
 }

@@ -230,7 +230,11 @@ impl Model {
             .task
             .dependencies
             .iter()
-            .map(|input| Input { task: input.clone(), state: self.tasks.get(input).map(|task| task.state) })
+            .map(|input| {
+                let known = self.tasks.get(input);
+                let error = known.and_then(|task| task.error.clone());
+                Input { task: input.clone(), state: known.map(|task| task.state), error }
+            })
             .collect();
         let users = self.users(record.id());
         let context = Context { now: self.now, policy: &self.policy, inputs: &inputs, users: &users };

@@ -141,6 +141,7 @@ fn failure_and_retry(store: &Arc<dyn TaskStore>) {
     for task in [&second, &third] {
         let found = fixture.record(task).error.expect("it failed");
         assert_eq!(found.kind, ErrorKind::Dependency, "{}", found.message);
+        assert!(found.message.contains("because a test wanted so"), "the cause is told: {}", found.message);
     }
     fixture.apply(&first, &Command::Retry);
     assert_eq!(fixture.record(&third).waiting_for, from_ref(&second));

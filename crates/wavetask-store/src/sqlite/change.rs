@@ -7,7 +7,7 @@ use wavetask_core::{
 use wavetask_protocol::{TaskId, TaskState};
 
 use super::fault::{Fault, Outcome};
-use super::values::{integer, record, state, to_json};
+use super::values::{integer, record, to_json};
 use super::{accounts, batches, documents};
 use crate::error::{Conflict, StoreError};
 use crate::model::{Applied, DocumentRole, LoggedEvent, StoredDocument};
@@ -64,7 +64,8 @@ impl<'a> Change<'a> {
             Command::Submit { .. }
             | Command::SubmitSolved { .. }
             | Command::Retry
-            | Command::RetryAfterInput { .. } => self.inputs(&before)?,
+            | Command::RetryAfterInput { .. } => self.inputs(&before.task.dependencies)?,
+            Command::FailInput { input } => self.inputs(std::slice::from_ref(input))?,
             _ => Vec::new(),
         };
         let users = if *command == Command::Delete { self.users(id)? } else { Vec::new() };
@@ -86,12 +87,13 @@ impl<'a> Change<'a> {
         Ok(Applied { record: decision.record, changed: true, effects })
     }
 
-    fn inputs(&self, task: &TaskRecord) -> Outcome<Vec<Input>> {
-        let mut statement = self.connection.prepare_cached("SELECT state FROM tasks WHERE id = ?1")?;
-        let mut inputs = Vec::with_capacity(task.task.dependencies.len());
-        for input in &task.task.dependencies {
-            let state = statement.query_row([input.as_str()], |row| state(row, 0)).optional()?;
-            inputs.push(Input { task: input.clone(), state });
+    fn inputs(&self, tasks: &[TaskId]) -> Outcome<Vec<Input>> {
+        let mut statement = self.connection.prepare_cached("SELECT record FROM tasks WHERE id = ?1")?;
+        let mut inputs = Vec::with_capacity(tasks.len());
+        for input in tasks {
+            let known = statement.query_row([input.as_str()], record).optional()?;
+            let state = known.as_ref().map(|task| task.state);
+            inputs.push(Input { task: input.clone(), state, error: known.and_then(|task| task.error) });
         }
         Ok(inputs)
     }
