@@ -96,7 +96,7 @@ impl Expression {
     }
 
     /// Refuses literals for which JSON has no word.
-    fn check_literals(&self) -> Result<(), ExpressionError> {
+    pub(super) fn check_literals(&self) -> Result<(), ExpressionError> {
         let mut open = vec![self];
         while let Some(node) = open.pop() {
             if !node.is_finite() {
@@ -157,6 +157,51 @@ impl Expression {
                 .collect(),
             Self::Concat { parts, .. } => parts.iter().collect(),
         }
+    }
+
+    /// The expressions directly within this one, to be changed.
+    pub(super) fn children_mut(&mut self) -> Vec<&mut Self> {
+        match self {
+            Self::Number { .. } | Self::Array { .. } | Self::Field(_) => Vec::new(),
+            Self::Isel { of, .. }
+            | Self::Unary { of, .. }
+            | Self::Reduce { of, .. }
+            | Self::Transpose { of, .. }
+            | Self::Squeeze { of, .. } => vec![of],
+            Self::Sel { of, selectors, .. } => {
+                let others = selectors.iter_mut().filter_map(|(_, selector)| match selector {
+                    Selector::CoordinateOf { expression, .. } => Some(&mut **expression),
+                    _ => None,
+                });
+                std::iter::once(&mut **of).chain(others).collect()
+            }
+            Self::Interp { of, places, .. } => {
+                let others = places.iter_mut().filter_map(|(_, places)| match places {
+                    Places::CoordinateOf { expression, .. } => Some(&mut **expression),
+                    _ => None,
+                });
+                std::iter::once(&mut **of).chain(others).collect()
+            }
+            Self::Binary { left, right, .. } => vec![left, right],
+            Self::Where { of, condition, otherwise } => [Some(of), Some(condition), otherwise.as_mut()]
+                .into_iter()
+                .flatten()
+                .map(|child| &mut **child)
+                .collect(),
+            Self::Concat { parts, .. } => parts.iter_mut().collect(),
+        }
+    }
+
+    /// Operations, fields and literals in all, and labels, indices and values written out in all.
+    pub(super) fn size(&self) -> (u64, u64) {
+        let (mut nodes, mut literals) = (0, 0_u64);
+        let mut open = vec![self];
+        while let Some(node) = open.pop() {
+            nodes += 1;
+            literals = literals.saturating_add(node.literals());
+            open.extend(node.children());
+        }
+        (nodes, literals)
     }
 
     /// Labels, indices and values written out in this node.

@@ -33,6 +33,7 @@ mod mesh;
 mod narrow;
 mod node;
 mod plan;
+mod recipe;
 mod selection;
 
 pub use error::ExpressionError;
@@ -45,4 +46,5 @@ pub use node::{
     Reduction, SelectionMethod, Selector, UnaryFunction,
 };
 pub use plan::{Operand, Operation, Plan, Sample, Step};
+pub use recipe::{MAXIMUM_OUTPUTS, Recipe};
 pub use selection::Taken;
