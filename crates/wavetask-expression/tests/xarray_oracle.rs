@@ -1,0 +1,282 @@
+//! Random expressions over random arrays, evaluated here and by xarray: labels equal, values equal within rounding.
+//!
+//! Fields lie in blocks of a few elements, so that every selection meets block borders. The expressions are built from
+//! what inference says of their operands, so that nearly all mean something; those that inference refuses are dropped.
+
+mod generator;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use generator::Generator;
+use num_complex::Complex;
+use serde_json::{Value, json};
+use wavetask_document::expression::{
+    Coordinate, DataType, Expression, ExpressionError, ExpressionLimits, Field, FieldType, Label, Labels,
+    Schema, infer,
+};
+use wavetask_document::{Array, ArrayDescriptor, MemoryBlocks, Values};
+use wavetask_expression::{Evaluated, Numbers, Reader, RecentBlocks, evaluate};
+
+type C = Complex<f64>;
+
+/// Random cases; xarray takes some milliseconds for each.
+const CASES: usize = 3000;
+
+/// A field's labels and where its values are.
+struct Stored {
+    labels: Labels,
+    data_type: DataType,
+    descriptor: ArrayDescriptor,
+    values: Vec<C>,
+}
+
+/// Fields in blocks.
+#[derive(Default)]
+struct Fields {
+    stored: BTreeMap<String, Stored>,
+    blocks: MemoryBlocks,
+}
+
+impl Fields {
+    fn store(&mut self, name: String, labels: Labels, data_type: DataType, values: Vec<C>) {
+        let real = || values.iter().map(|value| value.re);
+        let stored = match data_type {
+            DataType::Complex => {
+                Values::Complex128(values.iter().map(|value| [value.re, value.im]).collect())
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "the values are small whole numbers")]
+            DataType::Integer => Values::Int64(real().map(|value| value as i64).collect()),
+            _ => Values::Float64(real().collect()),
+        };
+        let array = Array::new(labels.shape(), stored).expect("as many values as the shape says");
+        let descriptor = array.store(&mut self.blocks, 32).expect("memory takes blocks");
+        self.stored.insert(name, Stored { labels, data_type, descriptor, values });
+    }
+}
+
+impl Schema for Fields {
+    fn field(&self, field: &Field) -> Result<FieldType, ExpressionError> {
+        let stored = &self.stored[&*field.path[0]];
+        Ok(FieldType { labels: stored.labels.clone(), data_type: stored.data_type, mesh: None })
+    }
+}
+
+/// Fields read through a cache of a few blocks.
+struct BlockReader<'a> {
+    fields: &'a Fields,
+    blocks: RecentBlocks<MemoryBlocks>,
+}
+
+impl Reader for BlockReader<'_> {
+    fn shape(&self, field: &Field) -> Result<Vec<usize>, ExpressionError> {
+        Ok(self.fields.stored[&*field.path[0]].labels.shape())
+    }
+
+    fn read(&self, field: &Field, ranges: &[std::ops::Range<u64>]) -> Result<Array, ExpressionError> {
+        let descriptor = &self.fields.stored[&*field.path[0]].descriptor;
+        descriptor
+            .load_part(ranges, &self.blocks, 1 << 30)
+            .map_err(|error| ExpressionError::Field { field: field.to_string(), source: Box::new(error) })
+    }
+}
+
+/// What xarray says of each case.
+fn ask(fields: &Fields, cases: &[Expression]) -> Option<(Vec<Value>, Vec<C>)> {
+    let Some(python) = std::env::var_os("WAVETASK_TEST_PYTHON") else {
+        eprintln!("skipped: WAVETASK_TEST_PYTHON is not set");
+        return None;
+    };
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("xarray");
+    std::fs::create_dir_all(&folder).expect("a folder for the cases");
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut listed = serde_json::Map::new();
+    for (name, stored) in &fields.stored {
+        let start = bytes.len() / 16;
+        bytes.extend(stored.values.iter().flat_map(|value| [value.re, value.im]).flat_map(f64::to_le_bytes));
+        let field = json!({"dimensions": stored.labels.dimensions, "type": stored.data_type, "start": start});
+        listed.insert(name.clone(), field);
+    }
+    std::fs::write(folder.join("arrays.bin"), bytes).expect("the arrays are written");
+    let task = json!({"fields": listed, "cases": cases}).to_string();
+    std::fs::write(folder.join("cases.json"), task).expect("the cases are written");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/xarray_cases.py");
+    let status = Command::new(python).arg(script).arg(&folder).env("OMP_NUM_THREADS", "1").status();
+    assert!(status.expect("Python starts").success(), "xarray answers");
+    let answers = std::fs::read_to_string(folder.join("results.json")).expect("answers");
+    let bytes = std::fs::read(folder.join("results.bin")).expect("values");
+    let number = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+    let values = bytes.chunks_exact(16).map(|pair| C::new(number(&pair[..8]), number(&pair[8..]))).collect();
+    Some((serde_json::from_str(&answers).expect("JSON"), values))
+}
+
+/// Whether two numbers are equal within rounding; what is not finite is equal in kind.
+fn agree(ours: C, theirs: C, largest: f64) -> bool {
+    if ours.is_nan() || theirs.is_nan() {
+        return ours.is_nan() == theirs.is_nan();
+    }
+    if !ours.is_finite() || !theirs.is_finite() {
+        return ours == theirs;
+    }
+    (ours - theirs).norm() <= 1e-12 * theirs.norm() + 1e-14 * largest
+}
+
+/// The value of an expression.
+fn value(fields: &Fields, case: &Expression) -> Result<Evaluated, ExpressionError> {
+    let limits = ExpressionLimits::default();
+    let plan = infer(case, fields, &limits)?.plan(&limits)?;
+    evaluate(&plan, &BlockReader { fields, blocks: RecentBlocks::new(fields.blocks.clone(), 256) })
+}
+
+/// Expressions that mean nothing, here and in xarray.
+fn refused() -> Vec<Expression> {
+    let line = |labels: &str, values: &str| {
+        format!(
+            "{{\"array\": {{\"dimensions\": [{{\"name\": \"x\", \"coordinate\": {labels}}}], \"values\": {values}}}}}"
+        )
+    };
+    let (plain, twice) = (line("[1, 2, 3]", "[4, 5, 6]"), line("[1, 2, 2]", "[4, 5, 6]"));
+    let (unsorted, empty) = (line("[1, 3, 2]", "[4, 5, 6]"), line("[]", "[]"));
+    let on = |operation: &str, of: &str, rest: &str| format!("{{\"{operation}\": {{\"of\": {of}, {rest}}}}}");
+    let sum = |a: &str, b: &str| {
+        format!("{{\"binary\": {{\"function\": \"add\", \"left\": {a}, \"right\": {b}}}}}")
+    };
+    let beyond = on("interp", &plain, "\"places\": [[\"x\", {\"values\": [7, 8, 9]}]]");
+    let condition = sum(&plain, &plain).replace("add", "less");
+    let along = |dimension: &str, what: &str| format!("[[\"{dimension}\", {{{what}}}]]");
+    let selections = [
+        ("sel", &plain, "x", "\"value\": 2.5"),
+        ("sel", &plain, "x", "\"values\": [1, 4]"),
+        ("sel", &plain, "q", "\"value\": 1"),
+        ("sel", &unsorted, "x", "\"slice\": {\"start\": 0.5}"),
+        ("nearest", &unsorted, "x", "\"value\": 1"),
+        ("nearest", &twice, "x", "\"value\": 1"),
+        ("nearest", &plain, "x", "\"slice\": {\"start\": 1}"),
+        ("isel", &plain, "x", "\"index\": 3"),
+        ("isel", &plain, "x", "\"indices\": [0, -4]"),
+        ("isel", &plain, "x", "\"slice\": {\"step\": 0}"),
+        ("interp", &twice, "x", "\"value\": 1.5"),
+        ("interp", &empty, "x", "\"value\": 1.5"),
+        ("interp", &plain, "q", "\"value\": 1.5"),
+    ];
+    let mut texts = Vec::new();
+    for (operation, of, dimension, what) in selections {
+        let what = along(dimension, what);
+        texts.push(match operation {
+            "isel" => on("isel", of, &format!("\"indexers\": {what}")),
+            "interp" => on("interp", of, &format!("\"places\": {what}")),
+            "nearest" => on("sel", of, &format!("\"selectors\": {what}, \"method\": \"nearest\"")),
+            _ => on("sel", of, &format!("\"selectors\": {what}")),
+        });
+    }
+    texts.extend([
+        sum(&plain, &twice),
+        on("where", &plain, &format!("\"condition\": {condition}, \"otherwise\": {beyond}")),
+        on("reduce", &plain, "\"function\": \"sum\", \"dimensions\": [\"q\"]"),
+        on("reduce", &empty, "\"function\": \"max\""),
+        on("reduce", &beyond, "\"function\": \"argmax\", \"dimensions\": [\"x\"]"),
+        format!("{{\"concat\": {{\"parts\": [{plain}, {unsorted}], \"dimension\": \"i\", \"coordinate\": [0, 1]}}}}"),
+        on("transpose", &plain, "\"dimensions\": [\"q\"]"),
+        on("squeeze", &plain, "\"dimensions\": [\"x\"]"),
+    ]);
+    texts
+        .iter()
+        .map(|text| serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}")))
+        .collect()
+}
+
+/// Why our value is not xarray's; `None` if it is.
+fn difference(fields: &Fields, case: &Expression, answer: &Value, values: &[C]) -> Option<String> {
+    let ours = match (value(fields, case), answer["error"].as_str()) {
+        // That the largest of nothing but NaN has no place is known only once values are.
+        (Err(error), Some(_)) if error.to_string().contains("all along the dimension are NaN") => {
+            return None;
+        }
+        (Err(error), theirs) => return Some(format!("refused here ({error}), there {theirs:?}")),
+        (Ok(_), Some(theirs)) => return Some(format!("refused there: {theirs}")),
+        (Ok(ours), None) => ours,
+    };
+    let dimensions: Vec<(String, Coordinate)> =
+        serde_json::from_value(answer["dimensions"].clone()).expect("dimensions");
+    let own: Vec<(String, Coordinate)> = ours
+        .labels
+        .dimensions
+        .iter()
+        .map(|dimension| (dimension.name.to_string(), (*dimension.coordinate).clone()))
+        .collect();
+    let equal = own.len() == dimensions.len()
+        && own
+            .iter()
+            .zip(&dimensions)
+            .all(|(a, b)| a.0 == b.0 && (a.1 == b.1 || (a.1.is_empty() && b.1.is_empty())));
+    if !equal {
+        return Some(format!("labels {own:?}, there {dimensions:?}"));
+    }
+    let scalars: BTreeMap<std::sync::Arc<str>, Label> =
+        serde_json::from_value(answer["scalars"].clone()).expect("scalars");
+    if scalars != ours.labels.scalars {
+        return Some(format!("left of selections {:?}, there {scalars:?}", ours.labels.scalars));
+    }
+    let theirs: DataType = serde_json::from_value(answer["type"].clone()).expect("a type");
+    // Integers are computed as floats here.
+    if theirs != ours.data_type && (theirs, ours.data_type) != (DataType::Integer, DataType::Float) {
+        return Some(format!("{:?}, there {theirs:?}", ours.data_type));
+    }
+    let place = |name: &str| usize::try_from(answer[name].as_u64().expect("a place")).expect("a small one");
+    let theirs = &values[place("start")..place("start") + place("count")];
+    let ours: Vec<C> = match ours.values {
+        Numbers::Real(values) => values.into_iter().map(|value| C::new(value, 0.0)).collect(),
+        Numbers::Complex(values) => values,
+    };
+    let largest = answer["largest"].as_f64().expect("a number");
+    if ours.len() != theirs.len() {
+        return Some(format!("{} values, there {}", ours.len(), theirs.len()));
+    }
+    let wrong = (0..ours.len()).find(|&at| !agree(ours[at], theirs[at], largest))?;
+    Some(format!("at {wrong}: {}, there {} ({ours:?}, there {theirs:?})", ours[wrong], theirs[wrong]))
+}
+
+#[test]
+fn random_expressions_are_what_xarray_says() {
+    let mut fields = Fields::default();
+    let mut generator = Generator::new(20_240_611);
+    for round in 0..6 {
+        for (name, labels, data_type, values) in generator.fields() {
+            fields.store(format!("{name}{round}"), labels, data_type, values);
+        }
+    }
+    let names: Vec<String> = fields.stored.keys().cloned().collect();
+    let cases: Vec<Expression> = (0..CASES).map(|_| generator.expression(&fields, &names)).collect();
+    let refused: Vec<Expression> = refused();
+    let asked = [cases.as_slice(), refused.as_slice()].concat();
+    let Some((answers, values)) = ask(&fields, &asked) else { return };
+    for (case, answer) in refused.iter().zip(&answers[CASES..]) {
+        let ours = value(&fields, case).expect_err("refused here");
+        assert_eq!(ours.code(), "expression_invalid", "{ours}");
+        assert!(answer["error"].is_string(), "{case:?} is refused here ({ours}) and not there");
+    }
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut differing = Vec::new();
+    for (case, answer) in cases.iter().zip(&answers) {
+        *seen.entry(case.name()).or_default() += 1;
+        if let Some(difference) = difference(&fields, case, answer, &values) {
+            differing.push(format!("{}\n  {difference}", serde_json::to_string(case).expect("JSON")));
+        }
+    }
+    eprintln!("outermost operations: {seen:?}");
+    assert!(
+        differing.is_empty(),
+        "{} of {CASES}:\n{}",
+        differing.len(),
+        differing[..differing.len().min(8)].join("\n")
+    );
+    for operation in
+        ["sel", "isel", "interp", "unary", "binary", "reduce", "where", "concat", "transpose", "squeeze"]
+    {
+        assert!(
+            seen.get(operation).is_some_and(|&count| count > 20),
+            "too few cases of {operation}: {seen:?}"
+        );
+    }
+}
