@@ -7,12 +7,13 @@ use std::process::Command;
 use num_complex::Complex64;
 use serde_json::Value;
 use wavetask_document::{Array, Values};
+use wavetask_grid::boundaries::{Grid, SceneSource};
 
 use crate::Controls;
 use crate::document::ModeTask;
 use crate::fields::{FrequencyModes, MaterialCharacter, Mode};
 use crate::gauge::{SolverFields, to_output};
-use crate::layout::{Boundaries, Layout};
+use crate::layout::Layout;
 use crate::postprocess::{finish, sampled_frequencies};
 use crate::publish::{is_single, publish};
 
@@ -103,9 +104,15 @@ fn compare(line: &Value) {
     let name = line["name"].as_str().unwrap();
     let document = &line["document"];
     let task = ModeTask::read(document).unwrap_or_else(|refused| panic!("{name}: {refused}"));
-    let grid: Boundaries = std::array::from_fn(|axis| numbers(&line["grid"][axis]));
+    let arrays = BTreeMap::<String, Array>::new();
+    let scene = SceneSource { simulation: task.scene(document), path: task.scene_prefix(), arrays: &arrays };
+    let grid = Grid::of_simulation(&scene).unwrap();
     let layout = Layout::new(&task, &grid).unwrap();
     for axis in 0..3 {
+        let (ours, theirs) = (&grid.boundaries()[axis], numbers(&line["grid"][axis]));
+        assert_eq!(ours.len(), theirs.len(), "{name}: grid along {axis}");
+        let error = ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+        assert!(error < 1e-12, "{name}: grid along {axis} is off by {error:e}");
         let theirs = numbers(&line["material_grid"][axis]);
         assert_eq!(layout.solver[axis].len(), theirs.len(), "{name}: solver grid along {axis}");
         let error = layout.solver[axis].iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);

@@ -5,10 +5,11 @@
 //! interpolating fields to cell corners, and for the fields that integrals need.
 
 use num_complex::Complex64;
+use wavetask_grid::boundaries::middles;
 
 use crate::document::{ModeTask, PlaneBox};
 use crate::fields::ModeFields;
-use crate::layout::{Boundaries, Layout, Span, centers, component_coordinates, meaningful_bounds};
+use crate::layout::{Boundaries, Layout, Span, component_coordinates, meaningful_bounds};
 
 /// At most two stored values and their weights.
 type Taps = [(usize, f64); 2];
@@ -288,7 +289,7 @@ fn corner_widths(corners: &[f64], bounds: [f64; 2]) -> Vec<f64> {
     }
     let mut edges = Vec::with_capacity(corners.len() + 1);
     edges.push(corners[0]);
-    edges.extend(centers(corners));
+    edges.extend(middles(corners));
     edges.push(corners[corners.len() - 1]);
     differences(edges.iter().map(|edge| edge.clamp(bounds[0], bounds[1])))
 }
@@ -299,7 +300,7 @@ fn cell_widths(boundaries: &[f64]) -> (Vec<f64>, Vec<f64>) {
         return (vec![1.0], vec![1.0]);
     }
     let cells = differences(boundaries.iter().copied());
-    let duals = differences(std::iter::once(boundaries[0]).chain(centers(boundaries)));
+    let duals = differences(std::iter::once(boundaries[0]).chain(middles(boundaries)));
     (cells, duals)
 }
 

@@ -42,7 +42,7 @@ impl PlaneScene {
         materials
             .place_sheets(boundaries.each_ref().map(Vec::as_slice))
             .map_err(|error| refuse_medium(&error))?;
-        let layout = Layout::new(task, boundaries).map_err(|error| {
+        let layout = Layout::new(task, &grid).map_err(|error| {
             refused("plane", "plane", format!("{error}: make the plane larger or the grid finer"))
         })?;
         let subpixel_path = if path.is_empty() { "subpixel".to_owned() } else { format!("{path}/subpixel") };

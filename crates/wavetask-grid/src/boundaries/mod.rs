@@ -38,9 +38,9 @@ mod steps;
 mod yee;
 
 pub use error::GridError;
-pub use part::{BoxRegion, Span};
+pub use part::{BoxRegion, Span, snapped};
 pub use plane::ModePlane;
-pub use yee::Location;
+pub use yee::{Location, middles};
 
 use serde_json::Value;
 use wavetask_document::ArraySource;

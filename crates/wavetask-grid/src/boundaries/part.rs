@@ -1,7 +1,7 @@
 //! Parts of a grid: the cells around a box or a monitor.
 
 use super::Grid;
-use super::closeness::{TOLERANCE, first_above};
+use super::closeness::{TOLERANCE, first_above, first_not_below, within};
 use super::error::GridError;
 
 /// A box by its centre and size in micrometres; sizes may be zero or infinite.
@@ -70,8 +70,7 @@ impl Grid {
     /// `colocate` is whether its data is interpolated to the cells' corners. Along an axis on which the
     /// monitor is outside of the grid, the span is empty.
     pub fn span_of_monitor(&self, region: &BoxRegion, colocate: bool) -> Span {
-        let size = region.size.map(|size| if size > TOLERANCE { size + TOLERANCE } else { size });
-        let mut span = self.span_of(&BoxRegion { center: region.center, size }, false);
+        let mut span = self.covered(region);
         if span.iter().any(|[start, end]| start >= end) {
             return span;
         }
@@ -82,6 +81,13 @@ impl Grid {
             }
         }
         span
+    }
+
+    /// The cells that a box touches when it is made a little larger, so that rounding adds a cell rather than takes
+    /// one.
+    pub(super) fn covered(&self, region: &BoxRegion) -> Span {
+        let size = region.size.map(|size| if size > TOLERANCE { size + TOLERANCE } else { size });
+        self.span_of(&BoxRegion { center: region.center, size }, false)
     }
 
     /// The part of the grid in a span, which may reach beyond it: there it goes on periodically, or as its mirror
@@ -175,6 +181,29 @@ impl Grid {
         let (start, end) = (clamp(start), clamp(end));
         all[start..end.max(start)].to_vec()
     }
+}
+
+/// Bounds moved outwards to boundaries of cells, along an axis with more than one cell; a boundary that is nearly at
+/// an end is that end.
+pub fn snapped(lines: &[f64], [low, high]: [f64; 2]) -> [f64; 2] {
+    let last = lines.len().saturating_sub(1);
+    if last <= 1 {
+        return [low, high];
+    }
+    let close = |index: usize, value: f64| within(lines[index], value, TOLERANCE, 0.0);
+    let above = first_not_below(lines, low);
+    let start = if above <= last && close(above, low) { above } else { above.saturating_sub(1) };
+    let above = first_not_below(lines, high);
+    let end = if above > 0 && close(above - 1, high) { above - 1 } else { above.min(last) };
+    let (start, end) = if start == end {
+        match (start.checked_sub(1), start) {
+            (Some(before), here) => (before, here),
+            (None, here) => (here, (here + 1).min(last)),
+        }
+    } else {
+        (start, end)
+    };
+    [lines[start], lines[end]]
 }
 
 /// A count as a signed number; grids are far smaller than the range.

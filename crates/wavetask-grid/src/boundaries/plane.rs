@@ -13,7 +13,7 @@ use super::Grid;
 use super::closeness::{TOLERANCE, first_not_below, near, within};
 use super::error::GridError;
 use super::fixed::{Extent, mirrored};
-use super::part::{BoxRegion, Span, signed};
+use super::part::{BoxRegion, Span, signed, snapped};
 
 /// A plane of a simulation on which modes are sought.
 #[derive(Clone, Debug)]
@@ -21,19 +21,26 @@ pub struct ModePlane<'a> {
     grid: &'a Grid,
     plane: BoxRegion,
     normal: usize,
+    /// The cells that the plane meets.
+    covered: Span,
 }
 
 impl<'a> ModePlane<'a> {
-    /// The plane of this box, which must have no extent along exactly one axis and meet the grid.
+    /// The plane of this box, which must have no extent along exactly one axis and meet the grid. A plane on the grid's
+    /// end lies in its last cell.
     pub fn new(grid: &'a Grid, plane: BoxRegion) -> Result<Self, GridError> {
         let Some(normal) = plane.normal_axis() else {
             return Err(GridError::invalid("plane", "a plane has no extent along exactly one axis"));
         };
-        let span = grid.span_of_monitor(&plane, false);
-        if let Some(axis) = (0..3).find(|&axis| span[axis][0] >= span[axis][1]) {
+        let mut covered = grid.covered(&plane);
+        let (place, end) = (plane.center[normal], grid.boundaries[normal].last().copied());
+        if end.is_some_and(|end| place >= end && within(place, end, TOLERANCE, TOLERANCE)) {
+            covered[normal][0] = covered[normal][1] - 1;
+        }
+        if let Some(axis) = (0..3).find(|&axis| covered[axis][0] >= covered[axis][1]) {
             return Err(GridError::none(axis, "the plane does not meet the grid"));
         }
-        Ok(Self { grid, plane, normal })
+        Ok(Self { grid, plane, normal, covered })
     }
 
     /// The axis normal to the plane.
@@ -61,13 +68,17 @@ impl<'a> ModePlane<'a> {
         })
     }
 
+    /// The cells that the plane meets.
+    pub fn covered_span(&self) -> Span {
+        self.covered
+    }
+
     /// The cells that data at the plane needs; `keep_layers` keeps the cells before and after it along the
     /// normal, `truncate` leaves out the mirrored cells.
     pub fn output_span(&self, keep_layers: bool, truncate: bool) -> Span {
-        let mut span = self.grid.span_of_monitor(&self.plane, false);
+        let mut span = self.covered.map(|[start, end]| [start - 1, end + 1]);
         if !keep_layers {
-            span[self.normal][0] += 1;
-            span[self.normal][1] -= 1;
+            span[self.normal] = self.covered[self.normal];
         }
         for (range, cells) in span.iter_mut().zip(self.grid.cells()) {
             if cells <= 1 {
@@ -98,7 +109,7 @@ impl<'a> ModePlane<'a> {
             if lines.len() <= 2 {
                 continue;
             }
-            let [low, high] = self.snapped_bounds(axis);
+            let [low, high] = snapped(&self.grid.boundaries[axis], self.plane.bounds()[axis]);
             let close = |index: usize, value: f64| within(lines[index], value, TOLERANCE, TOLERANCE);
             let last = lines.len() - 1;
             if symmetry == 0 {
@@ -136,7 +147,29 @@ impl<'a> ModePlane<'a> {
 
     /// The output grid flattened onto the plane: the client's `grid_snapped`.
     pub fn snapped_grid(&self) -> Result<Grid, GridError> {
-        self.grid.flattened_as_domain(self.output_grid().flattened(&self.plane)?, Some(self.normal))
+        self.flattened(self.output_grid(), Some(self.normal))
+    }
+
+    /// The grid of a monitor's data at the plane, mirrored cells included: the client's `grid_expanded`. `colocate` is
+    /// whether the data is interpolated to the cells' corners.
+    pub fn expanded_grid(&self, colocate: bool) -> Result<Grid, GridError> {
+        let before = isize::from(!colocate);
+        self.flattened(self.grid.part(&self.covered.map(|[start, end]| [start - before, end + 1])), None)
+    }
+
+    /// A part of the grid without extent where the plane or the domain has none: along the normal at the plane, but a
+    /// grid of one cell is at the domain's centre wherever in that cell the plane is; `kept` as in
+    /// [`Grid::flattened_as_domain`].
+    fn flattened(&self, part: Grid, kept: Option<usize>) -> Result<Grid, GridError> {
+        let mut part = self.grid.flattened_as_domain(part, kept)?;
+        let normal = self.normal;
+        if self.grid.size[normal] == 0.0 {
+            return part.flattened(&self.plane);
+        }
+        if self.grid.cells()[normal] > 1 || kept == Some(normal) {
+            part.boundaries[normal] = vec![self.plane.center[normal]; 2];
+        }
+        Ok(part)
     }
 
     /// The domain and the grid of the smaller simulation that the client solves in place of the whole: its
@@ -212,28 +245,52 @@ impl<'a> ModePlane<'a> {
             [lines[layers[0]] - lines[0], lines[last] - lines[last - layers[1]]]
         })
     }
+}
 
-    /// The plane's bounds along a tangential axis, moved outwards to boundaries of the grid.
-    fn snapped_bounds(&self, axis: usize) -> [f64; 2] {
-        let lines = &self.grid.boundaries[axis];
-        let [low, high] = self.plane.bounds()[axis];
-        let last = lines.len() - 1;
-        if last <= 1 {
-            return [low, high];
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid() -> Grid {
+        Grid::of_boundaries([vec![0.0, 1.0, 2.0, 3.0], vec![0.0, 1.0, 2.0], vec![0.0, 4.0]])
+            .expect("ascending boundaries")
+    }
+
+    fn plane(grid: &Grid, center: [f64; 3], size: [f64; 3]) -> Result<ModePlane<'_>, GridError> {
+        ModePlane::new(grid, BoxRegion { center, size })
+    }
+
+    #[test]
+    fn a_plane_on_the_grids_end_lies_in_the_last_cell() {
+        let grid = grid();
+        let at = |place| plane(&grid, [place, 1.0, 2.0], [0.0, 2.0, 4.0]);
+        for (place, cell) in
+            [(0.0, [0, 1]), (1.0, [1, 2]), (2.5, [2, 3]), (3.0, [2, 3]), (3.0 + 1e-12, [2, 3])]
+        {
+            let plane = at(place).expect("a plane");
+            assert_eq!(plane.covered_span()[0], cell, "{place}");
+            assert_eq!(plane.solver_grid().boundaries()[0], [cell[0] as f64, cell[1] as f64]);
+            assert_eq!(plane.snapped_grid().expect("a grid").boundaries()[0], [place; 2]);
         }
-        let close = |index: usize, value: f64| within(lines[index], value, TOLERANCE, 0.0);
-        let above = first_not_below(lines, low);
-        let start = if above <= last && close(above, low) { above } else { above.saturating_sub(1) };
-        let above = first_not_below(lines, high);
-        let end = if above > 0 && close(above - 1, high) { above - 1 } else { above.min(last) };
-        let (start, end) = if start == end {
-            match (start.checked_sub(1), start) {
-                (Some(before), here) => (before, here),
-                (None, here) => (here, (here + 1).min(last)),
-            }
-        } else {
-            (start, end)
-        };
-        [lines[start], lines[end]]
+        for place in [-0.1, 3.1] {
+            assert!(at(place).is_err(), "{place}");
+        }
+    }
+
+    #[test]
+    fn data_is_at_the_plane_or_at_the_centre_of_a_single_cell() {
+        let grid = grid();
+        let across = plane(&grid, [1.5, 1.0, 1.0], [3.0, 2.0, 0.0]).expect("a plane");
+        for colocate in [false, true] {
+            assert_eq!(across.expanded_grid(colocate).expect("a grid").boundaries()[2], [2.0; 2]);
+        }
+        assert_eq!(across.snapped_grid().expect("a grid").boundaries()[2], [1.0; 2]);
+        let along = plane(&grid, [1.5, 1.0, 2.0], [0.0, 1.0, 4.0]).expect("a plane");
+        let [staggered, colocated] =
+            [false, true].map(|colocate| along.expanded_grid(colocate).expect("a grid"));
+        assert_eq!(staggered.boundaries()[0], [1.5; 2]);
+        assert_eq!(staggered.boundaries()[1], [-1.0, 0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(colocated.boundaries()[1], [0.0, 1.0, 2.0, 3.0]);
+        assert_eq!(colocated.boundaries()[2], [2.0; 2]);
     }
 }

@@ -57,23 +57,29 @@ impl Location {
             Self::Corner => [false; 3],
         }
     }
+
+    /// The coordinates of the points along x, y and z on a grid of these boundaries, in micrometres.
+    pub fn coordinates(self, boundaries: &[Vec<f64>; 3]) -> [Vec<f64>; 3] {
+        if self == Self::Corner {
+            return boundaries.clone();
+        }
+        let centered = self.centered();
+        std::array::from_fn(|axis| {
+            let lines = &boundaries[axis];
+            if centered[axis] { middles(lines) } else { lines[..lines.len().saturating_sub(1)].to_vec() }
+        })
+    }
+}
+
+/// The midpoints between neighbouring boundaries.
+pub fn middles(lines: &[f64]) -> Vec<f64> {
+    lines.windows(2).map(|pair| (pair[1] + pair[0]) / 2.0).collect()
 }
 
 impl Grid {
     /// The coordinates of a set of points along x, y and z, in micrometres: the client's `grid[name]`.
     pub fn coordinates(&self, location: Location) -> [Vec<f64>; 3] {
-        if location == Location::Corner {
-            return self.boundaries().clone();
-        }
-        let centered = location.centered();
-        std::array::from_fn(|axis| {
-            let pairs = self.boundaries()[axis].windows(2);
-            if centered[axis] {
-                pairs.map(|pair| (pair[1] + pair[0]) / 2.0).collect()
-            } else {
-                pairs.map(|pair| pair[0]).collect()
-            }
-        })
+        location.coordinates(self.boundaries())
     }
 
     /// The sizes of the cells along each axis, in micrometres: the distances of magnetic components.

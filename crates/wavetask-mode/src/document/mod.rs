@@ -6,6 +6,7 @@
 mod mode_spec;
 
 use serde_json::Value;
+use wavetask_grid::boundaries::BoxRegion;
 use wavetask_solver::{Reader, Refused, class_of, join, present};
 
 pub(crate) use mode_spec::{Keep, Method, ModeSpec, Polarization, Precision, Quantity, Track};
@@ -43,7 +44,8 @@ pub(crate) struct ModeTask {
     pub(crate) conjugated: bool,
     /// Which of [`COMPONENTS`] the result has.
     pub(crate) components: [bool; 6],
-    pub(crate) domain: DomainBox,
+    /// The simulation's domain, without its grid.
+    pub(crate) domain: BoxRegion,
 }
 
 /// The plane as it was asked for.
@@ -64,26 +66,15 @@ impl PlaneBox {
         }
     }
 
+    /// The plane without its normal.
+    pub(crate) const fn region(&self) -> BoxRegion {
+        BoxRegion { center: self.center, size: self.size }
+    }
+
     /// Lower and upper end along each axis.
     pub(crate) fn bounds(&self) -> [[f64; 2]; 3] {
-        bounds(self.center, self.size)
+        self.region().bounds()
     }
-}
-
-/// The simulation's domain, without its grid.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct DomainBox {
-    pub(crate) center: [f64; 3],
-    pub(crate) size: [f64; 3],
-    /// -1, 0 or 1 along each axis.
-    pub(crate) symmetry: [i8; 3],
-    /// Whether both ends of an axis are periodic.
-    pub(crate) periodic: [bool; 3],
-}
-
-/// Lower and upper end of a box along each axis; infinite where its size is.
-pub(crate) fn bounds(center: [f64; 3], size: [f64; 3]) -> [[f64; 2]; 3] {
-    std::array::from_fn(|axis| [center[axis] - size[axis] / 2.0, center[axis] + size[axis] / 2.0])
 }
 
 impl ModeTask {
@@ -184,36 +175,25 @@ fn read(reader: &mut Reader, document: &Value) -> Option<ModeTask> {
     Some(task)
 }
 
-fn read_domain(reader: &mut Reader, scene: &Value, path: &str) -> Option<DomainBox> {
+fn read_domain(reader: &mut Reader, scene: &Value, path: &str) -> Option<BoxRegion> {
     let center = reader.extended_triple_or(scene, "center", [0.0; 3], path);
     let size = reader.extended_triple(scene, "size", path);
     let symmetry = reader.extended_triple_or(scene, "symmetry", [0.0; 3], path)?;
-    let mut signs = [0_i8; 3];
-    for (axis, sign) in signs.iter_mut().enumerate() {
-        *sign = match symmetry[axis] {
-            0.0 => 0,
-            1.0 => 1,
-            -1.0 => -1,
-            value => {
-                reader.refuse(
-                    join(path, &format!("symmetry[{axis}]")),
-                    "symmetry",
-                    format!("symmetries are -1, 0 and 1, not {value}"),
-                );
-                0
-            }
-        };
+    for (axis, value) in symmetry.into_iter().enumerate() {
+        if ![-1.0, 0.0, 1.0].contains(&value) {
+            reader.refuse(
+                join(path, &format!("symmetry[{axis}]")),
+                "symmetry",
+                format!("symmetries are -1, 0 and 1, not {value}"),
+            );
+        }
     }
     let (center, size) = (center?, size?);
     if center.iter().chain(&size).any(|value| !value.is_finite()) || size.iter().any(|&extent| extent < 0.0) {
         reader.refuse(join(path, "size"), "domain", "the domain must be finite");
         return None;
     }
-    let periodic = std::array::from_fn(|axis| {
-        let boundary = &scene["boundary_spec"][["x", "y", "z"][axis]];
-        ["plus", "minus"].iter().all(|side| matches!(class_of(&boundary[side]), "Periodic" | "BlochBoundary"))
-    });
-    Some(DomainBox { center, size, symmetry: signs, periodic })
+    Some(BoxRegion { center, size })
 }
 
 fn read_plane(reader: &mut Reader, plane: &Value, path: &str) -> Option<PlaneBox> {
@@ -269,7 +249,7 @@ fn read_components(reader: &mut Reader, document: &Value) -> [bool; 6] {
 /// The plane and the domain must have points in common.
 fn check_place(reader: &mut Reader, task: &ModeTask) {
     let plane = task.plane.bounds();
-    let domain = bounds(task.domain.center, task.domain.size);
+    let domain = task.domain.bounds();
     if (0..3).any(|axis| plane[axis][0] > domain[axis][1] || plane[axis][1] < domain[axis][0]) {
         reader.refuse(
             "plane",
@@ -284,7 +264,7 @@ fn check_bend(reader: &mut Reader, task: &ModeTask) {
     let Some(bend) = task.spec.bend else { return };
     let axis = task.plane.tangential()[1 - bend.axis];
     let plane = task.plane.bounds()[axis];
-    let domain = bounds(task.domain.center, task.domain.size)[axis];
+    let domain = task.domain.bounds()[axis];
     let extent = plane[1].min(domain[1]) - plane[0].max(domain[0]);
     if bend.radius.abs() <= extent / 2.0 {
         reader.refuse(

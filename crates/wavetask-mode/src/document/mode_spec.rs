@@ -1,7 +1,7 @@
 //! The client's `ModeSpec`: what modes are wanted, and how they are put in order.
 
 use serde_json::Value;
-
+use wavetask_grid::boundaries::BoxRegion;
 use wavetask_solver::{Reader, class_of, join, present};
 
 /// Fractional step in frequency that the client means by `group_index_step: true`.
@@ -381,7 +381,7 @@ fn read_sort(reader: &mut Reader, sort: &Value, path: &str, modes: usize) -> Sor
         let path = join(path, "bounding_box");
         let center = reader.extended_triple_or(value, "center", [0.0; 3], &path)?;
         let size = reader.extended_triple(value, "size", &path)?;
-        Some(super::bounds(center, size))
+        Some(BoxRegion { center, size }.bounds())
     });
     let uses_box = [filter_key, key].contains(&Some(Quantity::FillFraction));
     if uses_box && bounding_box.is_none() {
