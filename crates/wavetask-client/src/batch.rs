@@ -10,7 +10,7 @@ use crate::error::ClientError;
 use crate::server::TaskAction;
 use crate::signal::{Signal, lock};
 use crate::status::Phase;
-use crate::task::{Task, TaskCell, timed_out};
+use crate::task::{Task, TaskCell, is_on_its_way, timed_out};
 
 /// Tasks under one name: a handle, cheap to clone, usable from any thread.
 #[derive(Clone)]
@@ -159,6 +159,16 @@ impl Batch {
         counts
     }
 
+    /// Calls `call` once, on a thread of the engine's, as soon as there are more tasks than `known` or no more will
+    /// come; at once if that is so already. Never if the engine stops first.
+    pub fn when_grown(&self, known: usize, call: impl FnOnce() + Send + 'static) {
+        let cell = self.cell.clone();
+        self.cell.engine.spawn(async move {
+            cell.state.until(|state| (state.sealed || state.tasks.len() > known).then_some(())).await;
+            call();
+        });
+    }
+
     /// Waits until all tasks are there and have ended.
     ///
     /// # Errors
@@ -218,10 +228,21 @@ impl Batch {
         self.set_going(TaskAction::Retry, self.tasks().into_iter().filter(unsuccessful).collect())
     }
 
-    /// Starts all tasks that were submitted with `hold` and have been checked, and says of each that could not be why.
+    /// Starts all tasks that were submitted with `hold`, those that are on their way to the server when they are there,
+    /// and says of each that could not be why.
     pub fn start(&self) -> Vec<(Task, ClientError)> {
-        let held = |task: &Task| task.status().phase == Phase::Held;
-        self.set_going(TaskAction::Start, self.tasks().into_iter().filter(held).collect())
+        let (mut held, mut refused) = (Vec::new(), Vec::new());
+        for task in self.tasks() {
+            match task.status().phase {
+                Phase::Held => held.push(task),
+                phase if is_on_its_way(phase) => {
+                    refused.extend(task.start().err().map(|error| (task, error)));
+                }
+                _ => {}
+            }
+        }
+        refused.extend(self.set_going(TaskAction::Start, held));
+        refused
     }
 
     /// Stops what has not ended and deletes all tasks that the server knows with their results, in a request per

@@ -218,6 +218,7 @@ impl Opening {
             lazy: true,
             first: TaskAction::Status,
         }));
+        self.engine.start_if_wanted(&cell);
     }
 
     /// Goes on with what the journal has.
@@ -258,6 +259,7 @@ impl Opening {
             })),
             (_, None, _) => self.lose(member, &cell, submission),
         }
+        self.engine.start_if_wanted(&cell);
     }
 
     /// Nobody has anything of it any more.

@@ -46,6 +46,8 @@ pub(crate) struct TaskCellState {
     pub(crate) status: TaskStatus,
     /// Whether its user wants it stopped.
     pub(crate) unwanted: bool,
+    /// Whether its user wants it started once it is held.
+    pub(crate) to_start: bool,
     on_done: Vec<OnDone>,
     on_change: Vec<OnChange>,
 }
@@ -64,8 +66,8 @@ impl TaskCell {
     ) -> Arc<Self> {
         let (key, name, position, parameters) = identity;
         let status = TaskStatus::new(phase);
-        let state =
-            TaskCellState { member, id, status, unwanted: false, on_done: Vec::new(), on_change: Vec::new() };
+        let (unwanted, to_start, on_done, on_change) = (false, false, Vec::new(), Vec::new());
+        let state = TaskCellState { member, id, status, unwanted, to_start, on_done, on_change };
         Arc::new(Self { key, name, position, parameters, batch, engine, state: Signal::new(state) })
     }
 
@@ -272,11 +274,20 @@ impl Task {
         self.cell.engine.run(act(self.clone(), TaskAction::Retry)).await
     }
 
-    /// Starts it if it was submitted with `hold` and has been checked.
+    /// Starts it if it was submitted with `hold`. One that is still on its way to the server is started when it is
+    /// there, as long as this process lives.
     ///
     /// # Errors
-    /// `Usage` if it is not on the server yet or cannot be started, else those of the connection.
+    /// `Usage` if it cannot be started, else those of the connection.
     pub fn start(&self) -> Result<(), ClientError> {
+        let coming = self.cell.state.change(|state| {
+            state.to_start = is_on_its_way(state.status.phase);
+            state.to_start.then_some(state.member)
+        });
+        if let Some(member) = coming {
+            self.cell.engine.send(Input::Wanted { member, action: TaskAction::Start });
+            return Ok(());
+        }
         self.cell.engine.block(act(self.clone(), TaskAction::Start))
     }
 
@@ -345,8 +356,12 @@ fn ended(state: &mut TaskCellState) -> Option<TaskStatus> {
 }
 
 fn placed(state: &mut TaskCellState) -> Option<TaskStatus> {
-    let waits = matches!(state.status.phase, Phase::Packing | Phase::Waiting | Phase::Uploading);
-    (!waits).then(|| state.status.clone())
+    (!is_on_its_way(state.status.phase)).then(|| state.status.clone())
+}
+
+/// Whether the server does not have all of a task yet.
+pub(crate) const fn is_on_its_way(phase: Phase) -> bool {
+    matches!(phase, Phase::Packing | Phase::Waiting | Phase::Uploading)
 }
 
 /// The error of a wait that reached its deadline.

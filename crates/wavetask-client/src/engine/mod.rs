@@ -154,6 +154,14 @@ impl Engine {
         let _ = self.messages.send(Message::Member(member, cell.clone()));
     }
 
+    /// Tells the flow, which has just heard of this task, that its user wanted it started before that.
+    pub(crate) fn start_if_wanted(&self, cell: &TaskCell) {
+        let wanted = cell.state.read(|state| state.to_start.then_some(state.member));
+        if let Some(member) = wanted {
+            self.send(Input::Wanted { member, action: TaskAction::Start });
+        }
+    }
+
     /// A submission has begun; `whole` says whether all of its members will come.
     pub(crate) fn open_submission(&self, facts: SubmissionFacts, whole: bool) -> SubmissionId {
         let submission = SubmissionId(self.next.fetch_add(1, Ordering::Relaxed));
@@ -197,6 +205,13 @@ impl Engine {
     ) -> Result<T, ClientError> {
         let Some(runtime) = &self.runtime else { return Err(stopped()) };
         runtime.spawn(future).await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Runs a future to its end on the engine's threads, unless the engine stops first.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(future);
+        }
     }
 
     /// What the server says about a task now, and the number of the newest event then.
@@ -246,7 +261,7 @@ impl Engine {
         let member = self.new_member();
         cell.state.change(|state| {
             state.member = member;
-            state.unwanted = false;
+            (state.unwanted, state.to_start) = (false, false);
             state.status = TaskStatus::new(Phase::Queued);
             state.status.learn(&summary);
         });

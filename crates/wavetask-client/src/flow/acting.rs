@@ -58,12 +58,18 @@ impl Flow {
     /// What the user wants.
     pub(super) fn wanted(&mut self, id: MemberId, action: TaskAction) {
         let Some(member) = self.members.get_mut(&id) else { return };
-        if action != TaskAction::Cancel {
-            if member.task.is_some() {
-                self.act(action, id);
-            }
-            return;
+        match action {
+            TaskAction::Cancel => self.stop(id),
+            // The server cannot start it yet.
+            TaskAction::Start if member.is_on_its_way() => member.start = true,
+            _ if member.task.is_some() => self.act(action, id),
+            // Nothing is there yet to be looked at, run again or deleted.
+            _ => {}
         }
+    }
+
+    fn stop(&mut self, id: MemberId) {
+        let Some(member) = self.members.get_mut(&id) else { return };
         match member.stage {
             // Nothing of it is anywhere.
             Stage::Packing => self.end(id, Phase::Cancelled, Some(cancelled())),

@@ -7,6 +7,7 @@ use wavetask_protocol::{ErrorKind, TaskError, TaskState};
 
 use super::{Attached, Effect, Flow, Member, MemberId, Push, Stage, SubmissionId};
 use crate::error::{ClientError, ErrorGroup};
+use crate::server::TaskAction;
 use crate::status::Phase;
 
 impl Flow {
@@ -19,7 +20,8 @@ impl Flow {
     pub(super) fn pushed(&mut self, push: Push) {
         let Push { member, blocks, document_bytes, lazy, journaled, complete } = push;
         let packing = self.members.get(&member).filter(|member| member.stage == Stage::Packing);
-        let Some(submission) = packing.and_then(|member| member.submission) else {
+        let announced = packing.and_then(|member| Some((member.submission?, member.start)));
+        let Some((submission, start)) = announced else {
             self.effects.push(Effect::Unwanted { member });
             return;
         };
@@ -30,7 +32,8 @@ impl Flow {
         state.unplaced += 1;
         state.unwritten += usize::from(!journaled);
         let stage = if journaled { Stage::ToName } else { Stage::Journaling };
-        let entry = Member { blocks, document_bytes, complete, ..Member::new(Some(submission), stage, lazy) };
+        let fresh = Member::new(Some(submission), stage, lazy);
+        let entry = Member { blocks, document_bytes, complete, start, ..fresh };
         self.members.insert(member, entry);
         self.effects.push(Effect::Moved { member, phase: Phase::Waiting });
         if journaled {
@@ -137,10 +140,10 @@ impl Flow {
         if matches!(member.stage, Stage::Fetching | Stage::FetchingArrays) && phase == Phase::Fetching {
             return;
         }
-        let waits = matches!(member.stage, Stage::ToName | Stage::Naming | Stage::Sending | Stage::Later);
-        if waits && !state.is_final() {
+        if member.is_on_its_way() && !state.is_final() {
             return;
         }
+        let start = std::mem::take(&mut member.start) && !member.cancel;
         self.effects.push(Effect::News { member: id, phase, summary });
         match phase {
             Phase::Done => self.end(id, Phase::Done, None),
@@ -156,6 +159,9 @@ impl Flow {
             _ => {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.stage = Stage::Placed;
+                }
+                if phase == Phase::Held && start {
+                    self.act(TaskAction::Start, id);
                 }
             }
         }

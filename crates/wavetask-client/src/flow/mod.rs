@@ -161,6 +161,8 @@ struct Member {
     /// Whether it need not be named again.
     placed: bool,
     cancel: bool,
+    /// Whether it is to be started once it is on the server and held there.
+    start: bool,
     /// How often it was refused for now, and since when.
     refusals: u8,
     refused_since: Option<u64>,
@@ -187,10 +189,17 @@ impl Member {
             attempted: false,
             placed: false,
             cancel: false,
+            start: false,
             refusals: 0,
             refused_since: None,
             rank: 0,
         }
+    }
+
+    /// Whether the server does not have all of it yet.
+    const fn is_on_its_way(&self) -> bool {
+        use Stage::{Journaling, Later, Naming, Packing, Sending, ToName};
+        matches!(self.stage, Packing | Journaling | ToName | Naming | Sending | Later)
     }
 }
 

@@ -147,6 +147,9 @@ impl Flow {
 mod tests {
     use std::time::Duration;
 
+    use wavetask_protocol::TaskId;
+    use wavetask_protocol::native::SubmitAnswer;
+
     use super::*;
     use crate::error::ErrorGroup;
     use crate::flow::{Input, Push, Rules};
@@ -209,6 +212,58 @@ mod tests {
         let effects = flow.step(Input::Submitted { request: *request, outcome: Err(error) }, 60_001);
         let over = |effect: &Effect| matches!(effect, Effect::CutOff { submission: id } if *id == submission);
         assert!(effects.iter().any(over), "the first goes on when the script is run again: {effects:?}");
+    }
+
+    /// The answer that takes a member in: it is held.
+    fn held(flow: &mut Flow, effects: &[Effect], now: u64) -> Vec<Effect> {
+        let Some(Effect::Submit { request, members, .. }) = effects.last() else { panic!("{effects:?}") };
+        let answer = |member: &MemberId| {
+            let task = serde_json::json!({
+                "task": format!("task-{}", member.0), "name": "", "folder": "folder-1", "folder_name": "default",
+                "kind": "HEAT", "state": "validated", "attempts": 0, "created_milliseconds": 0,
+            });
+            let task = serde_json::from_value(task).unwrap();
+            wavetask_protocol::native::MemberAnswer::Accepted { task, new: true }
+        };
+        let members = members.iter().map(answer).collect();
+        let answer = SubmitAnswer { batch: "batch-1".parse().unwrap(), members, last_event: 1 };
+        flow.step(Input::Submitted { request: *request, outcome: Ok(answer) }, now)
+    }
+
+    fn started(effects: &[Effect]) -> Vec<TaskId> {
+        let starts = |effect: &Effect| match effect {
+            Effect::Act { action: TaskAction::Start, tasks, .. } => tasks.clone(),
+            _ => Vec::new(),
+        };
+        effects.iter().flat_map(starts).collect()
+    }
+
+    /// The wish to start a member is kept until the server has the member, wherever it is until then.
+    #[test]
+    fn what_is_started_before_the_server_has_it_starts_then() {
+        let start = || Input::Wanted { member: MemberId(0), action: TaskAction::Start };
+        for while_packed in [true, false] {
+            let (mut flow, _) = begun(1);
+            if while_packed {
+                assert!(started(&flow.step(start(), 1)).is_empty());
+            }
+            let effects = flow.step(push(MemberId(0)), 2);
+            if !while_packed {
+                assert!(started(&flow.step(start(), 3)).is_empty());
+            }
+            let effects = held(&mut flow, &effects, 4);
+            assert_eq!(started(&effects), ["task-0".parse().unwrap()], "{effects:?}");
+        }
+        // Nobody wants it, or nobody any more.
+        for wishes in [&[][..], &[TaskAction::Start, TaskAction::Cancel]] {
+            let (mut flow, _) = begun(1);
+            let effects = flow.step(push(MemberId(0)), 2);
+            for action in wishes {
+                flow.step(Input::Wanted { member: MemberId(0), action: *action }, 3);
+            }
+            let effects = held(&mut flow, &effects, 4);
+            assert!(started(&effects).is_empty(), "{effects:?}");
+        }
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub(super) struct Named {
     pub(super) nature: Nature,
     pub(super) blocks: Vec<Digest>,
     pub(super) cache: bool,
+    /// Whether it waits to be started.
+    pub(super) hold: bool,
 }
 
 /// Rules that a test may break, to see that the invariants notice.
@@ -206,7 +208,9 @@ impl Server {
             .unwrap();
         } else {
             self.validate(id, named, now);
-            self.apply(id, &Command::Submit { priority: 0 }, now).unwrap();
+            if !named.hold {
+                self.apply(id, &Command::Submit { priority: 0 }, now).unwrap();
+            }
         }
         MemberAnswer::Accepted { task: self.summary(id), new }
     }
@@ -329,6 +333,7 @@ impl Server {
             .map(|id| {
                 let outcome = match action {
                     TaskAction::Cancel => self.apply(id, &Command::Abort, now),
+                    TaskAction::Start => self.apply(id, &Command::Submit { priority: 0 }, now),
                     _ => Ok(()),
                 };
                 match outcome {
@@ -362,6 +367,11 @@ impl Server {
             TaskState::Aborted => ResultNews::None("task.aborted".into()),
             _ => ResultNews::None("task.not_ended".into()),
         }
+    }
+
+    /// The key that a task was named by.
+    pub(super) fn key(&self, id: &TaskId) -> &str {
+        &self.tasks[id].named.key
     }
 
     /// How a task is, and the newest event then.

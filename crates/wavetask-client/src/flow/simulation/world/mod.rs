@@ -73,6 +73,8 @@ struct Client {
     tick: Option<u64>,
     /// It was opened by name and does not run the script.
     reader: bool,
+    /// Script members that its user has started.
+    started: HashSet<usize>,
 }
 
 /// How the flow ended a submission.
@@ -104,17 +106,48 @@ enum Call {
 
 enum Happening {
     Deliver(u64, Input),
-    AtServer { epoch: u64, call: Call, lose_answer: bool, again: bool },
-    JournalWrite { epoch: u64, members: Vec<MemberId> },
-    Transmit { epoch: u64, request: RequestId, blocks: Vec<Digest>, index: usize, breaks_at: Option<usize> },
-    Poll { epoch: u64, after: u64, until: u64 },
-    Push { epoch: u64, index: usize },
-    Tick { epoch: u64 },
+    AtServer {
+        epoch: u64,
+        call: Call,
+        lose_answer: bool,
+        again: bool,
+    },
+    JournalWrite {
+        epoch: u64,
+        members: Vec<MemberId>,
+    },
+    Transmit {
+        epoch: u64,
+        request: RequestId,
+        blocks: Vec<Digest>,
+        index: usize,
+        breaks_at: Option<usize>,
+    },
+    Poll {
+        epoch: u64,
+        after: u64,
+        until: u64,
+    },
+    Push {
+        epoch: u64,
+        index: usize,
+    },
+    Tick {
+        epoch: u64,
+    },
     Worker,
-    Solved { task: TaskId, lease: LeaseId },
+    Solved {
+        task: TaskId,
+        lease: LeaseId,
+    },
     Restart,
     Crash,
     Cancel,
+    /// The user starts a member, wherever it is.
+    Start {
+        epoch: u64,
+        member: MemberId,
+    },
 }
 
 pub(super) struct World {
@@ -139,6 +172,10 @@ pub(super) struct World {
     on_the_way: HashMap<Digest, u64>,
     /// Whether known results will do.
     cache: bool,
+    /// Whether results stay on the server until somebody asks.
+    lazy: bool,
+    /// Whether tasks wait to be started.
+    hold: bool,
     requests: usize,
     /// Faults that come at their own time and have not come yet.
     faults_left: usize,
@@ -157,6 +194,7 @@ impl World {
         let shared: Vec<_> =
             (0..1 + random.below(4)).map(|index| digest(&format!("shared {index}"))).collect();
         let cache = random.one_in(2) || honesty_needs_cache(&honesty);
+        let (lazy, hold) = (random.one_in(3), random.one_in(3));
         let script = (0..members)
             .map(|index| {
                 let content = random.below(contents);
@@ -178,7 +216,7 @@ impl World {
                 };
                 // The same content has one nature.
                 let content = digest(&format!("content {content} {nature:?} {}", blocks.len()));
-                let named = Named { key: format!("{index}"), content, nature, blocks, cache };
+                let named = Named { key: format!("{index}"), content, nature, blocks, cache, hold };
                 ScriptMember { named, outcome: None, cancelled: false, unwritten: false }
             })
             .collect();
@@ -201,6 +239,8 @@ impl World {
             in_doubt: HashSet::new(),
             on_the_way: HashMap::new(),
             cache,
+            lazy,
+            hold,
             requests: 0,
             faults_left: 0,
             violation: None,
@@ -396,6 +436,7 @@ impl World {
                     self.input(Input::Wanted { member, action: TaskAction::Cancel });
                 }
             }
+            Happening::Start { epoch, member } => self.start(epoch, member),
             // Of a process that is gone.
             _ => {}
         }
@@ -414,7 +455,19 @@ impl Client {
         rules.silence = 3_000;
         let flow = Flow::new(rules, seed);
         let members = BTreeMap::new();
-        Self { flow, epoch, members, next: 0, pushed: 0, sealed: false, over: None, tick: None, reader }
+        let started = HashSet::new();
+        Self {
+            flow,
+            epoch,
+            members,
+            next: 0,
+            pushed: 0,
+            sealed: false,
+            over: None,
+            tick: None,
+            reader,
+            started,
+        }
     }
 }
 

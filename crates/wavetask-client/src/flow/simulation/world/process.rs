@@ -18,6 +18,11 @@ impl World {
         for index in 0..self.script.len() {
             let member = self.new_member(index);
             self.input(Input::Announced { member, submission });
+            if self.hold && self.random.one_in(3) {
+                // The user does not wait until it is held.
+                let delay = self.random.below(150);
+                self.after(delay, Happening::Start { epoch, member });
+            }
         }
         if self.random.one_in(2) {
             self.client.sealed = true;
@@ -72,7 +77,7 @@ impl World {
             None => (None, 0),
         };
         let submission = Some(SubmissionId(1));
-        let (lazy, first) = (false, TaskAction::Status);
+        let (lazy, first) = (self.lazy, TaskAction::Status);
         let attached = Attached { member, submission, task, summary, version, lazy, first };
         self.input(Input::Attached(attached));
     }
@@ -94,7 +99,8 @@ impl World {
         let mut blocks: Vec<_> = named.blocks.iter().map(|block| (*block, BLOCK)).collect();
         blocks.sort_unstable();
         let blocks = blocks.into();
-        let push = Push { member, blocks, document_bytes: 2_000, lazy: false, journaled, complete };
+        let lazy = self.lazy;
+        let push = Push { member, blocks, document_bytes: 2_000, lazy, journaled, complete };
         self.input(Input::Pushed(push));
     }
 
@@ -146,7 +152,15 @@ impl World {
                 let delay = self.random.below(20);
                 self.after(delay, Happening::Poll { epoch, after, until });
             }
-            Effect::Act { request, action, tasks } => self.call(Call::Act { request, action, tasks }),
+            Effect::Act { request, action, tasks } => {
+                if action == TaskAction::Start {
+                    self.check_started(&tasks);
+                }
+                self.call(Call::Act { request, action, tasks });
+            }
+            Effect::Fetch { .. } | Effect::FetchArrays { .. } if self.lazy => {
+                self.violated("a result is fetched that nobody has asked for".into());
+            }
             Effect::Fetch { request, tasks } => self.call(Call::Fetch { request, tasks }),
             Effect::FetchArrays { member, .. } => self.call(Call::FetchArrays { member }),
             Effect::Ended { member, phase, error } => {
@@ -171,12 +185,35 @@ impl World {
                 let key = self.script[self.client.members[&member]].named.key.clone();
                 self.journal.placed.insert(key, task);
             }
+            // The user starts what is held, unless that was done before.
+            Effect::News { member, phase: Phase::Held, .. } if self.hold => {
+                let delay = self.random.below(200);
+                self.after(delay, Happening::Start { epoch, member });
+            }
             Effect::Placed { .. }
             | Effect::Moved { .. }
             | Effect::News { .. }
             | Effect::Unwanted { .. }
             | Effect::Refused { .. }
             | Effect::Connection { .. } => {}
+        }
+    }
+
+    /// The user of a process starts a member. Once is enough: what is kept of the wish must do.
+    pub(super) fn start(&mut self, epoch: u64, member: MemberId) {
+        if epoch == self.client.epoch && self.client.started.insert(self.client.members[&member]) {
+            self.input(Input::Wanted { member, action: TaskAction::Start });
+        }
+    }
+
+    /// What is held is started by the user alone.
+    fn check_started(&mut self, tasks: &[TaskId]) {
+        let started = &self.client.started;
+        let keys: HashSet<&str> =
+            started.iter().map(|index| self.script[*index].named.key.as_str()).collect();
+        let unasked = tasks.iter().find(|task| !keys.contains(self.server.key(task))).cloned();
+        if let Some(task) = unasked {
+            self.violated(format!("{task} is started, and nobody has asked for that"));
         }
     }
 

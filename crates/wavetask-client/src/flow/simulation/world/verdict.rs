@@ -25,6 +25,8 @@ impl World {
                 Nature::Unsolvable => (Phase::Failed, Some("test.unsolvable")),
                 Nature::Malformed => (Phase::Failed, Some("document_malformed")),
                 Nature::Poison => (Phase::Failed, Some("test.poison")),
+                // Nobody has tried.
+                Nature::Unfetchable if self.lazy => (Phase::Done, None),
                 Nature::Unfetchable => (Phase::Failed, Some("test.unfetchable")),
                 Nature::Unpackable => (Phase::Failed, Some("test.unpackable")),
             };
@@ -48,7 +50,7 @@ impl World {
         }
         let quiet =
             !self.faults.network && !self.faults.restarts && !self.faults.crashes && !self.faults.busy;
-        let bound = 25 + 6 * self.script.len();
+        let bound = 25 + (6 + 2 * usize::from(self.hold)) * self.script.len();
         if quiet && self.requests > bound {
             return Err(format!("{} requests for {} members", self.requests, self.script.len()));
         }
