@@ -8,14 +8,19 @@ import threading
 import time
 from collections.abc import Callable
 
+REQUEST = b" HTTP/1.1\r\n"
+"""How the first line of a request ends."""
+
 
 class Wire:
     """Forwards TCP connections to a port; `sent` and `received` are bytes towards and from the server,
-    `most_connections` how many were open at once."""
+    `most_connections` how many were open at once. With `count_requests`, `requests` are those that were sent."""
 
-    def __init__(self, port: int, bytes_per_second: float | None = None):
+    def __init__(self, port: int, bytes_per_second: float | None = None, count_requests: bool = False):
         self.target = port
         self.rate = bytes_per_second
+        self.requests = 0
+        self._counts_requests = count_requests
         # Called with each piece that comes from the server, which it may change.
         self.damage: Callable[[memoryview], None] | None = None
         self.sent = self.received = self.connections = self.most_connections = 0
@@ -54,10 +59,16 @@ class Wire:
 
     def _carry(self, source: socket.socket, sink: socket.socket, towards: bool):
         buffer = memoryview(bytearray(1 << 16))
+        end = b""
         try:
             while count := source.recv_into(buffer):
                 if self.damage and not towards:
                     self.damage(buffer[:count])
+                if towards and self._counts_requests:
+                    text = end + bytes(buffer[:count])
+                    with self._lock:
+                        self.requests += text.count(REQUEST)
+                    end = text[1 - len(REQUEST) :]
                 self._wait(count, towards)
                 sink.sendall(buffer[:count])
                 with self._lock:

@@ -103,3 +103,18 @@ def test_whoever_is_no_such_server_at_all_is_called_that(tmp_path):
         assert not isinstance(caught.value, wavetask.errors.Unauthorized)
     finally:
         server.shutdown()
+
+
+def test_many_tasks_are_asked_about_one_by_one(plain, monkeypatch, capsys):
+    from test_web_door import created
+    from wavetask.web import _door
+
+    address = plain.url, plain.variables()["SIMCLOUD_APIKEY"]
+    monkeypatch.setattr(_door, "_address", lambda: address)
+    ids = {name: created(plain) for name in ("a", "b", "c")}
+    details = _door.many("detail", ids)
+    assert {name: detail["taskId"] for name, detail in details.items()} == ids
+    assert details == {name: _door.detail(task_id) for name, task_id in ids.items()}
+    progress = _door.many("progress", ids)
+    assert progress == dict.fromkeys(ids, _door.one("progress", ids["a"]))
+    assert "not found" not in capsys.readouterr().out, "that the server offers no more is no news to anybody"

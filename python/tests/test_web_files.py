@@ -171,5 +171,8 @@ def test_existing_files_are_kept_unless_told(backend, tmp_path):
     loaded = web.BatchData.load(path_dir=tmp_path, replace_existing=True)
     again = written(tmp_path)
     assert set(again) == set(first) and all(again[name] > first[name] for name in first)
+    batch.download(path_dir=tmp_path, replace_existing=True)
+    third = written(tmp_path)
+    assert set(third) == set(first) and all(third[name] > again[name] for name in first)
     for name, simulation in simulations.items():
         backend.check(loaded[name], simulation)

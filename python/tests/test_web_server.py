@@ -77,6 +77,43 @@ def test_task_ids_are_the_servers(server):
         web.get_info(job.task_id)
 
 
+def test_a_batch_is_asked_about_in_one_request(server, tmp_path):
+    from wavetask import _client
+    from wire import Wire
+
+    wire = Wire(server.port, count_requests=True)
+    before = _client.current()
+    try:
+        # Of its own, so that nothing else passes the wire meanwhile.
+        wt.connect(wire.url, server.variables()["SIMCLOUD_APIKEY"], data=tmp_path / "client")
+        batch = web.Batch(simulations={f"n={n}": slab() for n in range(40)}, verbose=False)
+        batch.run(path_dir=tmp_path)
+        for ask, one in (
+            (batch.get_info, web.get_info),
+            (batch.get_run_info, web.get_run_info),
+            (lambda: batch.real_cost(verbose=False), None),
+            (lambda: batch.estimate_cost(verbose=False), None),
+        ):
+            count = wire.requests
+            answer = ask()
+            # One, and what the engine may happen to say at that moment.
+            assert 1 <= wire.requests - count <= 4, f"{wire.requests - count} requests"
+            if one is None:
+                assert answer > 0
+                continue
+            assert list(answer) == [f"n={n}" for n in range(40)]
+            assert answer["n=3"] == one(batch.jobs["n=3"].task_id)
+        assert batch.real_cost(verbose=False) == pytest.approx(
+            sum(job.real_cost(verbose=False) for job in batch.jobs.values())
+        )
+        assert batch.estimate_cost(verbose=False) == pytest.approx(
+            sum(web.estimate_cost(job.task_id, verbose=False) for job in batch.jobs.values())
+        )
+    finally:
+        _client._make_current(before)
+        wire.close()
+
+
 def test_upload_waits_for_start(server):
     task_id = web.upload(slab(), "held", verbose=False)
     time.sleep(0.3)

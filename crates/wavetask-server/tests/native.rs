@@ -14,8 +14,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use wavetask_document::{Digest, Document};
 use wavetask_protocol::native::{
-    BatchList, EventPage, MemberAnswer, MemberList, ResultOutcome, TaskAnswer, TaskAnswers, TaskList,
-    TaskSummary,
+    BatchList, EventPage, MemberAnswer, MemberList, ResultOutcome, TaskAnswer, TaskAnswers, TaskDetail,
+    TaskDetails, TaskList, TaskSummary,
 };
 use wavetask_protocol::{TaskId, TaskState};
 
@@ -333,6 +333,34 @@ async fn many_are_held_started_stopped_run_again_and_deleted_at_once() {
     assert_eq!(states(&ask("delete").await), vec![nothing(); 5]);
     let page: EventPage = client.get(&format!("events?after={}", answers.last_event)).await;
     assert_eq!(page.events.len(), 4, "the deletions, and nothing else");
+}
+
+/// Many at once are told as one by one, by the other door.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_other_door_says_of_one_is_told_of_many() {
+    let server = TestServer::start();
+    let client = server.client();
+    let (first, second) = (packed(1.0), packed(2.0));
+    client.send(first.pack()).await;
+    client.send(second.pack()).await;
+    let mut tasks = vec![client.submitted("told", "a", &first).await.task];
+    server.worker().solve(&[1.0]).await;
+    tasks.push(client.submitted("told", "b", &second).await.task);
+    tasks.push("task-00000000000000000000000000000000".parse().unwrap());
+    let told: TaskDetails = client.post("tasks/details", &json!({ "tasks": tasks })).await;
+    assert_eq!(told.tasks.len(), 3);
+    for (task, told) in tasks.iter().zip(&told.tasks).take(2) {
+        let TaskDetail { detail, progress } = told.as_ref().unwrap();
+        assert_eq!(*detail, server.detail(task.as_str()).await);
+        assert_eq!(*progress, server.get(&format!("/tidy3d/tasks/{task}/progress")).await);
+    }
+    let percent = |at: usize| told.tasks[at].as_ref().unwrap().progress["perc_done"].clone();
+    assert_eq!((percent(0), percent(1)), (json!(100.0), json!(0.0)));
+    assert_eq!(told.tasks[2], None);
+    // Nor of anybody else's.
+    let stranger = server.somebody("stranger").await;
+    let told: TaskDetails = stranger.post("tasks/details", &json!({ "tasks": tasks })).await;
+    assert_eq!(told.tasks, [None, None, None]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

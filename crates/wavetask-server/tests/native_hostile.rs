@@ -70,6 +70,7 @@ async fn every_limit_is_told_with_a_code_and_a_hint() {
     };
     let cases: Vec<(&str, Value, (u16, String))> = vec![
         ("tasks/status", json!({ "tasks": tasks }), code(413, "request.too_many")),
+        ("tasks/details", json!({ "tasks": tasks }), code(413, "request.too_many")),
         (
             "results",
             json!({ "tasks": tasks, "inline_bytes": 0, "compress": false }),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import tidy3d.web as original
@@ -20,7 +19,7 @@ from tidy3d.log import log
 from wavetask import errors
 from wavetask._tidy3d import model
 
-from . import _engine, _files, _functions, _models, _results, _waiting
+from . import _door, _engine, _files, _functions, _models, _results, _waiting
 from ._job import Job, our_job
 from ._models import PathLikeString
 
@@ -168,16 +167,8 @@ class Batch(original.Batch):  # type: ignore[misc]
         self.to_file(self._batch_path(path_dir=path_dir))
         return self.load(path_dir=path_dir, skip_download=True)
 
-    def step(
-        self,
-        path_dir: PathLikeString = ".",
-        priority: int | None = None,
-        replace_existing: bool = False,
-        vgpu_allocation: int | None = None,
-        ignore_memory_limit: bool | None = None,
-    ) -> Any:
-        """Runs all: the steps before the last are part of it here."""
-        return self.run(path_dir, priority, replace_existing)
+    # The steps before the last are part of it here.
+    step = run
 
     def upload(self) -> None:
         """Uploads all without starting them; members that fail show when they are waited for."""
@@ -294,11 +285,14 @@ class Batch(original.Batch):  # type: ignore[misc]
 
     def get_info(self) -> dict[str, Any]:
         """What the server says of each task."""
-        return _functions.each(_functions.get_info, self._ids())
+        ids = self._ids()
+        details = _door.many("detail", ids)
+        return {name: _functions.info_of(ids[name], detail) for name, detail in details.items()}
 
     def get_run_info(self) -> dict[str, Any]:
         """How far each task is."""
-        return _functions.each(_functions.get_run_info, self._ids())
+        told = _door.many("progress", self._ids())
+        return {name: _functions.run_info_of(progress) for name, progress in told.items()}
 
     def _ids(self) -> dict[str, str]:
         """The ids of the members that the server knows; a warning names those that never reached it."""
@@ -321,11 +315,11 @@ class Batch(original.Batch):  # type: ignore[misc]
             with _engine.as_web_error(next(iter(tasks.values()))):
                 batch.delete()
         else:
-            _functions.each(_functions.delete, self._ids())
+            _door.each(_functions.delete, self._ids())
 
     def real_cost(self, verbose: bool = True) -> float | None:
         """What the work of all came to; ``None`` while it is not known of all."""
-        costs = list(_functions.each(partial(_functions.real_cost, verbose=False), self._ids()).values())
+        costs = [_functions.cost_of(detail) for detail in _door.many("detail", self._ids()).values()]
         known_costs = [cost for cost in costs if cost is not None]
         if not costs or len(known_costs) < len(costs):
             return None
@@ -335,7 +329,7 @@ class Batch(original.Batch):  # type: ignore[misc]
     def estimate_cost(self, verbose: bool = True) -> float:
         """The server's estimate of the work of all; uploads what was not uploaded yet."""
         self.upload()
-        total = sum(_functions.each(partial(_functions.estimate_cost, verbose=False), self._ids()).values())
+        total = sum(map(_functions.estimate_of, _door.many("detail", self._ids()).values()))
         _functions._say(verbose, f"Estimated total cost: {total:1.3f}.")
         return total
 

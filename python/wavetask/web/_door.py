@@ -1,16 +1,19 @@
 """What the client asks about tasks beside running them: listing, details, costs, deleting, by the plain protocol.
 
-These calls are rare, one request each, and answered by any server of tidy3d's protocol; the answers become the
-client's own objects.
+These calls are rare, one request each, and answered by any server of tidy3d's protocol; about many tasks at once, a
+server that offers the native API is asked by that. The answers become the client's own objects.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
+import functools
 import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import tidy3d
 from tidy3d.exceptions import WebError
@@ -23,6 +26,14 @@ TIMEOUT = 120.0
 
 def request(method: str, path: str, body: Any = None) -> Any:
     """One request; the payload of its answer. Raises the client's `WebError`, or `errors.ConnectionLost`."""
+    try:
+        return _answer(method, path, body)
+    except urllib.error.HTTPError as error:
+        raise WebError(_explained(error, path)) from error
+
+
+def _answer(method: str, path: str, body: Any = None) -> Any:
+    """The same, raising `urllib.error.HTTPError`."""
     try:
         return _request(method, path, body)
     except errors.ConnectionLost:
@@ -59,8 +70,8 @@ def _request(method: str, path: str, body: Any) -> Any:
     try:
         with urllib.request.urlopen(message, timeout=TIMEOUT) as answer:
             text = answer.read()
-    except urllib.error.HTTPError as error:
-        raise WebError(_explained(error, path)) from error
+    except urllib.error.HTTPError:
+        raise
     except OSError as error:
         raise errors.ConnectionLost(
             f"{url} does not answer", code="web.no_answer", hint="check the server's address and the network"
@@ -103,10 +114,55 @@ def detail(task_id: str) -> dict[str, Any]:
     """All that the server says of a task; the client's errors if there is none."""
     if not isinstance(task_id, str) or not task_id:
         raise ValueError("Task id not found.")
-    found = request("GET", f"tidy3d/tasks/{urllib.parse.quote(task_id, safe='')}/detail")
-    if not found:
+    return one("detail", task_id)
+
+
+Part = Literal["detail", "progress"]
+"""What can be asked about a task."""
+
+_DETAILS = "api/v1/tasks/details"
+
+_MANY = 1_000
+"""Tasks that one request asks about."""
+
+_AT_ONCE = 16
+"""Requests about single tasks that are under way at once."""
+
+
+def one(part: Part, task_id: str) -> dict[str, Any]:
+    """What the server says of a task; the client's errors if there is none."""
+    found = request("GET", f"tidy3d/tasks/{urllib.parse.quote(task_id, safe='')}/{part}")
+    # Of its progress a server may have nothing to say yet.
+    if not found and part == "detail":
         raise ValueError("Task not found.")
-    return dict(found)
+    return dict(found or {})
+
+
+def each(ask: Callable[[str], Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """What a function of ours says of each task, by name, a request for each."""
+    if not ids:
+        return {}
+    with concurrent.futures.ThreadPoolExecutor(min(_AT_ONCE, len(ids)), "wavetask-ask") as pool:
+        return dict(zip(ids, pool.map(ask, ids.values()), strict=True))
+
+
+def many(part: Part, ids: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """What the server says of each task, by name: one request for a thousand, or for each where the server speaks
+    the plain protocol alone. The client's errors if there is no such task."""
+    answers: list[Any] = []
+    known = list(ids.values())
+    for first in range(0, len(known), _MANY):
+        try:
+            told = _answer("POST", _DETAILS, {"tasks": known[first : first + _MANY]})
+        except urllib.error.HTTPError as error:
+            if error.code in (404, 405):
+                return each(functools.partial(one, part), ids)
+            raise WebError(_explained(error, _DETAILS)) from error
+        answers += told["tasks"]
+    return {
+        name: one(part, task_id) if answer is None else answer[part]
+        for (name, task_id), answer in zip(ids.items(), answers, strict=True)
+    }
 
 
 def folder(name: str) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import pathlib
 import urllib.parse
 from collections.abc import Callable, Hashable, Mapping
@@ -373,32 +372,30 @@ def abort(task_id: str) -> Any:
         task.cancel()
     # So that what is told is how it ended.
     task.wait(_STOPS_WITHIN)
-    return _door.parsed(TaskInfo, {"taskId": task_id, **_door.detail(task_id)})
+    return get_info(task_id)
 
 
 # Looking.
 
-_AT_ONCE = 16
-"""Requests about the members of a batch that are under way at once."""
-
-
-def each(ask: Callable[[str], Any], ids: Mapping[str, str]) -> dict[str, Any]:
-    """What a function of ours says of each task, by name: the plain protocol has no request for many of them."""
-    if not ids:
-        return {}
-    with concurrent.futures.ThreadPoolExecutor(min(_AT_ONCE, len(ids)), "wavetask-ask") as pool:
-        return dict(zip(ids, pool.map(ask, ids.values()), strict=True))
-
 
 def get_info(task_id: str, verbose: bool = True) -> Any:
     """What the server says of a task."""
-    return _door.parsed(TaskInfo, {"taskId": task_id, **_door.detail(task_id)})
+    return info_of(task_id, _door.detail(task_id))
+
+
+def info_of(task_id: str, detail: Mapping[str, Any]) -> Any:
+    """The client's object for what the server says of a task."""
+    return _door.parsed(TaskInfo, {"taskId": task_id, **detail})
 
 
 def get_run_info(task_id: str) -> tuple[float | None, float | None]:
     """How far a task is, in percent, and the decay of its field (``None`` before the solver tells)."""
-    answer = _door.request("GET", f"tidy3d/tasks/{urllib.parse.quote(task_id, safe='')}/progress") or {}
-    return answer.get("perc_done"), answer.get("field_decay")
+    return run_info_of(_door.one("progress", task_id))
+
+
+def run_info_of(progress: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """The same from what the server says."""
+    return progress.get("perc_done"), progress.get("field_decay")
 
 
 def get_tasks(
@@ -465,17 +462,27 @@ def download_log(
 def estimate_cost(task_id: str, verbose: bool = True, solver_version: str | None = None) -> float:
     """The server's estimate of a task's work, in the unit that it shows to the client."""
     _check_id(task_id)
-    cost = _door.detail(task_id).get("estFlexUnit")
-    _say(verbose and cost is not None, f"Estimated cost: {cost or 0:1.3f}.")
-    return cost if cost is not None else 0.0
+    cost = estimate_of(_door.detail(task_id))
+    _say(verbose and cost > 0, f"Estimated cost: {cost:1.3f}.")
+    return cost
+
+
+def estimate_of(detail: Mapping[str, Any]) -> float:
+    """The estimate in what the server says of a task."""
+    return detail.get("estFlexUnit") or 0.0
 
 
 def real_cost(task_id: str, verbose: bool = True) -> float | None:
     """What a task's work came to, in the same unit; ``None`` before it has ended."""
     _check_id(task_id)
-    cost = _door.detail(task_id).get("realFlexUnit")
+    cost = cost_of(_door.detail(task_id))
     _say(verbose and cost is not None, f"Cost: {cost or 0:1.3f}.")
     return cost
+
+
+def cost_of(detail: Mapping[str, Any]) -> float | None:
+    """The cost in what the server says of a task."""
+    return detail.get("realFlexUnit")
 
 
 def _check_id(task_id: Any) -> None:

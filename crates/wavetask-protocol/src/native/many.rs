@@ -24,6 +24,24 @@ pub struct TaskAnswers {
     pub last_event: u64,
 }
 
+/// What the tidy3d protocol says of tasks, one for each in order: it has no request of its own for many.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskDetails {
+    /// What it says; none where the account has no such task.
+    pub tasks: Vec<Option<TaskDetail>>,
+}
+
+/// What the tidy3d protocol says of one task, in the words of the tidy3d client.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TaskDetail {
+    /// As `GET /tidy3d/tasks/{task}/detail` answers.
+    pub detail: serde_json::Value,
+    /// As `GET /tidy3d/tasks/{task}/progress` answers.
+    pub progress: serde_json::Value,
+}
+
 /// What came of one task.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

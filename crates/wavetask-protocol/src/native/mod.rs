@@ -46,7 +46,7 @@ pub use blocks::{
     FetchRequest, MAXIMUM_BLOCK, MAXIMUM_BLOCKS, MAXIMUM_PACK, MAXIMUM_PACK_BLOCKS, MAXIMUM_TASKS, PACK_TYPE,
     PackAnswer, PackHeld, PackPart, ResultAnswer, ResultOutcome, ResultsRequest, WantedBlock,
 };
-pub use many::{TaskAnswer, TaskAnswers, TaskSelection};
+pub use many::{TaskAnswer, TaskAnswers, TaskDetail, TaskDetails, TaskSelection};
 
 /// Starts checked tasks that were submitted with `hold`.
 pub const TASKS_START: &str = "/api/v1/tasks/start";

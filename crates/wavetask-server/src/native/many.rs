@@ -6,7 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use wavetask_core::{Command, TaskRecord};
 use wavetask_protocol::TaskId;
-use wavetask_protocol::native::{MAXIMUM_TASKS, TASKS_START, TaskAnswer, TaskAnswers, TaskSelection};
+use wavetask_protocol::native::{
+    MAXIMUM_TASKS, TASKS_START, TaskAnswer, TaskAnswers, TaskDetails, TaskSelection,
+};
 use wavetask_store::Operation;
 
 use super::summary::{records, summarize};
@@ -15,6 +17,7 @@ use crate::answer::Refused;
 use crate::app::{App, now};
 use crate::documents;
 use crate::extract::{Body, Caller};
+use crate::tidy3d::detail;
 
 /// Tasks that one transaction changes: it keeps others who write waiting for that long.
 pub(super) const CHANGED_AT_ONCE: usize = 250;
@@ -23,6 +26,7 @@ pub(super) const CHANGED_AT_ONCE: usize = 250;
 pub(super) fn routes(routes: Routes) -> Routes {
     routes
         .post("/api/v1/tasks/status", status)
+        .post("/api/v1/tasks/details", details)
         .post(TASKS_START, start)
         .post("/api/v1/tasks/cancel", cancel)
         .post("/api/v1/tasks/retry", retry)
@@ -56,6 +60,22 @@ async fn retry(caller: Caller, app: State<Arc<App>>, body: Body<TaskSelection>) 
 
 async fn delete(caller: Caller, app: State<Arc<App>>, body: Body<TaskSelection>) -> Answer {
     act(caller, app, body, Action::Delete).await
+}
+
+async fn details(
+    caller: Caller,
+    State(app): State<Arc<App>>,
+    Body(selection): Body<TaskSelection>,
+) -> Result<Json<TaskDetails>, Refused> {
+    if selection.tasks.len() > MAXIMUM_TASKS {
+        return Err(too_many("tasks", MAXIMUM_TASKS));
+    }
+    let told = move |app: &App| {
+        let found = records(app, caller.id(), &selection.tasks)?;
+        let told = |task| found.get(task).map(|record| detail::told(app, record)).transpose();
+        Ok(TaskDetails { tasks: selection.tasks.iter().map(told).collect::<Result<_, Refused>>()? })
+    };
+    app.blocking(told).await.map(Json)
 }
 
 type Answer = Result<Json<TaskAnswers>, Refused>;

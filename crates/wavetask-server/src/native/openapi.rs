@@ -25,7 +25,7 @@ use wavetask_protocol::native::{
     ApiError, BatchList, BatchQuery, CreatedKey, EventPage, EventQuery, FetchRequest, KeyList, KeySummary,
     LogPart, LogQuery, MemberList, MemberQuery, NewKey, PACK_TYPE, PackAnswer, PackHeld, PackPart, Quota,
     ResultAnswer, ResultsRequest, ServerStatus, SubmitAnswer, SubmitRequest, TASKS_START, TaskAnswers,
-    TaskFilter, TaskList, TaskSelection, TaskSummary,
+    TaskDetails, TaskFilter, TaskList, TaskSelection, TaskSummary,
 };
 
 use super::Routes;
@@ -86,6 +86,9 @@ impl Description {
         ] {
             all.on(Method::POST, path, what).takes::<TaskSelection>().answers::<TaskAnswers>();
         }
+        all.on(Method::POST, "/api/v1/tasks/details", "What the tidy3d protocol says of tasks, many at once")
+            .takes::<TaskSelection>()
+            .answers::<TaskDetails>();
         all.on(Method::GET, "/api/v1/events", "What happened, held until there is something")
             .asks::<EventQuery>()
             .answers::<EventPage>();

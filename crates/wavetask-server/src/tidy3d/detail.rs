@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use wavetask_core::{TaskRecord, Timestamp};
+use wavetask_protocol::native::TaskDetail;
 use wavetask_protocol::{TaskId, TaskKind, TaskState};
 
 use super::status::{is_under_way, metadata_word, status_word};
@@ -107,7 +108,14 @@ pub(super) fn time_text(at: Timestamp) -> Option<String> {
     OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()?.format(&Rfc3339).ok()
 }
 
-/// How far a task is. Never `null` while it runs: the client sleeps at the sight of that.
+/// A task in the client's words: what it is told of one when it asks for its detail, and for its progress.
+pub(crate) fn told(app: &App, record: &TaskRecord) -> Result<TaskDetail, Refused> {
+    let folder = app.folder_name(record.owner(), &record.task.folder)?;
+    let same = simulation_digest(app, record)?;
+    Ok(TaskDetail { detail: detail_json(record, &folder, same.as_deref()), progress: progress_json(record) })
+}
+
+/// How far a task is.
 pub(super) async fn progress(
     caller: Caller,
     State(app): State<Arc<App>>,
@@ -115,6 +123,11 @@ pub(super) async fn progress(
 ) -> Result<Json<Value>, Refused> {
     let task = task_id(&task)?;
     let record = app.blocking(move |app| app.task_of(caller.id(), &task)).await?;
+    Ok(Json(json!({ "data": progress_json(&record) })))
+}
+
+/// Never `null` while it runs: the client sleeps at the sight of that.
+fn progress_json(record: &TaskRecord) -> Value {
     let percent = match record.state {
         TaskState::Draft | TaskState::Validating | TaskState::Validated => None,
         TaskState::Success | TaskState::Diverged => Some(100.0),
@@ -122,7 +135,7 @@ pub(super) async fn progress(
     };
     let residual = record.progress.as_ref().and_then(|progress| progress.residual).unwrap_or(1.0);
     let decay = if residual.is_finite() { residual.clamp(0.0, 1.0) } else { 1.0 };
-    Ok(Json(json!({ "data": { "perc_done": percent, "field_decay": percent.map(|_| decay) } })))
+    json!({ "perc_done": percent, "field_decay": percent.map(|_| decay) })
 }
 
 pub(super) fn task_id(text: &str) -> Result<TaskId, Refused> {

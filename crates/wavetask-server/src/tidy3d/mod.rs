@@ -6,7 +6,7 @@
 //! on 429 or 503; so a busy server answers late, not with a refusal.
 
 mod account;
-mod detail;
+pub(crate) mod detail;
 mod files;
 mod folders;
 mod mode_solvers;
