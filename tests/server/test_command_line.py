@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -67,6 +68,26 @@ def test_list_watch_logs_and_delete(own_server, small):
     assert "deleted" in server.command("rm", task)
     assert listed(server) == {}
     assert server.command("logs", task, check=False) == ""
+
+
+def test_more_tasks_than_an_answer_holds_are_listed(own_server):
+    server = own_server()
+    driver = Driver(server)
+    folder = driver.folder()
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        made = set(pool.map(lambda number: driver.create(folder, f"n {number}"), range(1_203)))
+    assert len(made) == 1_203
+    assert set(listed(server, "--all")) == made
+    for limit in (1_000, 1_100, 1_203, 5_000):
+        answer = json.loads(server.command("ls", "--json", "--limit", str(limit)))
+        ids = [task["task"] for task in answer["tasks"]]
+        assert len(set(ids)) == len(ids) == min(limit, 1_203) and set(ids) <= made
+        assert answer["more"] == (limit < 1_203)
+        times = [task["created_milliseconds"] for task in answer["tasks"]]
+        assert times == sorted(times, reverse=True), "the newest first"
+    few = server.command("ls").splitlines()
+    assert len(few) == 52 and "--all" in few[-1]
+    assert len(server.command("ls", "--all", "--name", "n 1").splitlines()) == 1 + 1 + 10 + 100 + 203
 
 
 def test_cancel_kills_the_solver_within_a_second(own_server, small, slow):

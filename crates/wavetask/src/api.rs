@@ -53,6 +53,30 @@ impl Api {
         self.call(Method::GET, "tasks", filter, None::<&()>, Duration::ZERO).await
     }
 
+    /// The same for so many tasks, however few the server tells at once; without a number, for all.
+    pub(crate) async fn tasks_up_to(
+        &self,
+        filter: &TaskFilter,
+        most: Option<usize>,
+    ) -> Result<TaskList, Failure> {
+        let mut query = filter.clone();
+        let mut found = Vec::new();
+        let mut before = None;
+        loop {
+            let left = most.map_or(usize::MAX, |most| most - found.len());
+            query.limit = Some(u32::try_from(left).unwrap_or(u32::MAX));
+            let mut list = self.tasks(&query).await?;
+            // What happens while the rest is asked for is told by events after the first part.
+            let last_event = *before.get_or_insert(list.last_event);
+            let empty = list.tasks.is_empty();
+            found.append(&mut list.tasks);
+            if !list.more || empty || most.is_some_and(|most| found.len() >= most) {
+                return Ok(TaskList { tasks: found, more: list.more, last_event });
+            }
+            query.after = found.last().map(|task| task.task.clone());
+        }
+    }
+
     /// `GET /api/v1/tasks/{task}`.
     pub(crate) async fn task(&self, task: &TaskId) -> Result<TaskSummary, Failure> {
         self.call(Method::GET, &format!("tasks/{task}"), &(), None::<&()>, Duration::ZERO).await

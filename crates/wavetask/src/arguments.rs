@@ -207,8 +207,11 @@ pub(crate) struct ListArguments {
     #[arg(long, conflicts_with_all = ["state", "folder", "batch", "conditions"])]
     pub(crate) batches: bool,
     /// At most so many.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
+    /// All tasks, however many there are.
+    #[arg(long, conflicts_with_all = ["limit", "batches"])]
+    pub(crate) all: bool,
     /// JSON instead of a table.
     #[arg(long)]
     pub(crate) json: bool,

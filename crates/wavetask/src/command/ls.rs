@@ -7,8 +7,11 @@ use wavetask_protocol::native::{BatchQuery, BatchSummary, TaskFilter, TaskSummar
 
 use crate::arguments::ListArguments;
 use crate::command::connect;
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::terminal::{Terminal, now_milliseconds, one_line, shortened, span, table};
+
+/// Batches that the server lists at most.
+const BATCHES: u32 = 1_000;
 
 pub(crate) async fn run(arguments: ListArguments) -> Result<ExitCode, Failure> {
     let api = connect(arguments.data)?;
@@ -16,6 +19,12 @@ pub(crate) async fn run(arguments: ListArguments) -> Result<ExitCode, Failure> {
     let terminal = Terminal::standard_output();
     let now = now_milliseconds();
     if arguments.batches {
+        if arguments.limit > BATCHES {
+            let what = format!("of batches, at most {BATCHES} are listed");
+            return Err(
+                Failure::new(Exit::Failed, what).hint("ask for those of a --tag, or for one by its --name")
+            );
+        }
         let query = BatchQuery { name: arguments.name, tag: arguments.tag, limit: Some(arguments.limit) };
         let list = api.batches(&query).await?;
         if arguments.json {
@@ -35,10 +44,10 @@ pub(crate) async fn run(arguments: ListArguments) -> Result<ExitCode, Failure> {
         tag: arguments.tag,
         batch: arguments.batch,
         conditions: arguments.conditions,
-        limit: Some(arguments.limit),
         ..TaskFilter::default()
     };
-    let list = api.tasks(&filter).await?;
+    let most = if arguments.all { None } else { Some(arguments.limit as usize) };
+    let list = api.tasks_up_to(&filter, most).await?;
     if arguments.json {
         let text = serde_json::to_string_pretty(&list).map_err(std::io::Error::from)?;
         writeln!(output, "{text}")?;
@@ -49,7 +58,10 @@ pub(crate) async fn run(arguments: ListArguments) -> Result<ExitCode, Failure> {
     rows.extend(list.tasks.iter().map(|task| row(terminal, task, now)));
     table(&mut output, &rows)?;
     if list.more {
-        writeln!(output, "… and more: use --limit, --state, --name, --tag, --batch, --where or --folder")?;
+        writeln!(
+            output,
+            "… and more: use --all, --limit, --state, --name, --tag, --batch, --where or --folder"
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -101,8 +101,8 @@ async fn unfinished(api: &Api) -> Result<Vec<TaskSummary>, Failure> {
         TaskState::Publishing,
         TaskState::Aborting,
     ] {
-        let filter = TaskFilter { state: Some(state), limit: Some(1000), ..TaskFilter::default() };
-        found.extend(api.tasks(&filter).await?.tasks);
+        let filter = TaskFilter { state: Some(state), ..TaskFilter::default() };
+        found.extend(api.tasks_up_to(&filter, None).await?.tasks);
     }
     found.sort_by(|a, b| (a.created_milliseconds, &a.task).cmp(&(b.created_milliseconds, &b.task)));
     found.dedup_by(|a, b| a.task == b.task);
