@@ -10,6 +10,7 @@ use wavetask_client::{
 };
 
 use crate::packed::Packed;
+use crate::port::Port;
 use crate::task::{TaskHandle, parameters_from_python};
 use crate::{failure, process, waiting};
 
@@ -39,9 +40,23 @@ impl BatchHandle {
         self.batch.name()
     }
 
-    fn tasks(&self) -> PyResult<Vec<TaskHandle>> {
+    #[pyo3(signature = (first=0))]
+    fn tasks(&self, first: usize) -> PyResult<Vec<TaskHandle>> {
         let batch = self.here()?;
-        Ok(batch.tasks().into_iter().map(|task| TaskHandle::new(task, batch.name())).collect())
+        let handle = |task| TaskHandle::new(task, batch.name());
+        Ok(batch.tasks().into_iter().skip(first).map(handle).collect())
+    }
+
+    /// Whether all tasks are there: no more will come.
+    fn sealed(&self) -> PyResult<bool> {
+        Ok(self.here()?.is_sealed())
+    }
+
+    /// Pushes the token once when there are more tasks than `known` or no more will come.
+    fn watch_growth(&self, known: usize, port: &Port, token: u64) -> PyResult<()> {
+        let queue = port.queue()?;
+        self.here()?.when_grown(known, move || queue.push(token));
+        Ok(())
     }
 
     fn get(&self, key: &str) -> PyResult<Option<TaskHandle>> {

@@ -212,3 +212,64 @@ def test_a_batch_whose_process_was_killed_is_found_and_goes_on(server, tmp_path)
         assert len(tasks) == 6 and all(task["state"] == "success" and task["attempts"] == 1 for task in tasks)
     finally:
         wire.close()
+
+
+COMING = """
+import sys
+import wavetask as wt
+from handles_cases import slab
+
+def simulations():
+    for number in range(1, 4):
+        sys.stdin.readline()
+        yield f"n={number}", slab(number)
+
+scan = wt.submit(simulations(), name=sys.argv[1], cache=False, progress=False)
+print("submitted", flush=True)
+print(len(scan.results(timeout=240)))
+"""
+
+
+@pytest.mark.parametrize("opening", ["submitting", "another"])
+def test_members_that_come_later_are_shown_where_the_batch_was_opened(server, tmp_path, opening):
+    """By a process with the journal of the one that submits, and by one that only knows the server."""
+    import harness
+    import wavetask as wt
+    from wire import Wire
+
+    name = f"coming {time.monotonic_ns()}"
+    # An address of its own, so that no other test's connection is meant.
+    wire = Wire(server.port)
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", COMING, name],
+            env=environment(tmp_path / "submitting", WAVETASK_URL=wire.url),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+
+            def give():
+                process.stdin.write("\n")
+                process.stdin.flush()
+
+            assert process.stdout.readline() == "submitted\n"
+            give()
+            harness.wait_until(lambda: harness.members(server, name), 60, "the first member has come")
+            client = wt.connect(
+                wire.url, server.variables()["SIMCLOUD_APIKEY"], data=tmp_path / opening, current=False
+            )
+            scan = client.open(name)
+            coming = scan.as_completed(timeout=120)
+            assert list(scan) == ["n=1"] and next(coming).key == "n=1" and not scan.done()
+            assert scan.status == "running" and scan.wait(timeout=0).not_done == set()
+            for number in (2, 3):
+                give()
+                assert next(coming).key == f"n={number}"
+                assert list(scan.table().index) == [f"n={n}" for n in range(1, number + 1)]
+            with pytest.raises(StopIteration):
+                next(coming)
+            assert scan.done() and scan.status == "done" and len(scan.results(timeout=60)) == 3
+            assert process.stdout.read() == "3\n" and process.wait(60) == 0
+    finally:
+        wire.close()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import html
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+import weakref
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wavetask import _bridge, _native, _render, _shape, _wait, errors
+from wavetask import _bridge, _completed, _native, _render, _shape, _table, _wait, errors
 from wavetask._task import Task
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wavetask._client import Client
 
-__all__ = ["Batch", "BatchProgress", "Completed", "Waited"]
+__all__ = ["Batch", "BatchProgress", "Waited"]
 
 FIRST_COMPLETED = "FIRST_COMPLETED"
 FIRST_EXCEPTION = "FIRST_EXCEPTION"
@@ -57,7 +57,8 @@ class Batch(Mapping[str, Task]):
     >>> scan.tree(lambda task: task.result()) # in the containers that were submitted
 
     One bad member never sinks the rest: each task has its own error, and what waits for all of them reports the
-    errors at the end. With a generator, tasks appear as it gives simulations.
+    errors at the end. With a generator, tasks appear as it gives simulations; of a batch that another process submits
+    and that was opened by name, as they come to the server. What waits for all of them waits for those that come.
     """
 
     def __init__(
@@ -273,37 +274,16 @@ class Batch(Mapping[str, Task]):
 
     def rows(self) -> list[dict[str, Any]]:
         """What `table` shows, as plain dicts."""
-        rows = []
-        for task in self.tasks:
-            info = task.info
-            rows.append(
-                {
-                    "key": info.key,
-                    **{
-                        name if name not in _COLUMNS else f"parameter {name}": value
-                        for name, value in info.parameters.items()
-                    },
-                    "status": info.status,
-                    "percent": 100.0 if info.status == "done" else info.percent,
-                    "seconds": info.seconds,
-                    "created": info.created,
-                    "started": info.started,
-                    "ended": info.ended,
-                    "attempts": info.attempts,
-                    "error": None if info.error is None else info.error.message,
-                    "id": info.id,
-                }
-            )
-        return rows
+        return _table.rows_of(self.tasks)
 
     # Waiting for it.
 
-    def as_completed(self, timeout: float | None = None) -> Completed:
+    def as_completed(self, timeout: float | None = None) -> _completed.Completed:
         """The tasks as they end, well or not: for ``for`` and for ``async for``.
 
         Raises `errors.TimedOut` while iterating if not all have ended ``timeout`` seconds after the call.
         """
-        return Completed(self, _wait.Deadline(timeout))
+        return _completed.Completed(self, _wait.Deadline(timeout))
 
     def __aiter__(self) -> AsyncIterator[Task]:
         return self.as_completed().__aiter__()
@@ -317,7 +297,10 @@ class Batch(Mapping[str, Task]):
                 code="client.return_when",
             )
         done: set[Task] = set()
-        with contextlib.suppress(errors.TimedOut), contextlib.closing(self._completed(timeout)) as completed:
+        with (
+            contextlib.suppress(errors.TimedOut),
+            contextlib.closing(_completed.blocking(self, _wait.Deadline(timeout))) as completed,
+        ):
             for task in completed:
                 done.add(task)
                 if return_when == FIRST_COMPLETED:
@@ -335,7 +318,7 @@ class Batch(Mapping[str, Task]):
         """
         gathered: dict[str, Any] = {}
         for task in self.as_completed(timeout):
-            gathered[task.key] = _outcome(task.result)
+            gathered[task.key] = _completed.outcome(task.result)
         self._raise_source_error()
         return self._sorted(gathered, return_exceptions)
 
@@ -347,7 +330,7 @@ class Batch(Mapping[str, Task]):
         built: list[asyncio.Task[None]] = []
 
         async def build(task: Task) -> None:
-            gathered[task.key] = await _bridge.in_background(lambda: _outcome(task._settled_result))
+            gathered[task.key] = await _bridge.in_background(lambda: _completed.outcome(task._settled_result))
 
         try:
             async for task in self.as_completed():
@@ -361,89 +344,12 @@ class Batch(Mapping[str, Task]):
 
     def _sorted(self, gathered: dict[str, Any], return_exceptions: bool) -> dict[str, Any]:
         outcomes = {key: gathered[key] for key in self if key in gathered}
-        failures = {key: one.error for key, one in outcomes.items() if isinstance(one, _Failed)}
+        failures = {key: one.error for key, one in outcomes.items() if isinstance(one, _completed.Failed)}
         if failures and not return_exceptions:
-            raise _summary(self, failures)
-        return {key: one.error if isinstance(one, _Failed) else one for key, one in outcomes.items()}
-
-    def _completed(self, timeout: float | None) -> Generator[Task, None, None]:
-        """The tasks as they end, for blocked threads."""
-        deadline = _wait.Deadline(timeout)
-        port = _native.Port()
-        order: list[Task] = []
-
-        def listen(task: Task | None) -> None:
-            if task is None:
-                port.push(0)
-                return
-            order.append(task)
-            task._handle().watch(port, len(order))
-
-        self._listen(listen)
-        try:
-            ended, complete = 0, False
-            while not (complete and ended == len(order)):
-                # What ended already comes without any show.
-                tokens = port.drain()
-                if not tokens:
-                    with _wait.waiting(self):
-                        tokens = port.wait(deadline.left())
-                if not tokens:
-                    raise deadline.over(f"{len(order) - ended} tasks of `{self.name}` did not end")
-                complete = complete or 0 in tokens
-                for token in tokens:
-                    if token:
-                        ended += 1
-                        yield order[token - 1]
-        finally:
-            self._unlisten(listen)
-
-    async def _async_completed(self, deadline: _wait.Deadline) -> AsyncIterator[Task]:
-        """The tasks as they end, for coroutines."""
-        here = _bridge.port()
-        arrived: asyncio.Queue[Task | None] = asyncio.Queue()
-        tokens: set[int] = set()
-        known = 0
-
-        def arrive(token: int, task: Task | None) -> None:
-            tokens.discard(token)
-            arrived.put_nowait(task)
-
-        def listen(task: Task | None) -> None:
-            nonlocal known
-            # Called by the thread that packs, too: the loop hears of it through the port.
-            slot: list[int] = []
-            token = here.expect(lambda: arrive(slot[0], task))
-            slot.append(token)
-            tokens.add(token)
-            if task is None:
-                here.native.push(token)
-            else:
-                known += 1
-                task._handle().watch(here.native, token)
-
-        self._listen(listen)
-        try:
-            ended, complete = 0, False
-            while not (complete and ended == known):
-                if arrived.empty():
-                    with _wait.waiting_quietly(self):
-                        try:
-                            task = await asyncio.wait_for(arrived.get(), deadline.left())
-                        except asyncio.TimeoutError:
-                            late = deadline.over(f"{known - ended} tasks of `{self.name}` did not end")
-                            raise late from None
-                else:
-                    task = arrived.get_nowait()
-                if task is None:
-                    complete = True
-                else:
-                    ended += 1
-                    yield task
-        finally:
-            self._unlisten(listen)
-            for token in tokens:
-                here.forget(token)
+            raise _completed.of_several(self, failures)
+        return {
+            key: one.error if isinstance(one, _completed.Failed) else one for key, one in outcomes.items()
+        }
 
     def _raise_source_error(self) -> None:
         if self._source_error is not None:
@@ -479,7 +385,8 @@ class Batch(Mapping[str, Task]):
             del self._client._batches[self._name]
 
     def start(self) -> None:
-        """Starts those that were submitted with ``hold=True``."""
+        """Starts those that were submitted with ``hold=True``, those that have not reached the server yet once they
+        have."""
         self._each(lambda task: task.start(), lambda native: native.start())
 
     def _each(self, one: Callable[[Task], None], together: Callable[[_native.Batch], None]) -> None:
@@ -496,7 +403,7 @@ class Batch(Mapping[str, Task]):
         paths: dict[str, Any] = {}
         for task in self.as_completed():
             path = os.path.join(os.fspath(folder), *task.key.split("/")) + ".hdf5"  # noqa: PTH118
-            paths[task.key] = _outcome(functools.partial(_saved, task, path))
+            paths[task.key] = _completed.outcome(functools.partial(_saved, task, path))
         self._raise_source_error()
         return self._sorted(paths, False)
 
@@ -542,75 +449,7 @@ class Batch(Mapping[str, Task]):
         return f"wavetask.Batch({self.name!r}, {_render.words(self._snapshot())})"
 
     def _repr_html_(self) -> str:
-        shown = self.rows()[:_SHOWN_ROWS]
-        names = (
-            [name for name in shown[0] if any(row.get(name) not in (None, "") for row in shown)]
-            if shown
-            else []
-        )
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(_cell(row.get(name)))}</td>" for name in names) + "</tr>"
-            for row in shown
-        )
-        more = f"<p>and {len(self) - len(shown)} more</p>" if len(self) > len(shown) else ""
-        return f"{_render.markup(self._snapshot())}<table><tr>{head}</tr>{body}</table>{more}"
-
-
-_COLUMNS = frozenset(
-    ("key", "status", "percent", "seconds", "created", "started", "ended", "attempts", "error", "id")
-)
-_SHOWN_ROWS = 20
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if hasattr(value, "strftime"):
-        return str(value.strftime("%Y-%m-%d %H:%M:%S"))
-    return str(value)
-
-
-class Completed:
-    """The tasks of a batch as they end: an iterator for ``for`` and ``next``, and for ``async for``."""
-
-    def __init__(self, batch: Batch, deadline: _wait.Deadline) -> None:
-        self._batch = batch
-        self._deadline = deadline
-        self._blocking: Generator[Task, None, None] | None = None
-
-    def __iter__(self) -> Completed:
-        return self
-
-    def __next__(self) -> Task:
-        if self._blocking is None:
-            self._blocking = self._batch._completed(self._deadline.left())
-        try:
-            return next(self._blocking)
-        except StopIteration:
-            self._batch._raise_source_error()
-            raise
-
-    async def __aiter__(self) -> AsyncIterator[Task]:
-        async for task in self._batch._async_completed(self._deadline):
-            yield task
-        self._batch._raise_source_error()
-
-
-class _Failed:
-    """Stands for a result that is not there."""
-
-    def __init__(self, error: errors.WavetaskError) -> None:
-        self.error = error
-
-
-def _outcome(function: Callable[[], Any]) -> Any:
-    try:
-        return function()
-    except errors.WavetaskError as error:
-        return _Failed(error)
+        return f"{_render.markup(self._snapshot())}{_table.markup(self.rows())}"
 
 
 def _saved(task: Task, path: str) -> str:
@@ -619,29 +458,31 @@ def _saved(task: Task, path: str) -> str:
     return path
 
 
-def _summary(batch: Batch, failures: dict[str, errors.WavetaskError]) -> errors.WavetaskError:
-    """One error for several: of the first one's class."""
-    first = next(iter(failures.values()))
-    if len(failures) == 1 and len(batch) == 1:
-        error = first
-    else:
-        error = type(first)(
-            f"{len(failures)} of {len(batch)} tasks of `{batch.name}` did not succeed; the first: {first.message}",
-            code=first.code,
-            hint=first.hint,
-            task=first.task,
-        )
-        error.__cause__ = first
-        error._of_several = True
-    error.failures = failures
-    return error
-
-
 def opened(native: _native.Batch, client: Client, progress: bool | str | None = None) -> Batch:
-    """A batch that the server or the journal knows."""
+    """A batch that the server or the journal knows. While another process submits it, members come here as they come
+    to the server."""
     batch = Batch(native.name, client, native=native, progress=progress)
-    members: Iterable[_native.Task] = native.tasks()
-    for member in members:
-        batch._add(Task(member, client, progress=progress))
-    batch._close()
+    _grow(weakref.ref(batch), native, 0)
     return batch
+
+
+def _grow(reference: weakref.ref[Batch], native: _native.Batch, taken: int) -> None:
+    """Takes in what has come after the first ``taken`` members, and waits for more, as long as somebody holds the
+    batch."""
+    batch = reference()
+    if batch is None or batch._native is not native:
+        return
+    # Asked first: then those that are there are all.
+    sealed = native.sealed()
+    for member in native.tasks(taken):
+        taken += 1
+        if not batch._add(Task(member, batch._client, progress=batch._progress_wish)):
+            # It was cancelled before this one came.
+            member.cancel()
+    if sealed:
+        if not batch._complete:
+            batch._close()
+        return
+    _bridge.watcher().when_finished(
+        lambda port, token: native.watch_growth(taken, port, token), lambda: _grow(reference, native, taken)
+    )

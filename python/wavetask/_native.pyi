@@ -170,8 +170,12 @@ class Batch:
     @property
     def name(self) -> str:
         """Its name."""
-    def tasks(self) -> list[Task]:
-        """The tasks in order."""
+    def tasks(self, first: int = 0) -> list[Task]:
+        """The tasks in order, without so many of the first."""
+    def sealed(self) -> bool:
+        """Whether all tasks are there: no more will come."""
+    def watch_growth(self, known: int, port: Port, token: int) -> None:
+        """Pushes the token once when there are more tasks than ``known`` or no more will come, at once if so."""
     def get(self, key: str) -> Task | None:
         """The task of this key."""
     def progress(self) -> tuple[dict[str, int], float]:
@@ -181,7 +185,7 @@ class Batch:
     def retry(self) -> None:
         """Runs those again that ended without success; raises the first reason why one could not be."""
     def start(self) -> None:
-        """Starts those that are held; raises the first reason why one could not be."""
+        """Starts those that are held, and those on their way once they are; raises the first reason why one could not be."""
     def delete(self) -> None:
         """Deletes all with their results; raises the first reason why one could not be."""
 
@@ -216,7 +220,7 @@ class Task:
     def retry(self) -> None:
         """Runs it again if it ended without success."""
     def start(self) -> None:
-        """Starts it if it is held."""
+        """Starts it if it is held, or once it is."""
     def delete(self) -> None:
         """Deletes it with its result."""
     def log(self) -> str:

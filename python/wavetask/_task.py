@@ -328,7 +328,7 @@ class Task:
             self._handle().retry()
 
     def start(self) -> None:
-        """Starts it, if it was submitted with ``hold=True``."""
+        """Starts it, if it was submitted with ``hold=True``; one that has not reached the server yet, once it has."""
         with self._errors_here():
             self._handle().start()
 
