@@ -243,6 +243,24 @@ def first_rows(folder: pathlib.Path) -> list[list[str]]:
     ]]  # fmt: skip
 
 
+def loop_rows(folder: pathlib.Path, megabytes: float) -> list[list[str]]:
+    """An event loop while a gigabyte is packed and sent."""
+    side = Side(folder / "loop")
+    try:
+        figures = side.measure(
+            "engine", "ticking", count=10, megabytes=megabytes, warm=True, name="bench ticking"
+        )
+    finally:
+        side.stop()
+    case, late, cores = "event loop during submit", figures["late"], figures["cores"]
+    hold(f"{case}, a 100 ms tick is late by", f"{1e3 * late:.1f} ms", "at most 10 ms", late <= 0.010)
+    hold(f"{case}, cores that pack", f"{cores:.2f}", "more than 1.5", cores > 1.5)
+    return [[
+        f"10 x {megabytes:.0f} MB", f"{1e3 * late:.1f} ms of {figures['ticks']} ticks", f"{figures['packed']:.2f} s",
+        f"{cores:.2f}", f"{figures['wall']:.2f} s",
+    ]]  # fmt: skip
+
+
 def compare(folder: pathlib.Path, small: bool = False) -> str:
     """All tables; `small` is for a quick look."""
     parts = [
@@ -265,6 +283,11 @@ def compare(folder: pathlib.Path, small: bool = False) -> str:
             "First result of a batch while the rest is being uploaded",
             ["batch", "first result after", "members uploaded by then", "all results after"],
             first_rows(folder),
+        ),
+        table(
+            "An event loop while a batch is packed and sent",
+            ["batch", "a 100 ms tick is late by at most", "packed after", "cores that pack", "all sent after"],
+            loop_rows(folder, 10 if small else 100),
         ),
     ]  # fmt: skip
     method = (

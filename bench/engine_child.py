@@ -1,6 +1,6 @@
 """One side of a comparison, in a process of its own: the engine, or the unmodified client, on the same server.
 
-    python bench/engine_child.py {engine|unmodified} {tiny|shared|large|fetch} SETTINGS-AS-JSON
+    python bench/engine_child.py {engine|unmodified} {tiny|shared|large|ticking|fetch} SETTINGS-AS-JSON
 
 Where the server is comes from the environment (`wavetask env` and `WAVETASK_URL`). Prints one JSON object: wall
 time, processor time of this process, peak memory (of the case alone, and of the whole process), and what the case
@@ -95,6 +95,42 @@ def run_engine(simulations, settings: dict) -> dict:
     return moments
 
 
+def run_ticking(simulations, settings: dict) -> dict:
+    """Submits within an event loop, and measures by how much a tick of 100 ms is late until all has arrived, and how
+    many cores pack."""
+    import asyncio
+
+    import wavetask as wt
+
+    async def submitting() -> dict:
+        late: list[float] = []
+        over = asyncio.Event()
+
+        async def tick():
+            while not over.is_set():
+                began = time.perf_counter()
+                await asyncio.sleep(0.1)
+                late.append(time.perf_counter() - began - 0.1)
+
+        ticking = asyncio.ensure_future(tick())
+        await asyncio.sleep(0.3)
+        started, used = time.perf_counter(), time.process_time()
+        batch = wt.submit(simulations, name=settings.get("name"), hold=True, progress=False)
+        moments = {}
+        while any(task.status in ("packing", "waiting", "uploading") for task in batch.tasks):
+            if "cores" not in moments and all(task.status != "packing" for task in batch.tasks):
+                moments["packed"] = time.perf_counter() - started
+                moments["cores"] = (time.process_time() - used) / moments["packed"]
+            await asyncio.sleep(0.02)
+        moments["wall"] = time.perf_counter() - started
+        over.set()
+        await ticking
+        assert {task.status for task in batch.tasks} == {"held"}, batch
+        return {**moments, "late": max(late), "ticks": len(late)}
+
+    return asyncio.run(submitting())
+
+
 def run_unmodified(simulations: dict, settings: dict) -> dict:
     """`web.Batch`, as the client's users do it."""
     import tidy3d.web as web
@@ -152,6 +188,8 @@ def main() -> None:
     before, peak = resource.getrusage(resource.RUSAGE_SELF), Peak()
     if case == "fetch":
         answer = {"engine": fetch_engine, "unmodified": fetch_unmodified}[side](settings)
+    elif case == "ticking":
+        answer = run_ticking(simulations, settings)
     else:
         answer = run(simulations, settings)
     after = resource.getrusage(resource.RUSAGE_SELF)
