@@ -26,6 +26,7 @@ mod batch;
 mod client;
 mod connection;
 mod document;
+mod expression;
 mod failure;
 mod packed;
 mod port;
@@ -43,6 +44,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     process::remember();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(client::locate, module)?)?;
+    module.add_function(wrap_pyfunction!(expression::expression_type, module)?)?;
     module.add_function(wrap_pyfunction!(packed::pack, module)?)?;
     module.add_function(wrap_pyfunction!(process::adopt, module)?)?;
     module.add_function(wrap_pyfunction!(process::before_fork, module)?)?;

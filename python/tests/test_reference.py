@@ -47,6 +47,11 @@ class Task:
         document = self.document
         return field.build_field(document.json, path, selections, self.load, document.arrays)
 
+    def _field_labels(self, path):
+        document = self.document
+        shapes = {path: list(np.shape(array)) for path, array in document.arrays.items()}
+        return field.labels(document.json, path, self.load, document.arrays, shapes.__getitem__)
+
     def _monitor_data(self, monitor):
         return self.document.monitor(monitor)
 
@@ -284,6 +289,54 @@ def test_only_what_is_selected_is_fetched(modes):
     [(path, ranges)] = modes.parts
     assert path.endswith("/amps/__xarray_dataarray_variable__")
     assert [high - low for low, high in ranges] == [1, expected.sizes["f"], 1]
+
+
+def test_coordinates_are_known_without_values(heat, modes):
+    centre = heat.data["centre"].temperature
+    expected = heat.document.monitor("centre").temperature
+    heat.document.loaded.clear()
+    heat.parts.clear()
+    line = 2 * centre.interp(x=[0.25, 0.5]) - 300
+    assert line.shape == (2, *expected.shape[1:]) and line.dtype == np.dtype("float64")
+    assert line.nbytes == 8 * line.size and line.sizes["x"] == 2
+    np.testing.assert_array_equal(line.x.values, [0.25, 0.5])
+    np.testing.assert_array_equal(line.coords["z"].values, expected.z.values)
+    plane = heat.data["plane"].temperature
+    assert (
+        plane.shape == heat.document.arrays["data/0/temperature/values/__xarray_dataarray_variable__"].shape
+    )
+    with pytest.raises(errors.Usage, match="`coords` of"):
+        plane.coords  # noqa: B018
+    on_a_grid = plane.interp(x=[0, 0.1], y=0, z=centre.z)
+    assert on_a_grid.shape == (2, 1, expected.sizes["z"]) and on_a_grid.coords["y"].values == [0]
+    assert all(high == low for _, ranges in heat.parts for low, high in ranges), "no value has been fetched"
+    amps = modes.data["modes"].amps.sel(direction="-")
+    assert amps.dtype == np.dtype("complex128") and amps.coords["direction"].item() == "-"
+    with pytest.raises(errors.Usage, match="no label"):
+        modes.data["modes"].amps.sel(f=1.0).shape  # noqa: B018
+
+
+def test_before_the_result_it_is_said_what_is_not_known():
+    simulation = models.slab()
+    task = Waiting()
+    data = DataReference(task, fields.of_simulation(fields.outline(simulation)))
+    plane = data["plane"].temperature
+    for what in ("shape", "coords", "dtype", "nbytes", "size"):
+        with pytest.raises(errors.Usage, match=f"`{what}` of .* not known before there is a result"):
+            getattr(plane + 1, what)
+    line = (plane - 300).interp(x=[0.0, 1.0], y=0, z=[0.5])
+    assert line.shape == (2, 1, 1) and line.nbytes == 16 and "16 bytes to fetch" in repr(line)
+    assert "size is known from the result" in repr(plane)
+
+
+class Waiting:
+    """A task that has not begun."""
+
+    id = None
+    name = "later"
+
+    def _field_labels(self, path):
+        return None
 
 
 def test_what_is_not_computed_there_fetches(heat):

@@ -6,6 +6,7 @@ an import and a fork wait for each other.
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
 from typing import TYPE_CHECKING, cast
@@ -27,25 +28,10 @@ def packer() -> ModuleType:
     return pack
 
 
-def builder() -> ModuleType:
-    """`wavetask._tidy3d.build`. Raises `ImportError` without tidy3d."""
+def module(name: str) -> ModuleType:
+    """Another module of `wavetask._tidy3d`. Raises `ImportError` without tidy3d."""
     with _importing:
-        from wavetask._tidy3d import build
-    return build
-
-
-def describer() -> ModuleType:
-    """`wavetask._tidy3d.fields`. Raises `ImportError` without tidy3d."""
-    with _importing:
-        from wavetask._tidy3d import fields
-    return fields
-
-
-def fielder() -> ModuleType:
-    """`wavetask._tidy3d.field`. Raises `ImportError` without tidy3d."""
-    with _importing:
-        from wavetask._tidy3d import field
-    return field
+        return importlib.import_module(f"wavetask._tidy3d.{name}")
 
 
 def reader() -> ModuleType:

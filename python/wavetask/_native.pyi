@@ -26,6 +26,7 @@ __all__ = [
     "adopt",
     "after_fork",
     "before_fork",
+    "expression_type",
     "locate",
     "pack",
 ]
@@ -40,6 +41,13 @@ def before_fork() -> None:
 
 def after_fork() -> None:
     """In the parent: the journals go on."""
+
+def expression_type(expression: str, fields: str) -> str | None:
+    """Dimensions, coordinates and element type of an expression, as JSON, from those of its fields (a JSON list, each
+    with ``field``, ``dimensions``, ``data_type`` and ``mesh``); ``None`` if more would have to be known.
+
+    Raises `Usage` if the expression means nothing, and ``ValueError`` for a list that is none.
+    """
 
 def locate(
     url: str | None = None, key: str | None = None, data: str | PathLike[str] | None = None

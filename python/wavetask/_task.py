@@ -271,7 +271,7 @@ class Task:
 
         described = self._described
         if described is None:
-            describer = self._tidy3d(_adaptor.describer)
+            describer = self._tidy3d("fields")
             if self._outline is not None:
                 described = describer.of_simulation(self._outline)
             if described is None:
@@ -385,7 +385,7 @@ class Task:
         with contextlib.suppress(TypeError):
             self._submitted = weakref.ref(simulation, forget)
         if type(simulation).__module__.partition(".")[0] == "tidy3d":
-            self._outline = _adaptor.describer().outline(simulation)
+            self._outline = _adaptor.module("fields").outline(simulation)
 
     def _packed(self, json: str) -> None:
         """Notes the text that the simulation was packed to, as long as the simulation is there to go with it."""
@@ -398,13 +398,13 @@ class Task:
         if built is not None:
             with contextlib.suppress(KeyError):
                 return built[monitor]
-        build = self._builder()
+        build = self._tidy3d("build")
         document = self.document()
         return build.build_monitor(document.json, monitor, document.array, document.paths())
 
     def _field(self, path: Sequence[str], selections: list[Any]) -> Any:
         """Waits, and gives what selections take of an array of the result; nothing else is fetched."""
-        field = self._tidy3d(_adaptor.fielder)
+        field = self._tidy3d("field")
         built = self._built()
         try:
             if built is not None:
@@ -418,14 +418,23 @@ class Task:
                 f"the result has no {'/'.join(path)}", code="result.no_such_field", task=self
             ) from error
 
-    def _builder(self) -> Any:
-        """What makes tidy3d's objects."""
-        return self._tidy3d(_adaptor.builder)
+    def _field_labels(self, path: Sequence[str]) -> Any:
+        """What `wavetask._tidy3d.field.labels` says of an array of the result; ``None`` if there is none yet."""
+        if self.status != "done":
+            return None
+        field = self._tidy3d("field")
+        document = self.document()
+        try:
+            return field.labels(
+                document.json, path, document.array, frozenset(document.paths()), document.shape
+            )
+        except KeyError:
+            return None
 
-    def _tidy3d(self, module: Callable[[], Any]) -> Any:
+    def _tidy3d(self, module: str) -> Any:
         """A module of the adaptor's."""
         try:
-            build = module()
+            return _adaptor.module(module)
         except ImportError as error:
             raise errors.Usage(
                 "results become tidy3d's objects only where tidy3d is installed",
@@ -433,10 +442,9 @@ class Task:
                 hint="pip install tidy3d, or use task.document(), whose arrays need nothing but NumPy",
                 task=self,
             ) from error
-        return build
 
     def _build(self, document: _native.Document) -> Any:
-        build = self._builder()
+        build = self._tidy3d("build")
         if document.diverged:
             raise self._divergence()
         try:

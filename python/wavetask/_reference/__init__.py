@@ -7,5 +7,6 @@ somebody asks for values, something is fetched (`evaluate`).
 
 from .data import DataReference
 from .reference import Coordinate, Reference, concat
+from .template import Template, perturb, replace
 
-__all__ = ["Coordinate", "DataReference", "Reference", "concat"]
+__all__ = ["Coordinate", "DataReference", "Reference", "Template", "concat", "perturb", "replace"]

@@ -40,7 +40,7 @@ class DataReference:
         return {name: self._reference(field) for name, field in self._data.fields.items()}
 
     def _reference(self, field: Field) -> Reference:
-        expression: Expression = Leaf(self._task, (*self._data.place, *field.place))
+        expression: Expression = Leaf(self._task, (*self._data.place, *field.place), known=field)
         if field.function is not None:
             expression = Node("unary", function=field.function, of=expression)
         return Reference(expression, field.dims, field.mesh)

@@ -162,6 +162,17 @@ class _Evaluation:
             {name: labels}
         )
 
+    def _lookup(self, arguments: Mapping[str, Any]) -> Any:
+        table = self._array(arguments["table"].arguments)
+        at = {name: self.value(each) for name, each in arguments["at"]}
+        order: Any = next(each for each in at.values() if hasattr(each, "dims"))
+        clipped = {}
+        for name, each in at.items():
+            labels = table.coords[name].values
+            values = each.values if hasattr(each, "dims") else np.full(order.shape, float(each))
+            clipped[name] = (order.dims, np.clip(values, labels.min(), labels.max()))
+        return order.copy(data=table.interp(clipped, method=arguments["method"]).values)
+
     def _transpose(self, of: Any, arguments: Mapping[str, Any]) -> Any:
         return of.transpose(*arguments["dimensions"])
 

@@ -11,6 +11,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from .kinds import Field
+
 __all__ = ["VERSION", "Leaf", "Node", "json_text", "leaves"]
 
 VERSION = 1
@@ -20,9 +22,13 @@ VERSION = 1
 class Leaf:
     """An array of a task's result, or of its simulation."""
 
-    __slots__ = ("path", "simulation", "task")
+    __slots__ = ("known", "path", "simulation", "task")
 
-    def __init__(self, task: Any, path: tuple[str, ...], simulation: bool = False) -> None:
+    def __init__(
+        self, task: Any, path: tuple[str, ...], simulation: bool = False, known: Field | None = None
+    ) -> None:
+        self.known = known
+        """What is known of it without its data."""
         self.task = task
         """A `wavetask.Task`, or a task's id."""
         self.path = path

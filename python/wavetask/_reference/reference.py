@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ from wavetask import errors
 
 from . import arguments
 from .arguments import refuse
+from .known import known
 from .node import Expression, Leaf, Node, json_text, leaves
+from .operators import Operators
 
 __all__ = ["Coordinate", "Reference", "concat"]
 
@@ -35,7 +38,7 @@ _UFUNCS = {
 _UNARY_UFUNCS = {"negative": "negative", "absolute": "absolute", "conjugate": "conjugate"}
 
 
-class Reference:
+class Reference(Operators):
     """An array of a task's result, or an expression over such arrays: named, typed, and not fetched.
 
     >>> field = task["temperature"].temperature           # the task need not have begun
@@ -71,6 +74,42 @@ class Reference:
     def ndim(self) -> int:
         """The number of dimensions."""
         return len(self._dims)
+
+    @property
+    def coords(self) -> Any:
+        """The labels of dimensions, as xarray has them, without fetching the values. Raises `errors.Usage` if they
+        are not known before the result: the points of a mesh, and of what a solver chooses."""
+        import xarray
+
+        known = self._known("coords")
+        size = np.broadcast_to(np.zeros((), known.dtype), known.shape)
+        labels = {**known.coordinates, **known.scalars}
+        return xarray.DataArray(size, coords=labels, dims=list(known.coordinates)).coords
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The extent of each dimension, known as `coords` are."""
+        return self._known("shape").shape  # type: ignore[no-any-return]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The extent of each dimension by its name, known as `coords` are."""
+        return dict(zip(self._dims, self.shape, strict=True))
+
+    @property
+    def size(self) -> int:
+        """The number of values, known as `coords` are."""
+        return math.prod(self._known("size").shape)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the values, known as `coords` are."""
+        return self._known("dtype").dtype  # type: ignore[no-any-return]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values: what `load` would move if they are computed on the server. Known as `coords` are."""
+        return self._known("nbytes").byte_length  # type: ignore[no-any-return]
 
     @property
     def tasks(self) -> list[Any]:
@@ -236,15 +275,6 @@ class Reference:
 
     conjugate = conj
 
-    def __neg__(self) -> Reference:
-        return self._unary("negative")
-
-    def __pos__(self) -> Reference:
-        return self
-
-    def __abs__(self) -> Reference:
-        return self._unary("absolute")
-
     # Functions of two.
 
     def _binary(self, function: str, other: Any, reflected: bool = False) -> Any:
@@ -260,54 +290,6 @@ class Reference:
         dims = (*left._dims, *(each for each in right._dims if each not in left._dims))
         node = Node("binary", function=function, left=left._expression, right=right._expression)
         return Reference(node, dims, left._mesh or right._mesh)
-
-    def __add__(self, other: Any) -> Any:
-        return self._binary("add", other)
-
-    def __radd__(self, other: Any) -> Any:
-        return self._binary("add", other, True)
-
-    def __sub__(self, other: Any) -> Any:
-        return self._binary("subtract", other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self._binary("subtract", other, True)
-
-    def __mul__(self, other: Any) -> Any:
-        return self._binary("multiply", other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self._binary("multiply", other, True)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self._binary("divide", other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self._binary("divide", other, True)
-
-    def __pow__(self, other: Any) -> Any:
-        return self._binary("power", other)
-
-    def __rpow__(self, other: Any) -> Any:
-        return self._binary("power", other, True)
-
-    def __lt__(self, other: Any) -> Any:
-        return self._binary("less", other)
-
-    def __le__(self, other: Any) -> Any:
-        return self._binary("less_or_equal", other)
-
-    def __gt__(self, other: Any) -> Any:
-        return self._binary("greater", other)
-
-    def __ge__(self, other: Any) -> Any:
-        return self._binary("greater_or_equal", other)
-
-    def __eq__(self, other: object) -> Any:
-        return self._binary("equal", other)
-
-    def __ne__(self, other: object) -> Any:
-        return self._binary("not_equal", other)
 
     __hash__ = object.__hash__
 
@@ -431,6 +413,17 @@ class Reference:
 
     # Inside.
 
+    def _known(self, what: str) -> Any:
+        """What is known without the values."""
+        found = known(self._expression)
+        if found is None or (found.mesh and what == "coords"):
+            raise errors.Usage(
+                f"`{what}` of {self!r} is not known before there is a result",
+                code="reference.not_known",
+                hint="wait for the task, or interpolate to a grid with .interp(x=…, y=…, z=…)",
+            )
+        return found
+
     def _check(self, dimension: str) -> None:
         if dimension not in self._dims:
             there = ", ".join(self._dims) or "none"
@@ -454,8 +447,19 @@ class Reference:
         )
         what = names if isinstance(self._expression, Leaf) else f"computed of {names}"
         on = ", at the points of a mesh" if self._mesh else ""
-        there = ", fetched" if self._loaded is not None else ""
-        return f"wavetask.Reference(({', '.join(self._dims)}){on}: {what}{there})"
+        return f"wavetask.Reference(({', '.join(self._dims)}){on}: {what}{self._cost()})"
+
+    def _cost(self) -> str:
+        """What fetching it would move, as far as that is known here."""
+        if self._loaded is not None:
+            return ", fetched"
+        try:
+            found = known(self._expression, look=False)
+        except errors.WavetaskError:
+            return ""
+        if found is None:
+            return "; its size is known from the result"
+        return f"; {found.dtype} {found.shape}, {found.byte_length} bytes to fetch"
 
 
 _LOAD_FIRST = "take .load() first, which fetches the data"
@@ -478,12 +482,14 @@ class Coordinate:
         return self._reference._expression, self._dimension
 
     def load(self) -> Any:
-        """The labels. Waits."""
-        return self._reference.load().coords[self._dimension]
+        """The labels. Waits if they are not known before there is a result."""
+        found = known(self._reference._expression)
+        of = self._reference if found is not None and not found.mesh else self._reference.load()
+        return of.coords[self._dimension]
 
     @property
     def values(self) -> np.ndarray[Any, Any]:
-        """The labels as NumPy has them. Waits."""
+        """The labels as NumPy has them. Waits as `load`."""
         return np.asarray(self.load().values)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:

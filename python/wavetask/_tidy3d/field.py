@@ -17,7 +17,7 @@ Ranges = Sequence[tuple[int, int]]
 LoadPart = Callable[..., build.Loaded]
 """Loads the array at a path, or the part of it within ranges along each dimension."""
 
-__all__ = ["build_field", "of_built"]
+__all__ = ["build_field", "labels", "of_built"]
 
 
 def build_field(
@@ -32,27 +32,61 @@ def build_field(
 
     ``None`` if the result has no data there. Raises `KeyError` if there is no such place.
     """
-    values = json.loads(document_json)
-    node, place = values, ""
-    keys = list(path)
-    names = build.monitor_names(document_json)
-    if keys[0] in names:
-        index = names.index(keys[0])
-        node, place = values["data"][index], f"data/{index}/"
-        if any(node.get("symmetry") or ()):
-            # What a symmetry stands for is said by the monitor's other fields, too.
-            data = build.build_monitor(document_json, keys[0], load, paths)
-            return select(_at(data, keys[1:]), selections)
-        keys = keys[1:]
-    for key in keys[:-1]:
-        node, place = node[key], f"{place}{key}/"
-    child, place = node[keys[-1]], f"{place}{keys[-1]}"
+    place, child, symmetric = _located(document_json, path)
+    if symmetric:
+        # What a symmetry stands for is said by the monitor's other fields, too.
+        data = build.build_monitor(document_json, path[0], load, paths)
+        return select(_at(data, path[1:]), selections)
     if isinstance(child, str) and child in model.DATA_ARRAY_MAP:
         return _part(model.DATA_ARRAY_MAP[child], place, selections, load, paths)
     if isinstance(child, dict):
         build.fill(child, f"{place}/", load, paths)
         return select(model.validate(child), selections)
     return None
+
+
+def labels(
+    document_json: str,
+    path: Sequence[str],
+    load: LoadPart,
+    paths: Collection[str],
+    shape: Callable[[str], list[int]],
+) -> tuple[dict[str, Any], bool, bool] | None:
+    """The labels along the dimensions of an array of a result, whether its values are complex, and whether they are at
+    the points of a mesh: loading labels alone. ``None`` where they cannot be told so, or there is no data.
+
+    Raises `KeyError` if there is no such place.
+    """
+    place, child, symmetric = _located(document_json, path)
+    mesh = isinstance(child, dict) and str(child.get("type")).endswith("GridDataset")
+    if mesh:
+        place, child = f"{place}/values", child["values"]
+    if symmetric or child not in model.DATA_ARRAY_MAP:
+        return None
+    values = f"{place}/{model.VALUES}"
+    dims = model.DATA_ARRAY_MAP[child]._dims
+    extents = dict(zip(dims, shape(values), strict=True))
+    found = {
+        dim: load(f"{place}/{dim}") if dim != "index" and f"{place}/{dim}" in paths else range(extent)
+        for dim, extent in extents.items()
+    }
+    nothing = np.asarray(load(values, [(0, 0)] * len(dims)))
+    return found, nothing.dtype.kind == "c", mesh
+
+
+def _located(document_json: str, path: Sequence[str]) -> tuple[str, Any, bool]:
+    """Where in the document's arrays something is, what its text has there, and whether it is data of a symmetric
+    simulation."""
+    node: Any = json.loads(document_json)
+    keys, place, symmetric = list(path), "", False
+    names = build.monitor_names(document_json)
+    if keys[0] in names:
+        index = names.index(keys.pop(0))
+        node, place = node["data"][index], f"data/{index}/"
+        symmetric = any(node.get("symmetry") or ())
+    for key in keys:
+        node, place = node[key], f"{place}{key}/"
+    return place.rstrip("/"), node, symmetric
 
 
 def of_built(result: Any, path: Sequence[str], selections: list[Any]) -> Any:
