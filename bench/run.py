@@ -118,7 +118,7 @@ def mode_table(folder: pathlib.Path) -> str:
     """The same planes by our solver and by the client's local one."""
     import mode
 
-    return mode.compare()
+    return mode.compare(folder)
 
 
 def engine_table(folder: pathlib.Path) -> str:

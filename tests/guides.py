@@ -54,11 +54,21 @@ def mode_simulation(modes=2, frequencies=(FREQUENCY,), **changes):
     )
 
 
-def turned():
-    """A waveguide at an angle to the plane, to be turned into it by the solver: not supported."""
-    core = td.Structure(geometry=td.Box(size=(0.5, 9, 0.22)), medium=td.Medium(permittivity=12.1))
-    spec = td.ModeSpec(num_modes=1, angle_theta=0.1, angle_rotation=True)
-    return mode_solver(spec=spec, scene=simulation(structures=[core]))
+def turned(angle=0.1) -> dict:
+    """A waveguide at an angle to the plane, to be turned into it by the solver: scene and request."""
+    across, along = np.array([np.cos(angle), -np.sin(angle)]), np.array([np.sin(angle), np.cos(angle)])
+    corners = [(-0.25, -5), (0.25, -5), (0.25, 5), (-0.25, 5)]
+    strip = td.PolySlab(vertices=[x * across + y * along for x, y in corners], slab_bounds=(-0.11, 0.11))
+    core = td.Structure(geometry=strip, medium=td.Medium(permittivity=12.1))
+    spec = td.ModeSpec(num_modes=2, angle_theta=angle, angle_rotation=True)
+    return dict(scene=simulation(structures=[core]), spec=spec)
+
+
+def of_lossy_metal():
+    """A conductor whose surface impedance is asked for: not supported."""
+    metal = td.LossyMetalMedium(conductivity=10, frequency_range=(0.9 * FREQUENCY, 1.1 * FREQUENCY))
+    wire = td.Structure(geometry=td.Box(size=(0.5, td.inf, 0.22)), medium=metal)
+    return mode_solver(scene=simulation(structures=[wire], subpixel=True))
 
 
 def batch_of(count: int) -> dict:

@@ -16,6 +16,7 @@ from guides import (
     batch_of,
     mode_simulation,
     mode_solver,
+    of_lossy_metal,
     simulation,
     turned,
 )
@@ -55,8 +56,20 @@ def test_run_equals_the_local_solver(tmp_path, lazy):
         dict(spec=td.ModeSpec(num_modes=2, bend_radius=5, bend_axis=1)),
         dict(spec=td.ModeSpec(num_modes=1, num_pml=(4, 3))),
         dict(spec=td.ModeSpec(num_modes=2, sort_spec=td.ModeSortSpec(sort_key="mode_area"))),
+        turned(),
     ],
-    ids=["staggered", "quarter", "half", "backward", "whole", "group", "bend", "absorber", "sorted"],
+    ids=[
+        "staggered",
+        "quarter",
+        "half",
+        "backward",
+        "whole",
+        "group",
+        "bend",
+        "absorber",
+        "sorted",
+        "turned",
+    ],
 )
 def test_options_equal_the_local_solver(tmp_path, settings, request):
     theirs = mode_solver(**settings).solve()
@@ -133,8 +146,8 @@ def test_batch_of_fifty(tmp_path):
 
 
 def test_unsupported_options_are_refused_by_name(tmp_path):
-    with pytest.raises(Exception, match=r"rotating the structures.*is not supported"):
-        web.run(turned(), task_name="turned", path=str(tmp_path / "x.hdf5"), verbose=False)
+    with pytest.raises(Exception, match=r"SurfaceImpedance.*is not supported"):
+        web.run(of_lossy_metal(), task_name="metal", path=str(tmp_path / "x.hdf5"), verbose=False)
 
 
 def test_more_modes_than_there_are(tmp_path):
@@ -181,5 +194,5 @@ class TestOlderInterface:
     def test_refusals_are_told(self, tmp_path):
         from tidy3d.plugins.mode.web import run
 
-        with pytest.raises(Exception, match=r"rotating the structures.*is not supported"):
-            run(turned(), results_file=str(tmp_path / "x.hdf5"), verbose=False)
+        with pytest.raises(Exception, match=r"SurfaceImpedance.*is not supported"):
+            run(of_lossy_metal(), results_file=str(tmp_path / "x.hdf5"), verbose=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import tidy3d as td
-from guides import FREQUENCY, assert_same_modes, batch_of, mode_simulation, mode_solver, turned
+from guides import FREQUENCY, assert_same_modes, batch_of, mode_simulation, mode_solver, of_lossy_metal
 
 
 def test_both_kinds_equal_the_local_solver(connected):
@@ -24,8 +24,8 @@ def test_a_batch_of_fifty(connected):
 
 
 def test_what_cannot_be_run_says_so(connected):
-    task = connected.submit(turned(), progress=False)
-    with pytest.raises(connected.errors.WavetaskError, match="angle_rotation"):
+    task = connected.submit(of_lossy_metal(), progress=False)
+    with pytest.raises(connected.errors.WavetaskError, match="SurfaceImpedance"):
         task.result()
 
 

@@ -25,6 +25,7 @@ pub mod plane;
 mod postprocess;
 mod projection;
 mod publish;
+mod rotation;
 mod scene;
 mod solution;
 
@@ -46,8 +47,9 @@ use wavetask_document::ArraySource;
 /// itself.
 pub fn validate(document: &Value, arrays: &dyn ArraySource) -> Result<Estimate, Refused> {
     let task = document::ModeTask::read(document)?;
-    let scene = scene::PlaneScene::read(&task, document, arrays)?;
-    Ok(estimate::estimate(&task, &scene.layout, scene.has_tensors()))
+    let planes = pipeline::Planes::read(&task, document, arrays)?;
+    let (task, scene) = planes.solved(&task);
+    Ok(estimate::estimate(task, &scene.layout, scene.has_tensors()))
 }
 
 /// Finds the modes of a `ModeSolver` or a `ModeSimulation`.

@@ -249,7 +249,10 @@ fn modes_are_finished_as_the_client_does() {
         .filter_map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
             std::panic::catch_unwind(|| {
-                compare(&line);
+                // The eigensolver of a turned scene knows another plane than the one of the result.
+                if line["turned"] == false {
+                    compare(&line);
+                }
                 compare_solution(&line);
             })
             .err()
@@ -257,5 +260,5 @@ fn modes_are_finished_as_the_client_does() {
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
-    assert!(text.lines().count() >= 40);
+    assert!(text.lines().count() >= 58);
 }

@@ -3,13 +3,15 @@
 //! Frequencies are independent, so each thread takes a run of neighbouring ones.
 
 use std::ops::ControlFlow;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Instant;
 
 use rayon::prelude::*;
 use serde_json::Value;
 use wavetask_document::ArraySource;
+use wavetask_grid::media::PERFECT_CONDUCTOR;
+use wavetask_solver::Refused;
 
 use crate::controls::{Controls, Progress, Stage};
 use crate::document::{ModeTask, Precision as Wanted};
@@ -19,14 +21,43 @@ use crate::fields::{FrequencyModes, MaterialCharacter, Mode};
 use crate::gauge::{SolverFields, to_output};
 use crate::plane::{
     self, Bend, Direction, MediumCharacter, ModeError, PlaneProblem, PlaneWorkspace, Precision, Symmetry,
+    Tensor,
 };
 use crate::postprocess::{finish, sampled_frequencies};
 use crate::publish::{is_single, publish};
+use crate::rotation::{Reference, onto_plane};
 use crate::scene::PlaneScene;
 use crate::solution::Solution;
 
 /// Share of the work that is done when the last mode is found.
 const SOLVED: f64 = 0.9;
+
+/// The plane of a task, and the one that is solved in its place where structures are turned.
+#[derive(Debug)]
+pub(crate) struct Planes {
+    plane: PlaneScene,
+    reference: Option<Reference>,
+}
+
+impl Planes {
+    /// Reads grid and materials.
+    ///
+    /// # Errors
+    /// What is not supported or contradicts itself.
+    pub(crate) fn read(task: &ModeTask, document: &Value, arrays: &dyn ArraySource) -> Result<Self, Refused> {
+        let plane = PlaneScene::read(task, document, arrays)?;
+        let reference = Reference::of(task, &plane, document, arrays)?;
+        Ok(Self { plane, reference })
+    }
+
+    /// What is solved: the task and its plane, or both with the structures turned.
+    pub(crate) fn solved<'a>(&'a self, task: &'a ModeTask) -> (&'a ModeTask, &'a PlaneScene) {
+        match &self.reference {
+            Some(reference) => (&reference.task, &reference.scene),
+            None => (task, &self.plane),
+        }
+    }
+}
 
 /// Solves a task.
 pub(crate) fn solve(
@@ -60,11 +91,12 @@ fn solve_here(
     };
     let begin = Instant::now();
     report(Stage::Discretizing, 0.0, String::new())?;
-    let scene = PlaneScene::read(task, document, arrays)?;
+    let planes = Planes::read(task, document, arrays)?;
+    let (solved_task, scene) = planes.solved(task);
     for note in &scene.notes {
         report(Stage::Discretizing, 0.01, format!("WARNING: {note}"))?;
     }
-    let frequencies = sampled_frequencies(task);
+    let frequencies = sampled_frequencies(solved_task);
     let [rows, columns] = scene.layout.solver_cells();
     let line = format!(
         "plane of {rows} x {columns} cells, {} modes at {} frequenc{}",
@@ -73,22 +105,46 @@ fn solve_here(
         if frequencies.len() == 1 { "y" } else { "ies" }
     );
     report(Stage::Solving, 0.02, line)?;
-    let modes = sweep(task, &scene, &frequencies, controls)?;
+    let (modes, warning) = sweep(solved_task, scene, &frequencies, controls)?;
+    if let Some(warning) = warning {
+        report(Stage::Finishing, SOLVED, format!("WARNING: {warning}"))?;
+    }
     let solved = begin.elapsed().as_secs_f64();
     report(Stage::Finishing, SOLVED, format!("modes found in {solved:.3} s"))?;
-    let finished = finish(task, &scene.layout, modes)
+    let mut finished = finish(solved_task, &scene.layout, modes)
         .map_err(|error| refused("mode_spec.sort_spec", "keep_modes", error.to_string()))?;
+    let layout = &planes.plane.layout;
+    if let Some(reference) = &planes.reference {
+        finished = onto_plane(reference, task, layout, finished);
+    }
     for warning in &finished.warnings {
         report(Stage::Finishing, 0.95, format!("WARNING: {warning}"))?;
     }
-    let (data, arrays) =
-        publish(document, task, &scene.layout, &finished, is_single(task), Solution::DATA_PATH)?;
+    let (data, arrays) = publish(document, task, layout, &finished, is_single(task), Solution::DATA_PATH)?;
     for (number, line) in indices(&finished.frequencies).into_iter().enumerate() {
         if number < 100 {
             report(Stage::Finishing, 0.98, line)?;
         }
     }
     Ok(Solution { data, arrays, log })
+}
+
+/// A warning if there is nothing in the plane that could guide light; the box of metal that a plane is has modes all the
+/// same.
+fn emptiness(permittivity: &Tensor) -> Result<Option<String>, Refused> {
+    if permittivity.0.iter().any(|element| element.windows(2).any(|pair| pair[0] != pair[1])) {
+        return Ok(None);
+    }
+    let value = permittivity.0[0].first().copied().unwrap_or_default().re;
+    if value == PERFECT_CONDUCTOR {
+        let message =
+            "the plane is filled with a perfect conductor and has no modes: move it to the waveguide";
+        return Err(refused("plane", "plane without material", message));
+    }
+    Ok(Some(format!(
+        "the medium is the same everywhere in the plane (permittivity {value:.4}): its modes are those of the metal box \
+         around it; move the plane to the waveguide"
+    )))
 }
 
 /// The effective indices as lines of a log.
@@ -103,13 +159,13 @@ fn indices(modes: &[FrequencyModes]) -> Vec<String> {
         .collect()
 }
 
-/// The modes at all frequencies.
+/// The modes at all frequencies, and a warning if the plane has nothing that could guide them.
 fn sweep(
     task: &ModeTask,
     scene: &PlaneScene,
     frequencies: &[f64],
     controls: &Controls<'_>,
-) -> Result<Vec<FrequencyModes>, SolveError> {
+) -> Result<(Vec<FrequencyModes>, Option<String>), SolveError> {
     let lanes = lanes(task, scene, frequencies.len(), controls)?;
     let done = AtomicUsize::new(0);
     let stopped = Mutex::new(false);
@@ -124,6 +180,7 @@ fn sweep(
     };
     let limits = plane::Controls { memory_limit: None, proceed: &proceed };
     let longest = frequencies.len().div_ceil(lanes);
+    let warning = OnceLock::new();
     let runs: Result<Vec<Vec<FrequencyModes>>, SolveError> = frequencies
         .par_chunks(longest)
         .map(|run| {
@@ -132,14 +189,18 @@ fn sweep(
             let mut workspace = PlaneWorkspace::new();
             run.iter()
                 .map(|&frequency| {
-                    let modes = at_frequency(task, scene, frequency, &mut workspace, &limits)?;
+                    let problem = problem(task, scene, frequency)?;
+                    if let Some(empty) = emptiness(&problem.permittivity)? {
+                        warning.get_or_init(|| empty);
+                    }
+                    let modes = at_frequency(task, scene, &problem, &mut workspace, &limits)?;
                     done.fetch_add(1, Ordering::Relaxed);
                     Ok(modes)
                 })
                 .collect()
         })
         .collect();
-    Ok(runs?.into_iter().flatten().collect())
+    Ok((runs?.into_iter().flatten().collect(), warning.into_inner()))
 }
 
 /// How many frequencies are solved at the same time: as many as there are threads, if memory allows.
@@ -167,12 +228,12 @@ fn lanes(
 fn at_frequency(
     task: &ModeTask,
     scene: &PlaneScene,
-    frequency: f64,
+    problem: &PlaneProblem,
     workspace: &mut PlaneWorkspace,
     limits: &plane::Controls<'_>,
 ) -> Result<FrequencyModes, SolveError> {
-    let problem = problem(task, scene, frequency)?;
-    let found = plane::solve_with(&problem, workspace, limits).map_err(|error| failure(error, frequency))?;
+    let frequency = problem.frequency;
+    let found = plane::solve_with(problem, workspace, limits).map_err(|error| failure(error, frequency))?;
     if found.modes.len() < task.spec.modes {
         return Err(refused(
             "mode_spec.num_modes",

@@ -66,6 +66,24 @@ impl AxisOperator {
         Self { taps, is_identity: false }
     }
 
+    /// Linear interpolation that goes on with the last slope beyond the ends.
+    fn extrapolate(stored: &[f64], points: &[f64]) -> Self {
+        let taps = points
+            .iter()
+            .map(|&point| {
+                if stored.len() == 1 {
+                    return [(0, 1.0), (0, 0.0)];
+                }
+                let after =
+                    stored.partition_point(|&coordinate| coordinate <= point).clamp(1, stored.len() - 1);
+                let before = after - 1;
+                let share = (point - stored[before]) / (stored[after] - stored[before]);
+                [(before, 1.0 - share), (after, share)]
+            })
+            .collect();
+        Self { taps, is_identity: false }
+    }
+
     /// This operator after another that has one tap per point.
     fn after(&self, first: &Self) -> Self {
         if first.is_identity {
@@ -102,8 +120,6 @@ pub(crate) struct Projection {
     operators: [[AxisOperator; 2]; 6],
     /// Factor from mirroring along the normal.
     signs: [f64; 6],
-    /// Points along the tangential axes, of each component.
-    shapes: [[usize; 2]; 6],
     /// Stored values along the second tangential axis, of each component.
     strides: [usize; 6],
 }
@@ -113,33 +129,64 @@ impl Projection {
     pub(crate) fn apply(&self, fields: &ModeFields, component: usize) -> Vec<Complex64> {
         let values = &fields.components[component];
         let [along, across] = &self.operators[component];
-        let [rows, columns] = self.shapes[component];
         let sign = self.signs[component];
         if along.is_identity && across.is_identity {
             return values.iter().map(|value| value * sign).collect();
         }
-        let stride = self.strides[component];
-        let mut row = vec![Complex64::default(); stride];
-        let mut projected = Vec::with_capacity(rows * columns);
-        for &[(first, first_weight), (second, second_weight)] in &along.taps {
-            let first = &values[first * stride..(first + 1) * stride];
-            let second = &values[second * stride..(second + 1) * stride];
-            for ((value, a), b) in row.iter_mut().zip(first).zip(second) {
-                *value = (a * first_weight + b * second_weight) * sign;
-            }
-            projected.extend(
-                across
-                    .taps
-                    .iter()
-                    .map(|&[(a, weight_a), (b, weight_b)]| row[a] * weight_a + row[b] * weight_b),
-            );
-        }
-        projected
+        at_points(values, self.strides[component], [along, across], sign)
     }
 
     /// All components at the new points.
     pub(crate) fn apply_all(&self, fields: &ModeFields) -> ModeFields {
         ModeFields { components: std::array::from_fn(|component| self.apply(fields, component)) }
+    }
+}
+
+/// Values at new points along both axes, times a sign; `stride` values are stored along the second axis.
+fn at_points(
+    values: &[Complex64],
+    stride: usize,
+    [along, across]: [&AxisOperator; 2],
+    sign: f64,
+) -> Vec<Complex64> {
+    let mut row = vec![Complex64::default(); stride];
+    let mut projected = Vec::with_capacity(along.taps.len() * across.taps.len());
+    for &[(first, first_weight), (second, second_weight)] in &along.taps {
+        let first = &values[first * stride..(first + 1) * stride];
+        let second = &values[second * stride..(second + 1) * stride];
+        for ((value, a), b) in row.iter_mut().zip(first).zip(second) {
+            *value = (a * first_weight + b * second_weight) * sign;
+        }
+        projected.extend(
+            across.taps.iter().map(|&[(a, weight_a), (b, weight_b)]| row[a] * weight_a + row[b] * weight_b),
+        );
+    }
+    projected
+}
+
+/// Values of one component at any points, inside or outside of where they are known.
+#[derive(Clone, Debug)]
+pub(crate) struct Continuation {
+    operators: [AxisOperator; 2],
+    /// Known values along the second axis.
+    stride: usize,
+}
+
+impl Continuation {
+    /// From the coordinates at which values are known, to those at which they are wanted.
+    pub(crate) fn new(known: [&[f64]; 2], wanted: [&[f64]; 2]) -> Self {
+        let operators = std::array::from_fn(|axis| AxisOperator::extrapolate(known[axis], wanted[axis]));
+        Self { operators, stride: known[1].len() }
+    }
+
+    /// Points along the second axis.
+    pub(crate) fn columns(&self) -> usize {
+        self.operators[1].taps.len()
+    }
+
+    /// The values at the new points.
+    pub(crate) fn apply(&self, values: &[Complex64]) -> Vec<Complex64> {
+        at_points(values, self.stride, self.operators.each_ref(), 1.0)
     }
 }
 
@@ -212,8 +259,7 @@ fn projection(layout: &Layout, storage: Storage, targets: &Targets, spans: &[Spa
             }
         })
     });
-    let shapes = operators.each_ref().map(|[along, across]| [along.taps.len(), across.taps.len()]);
-    Projection { operators, signs, shapes, strides }
+    Projection { operators, signs, strides }
 }
 
 /// Interpolates fields on the Yee locations to the corners, mirroring them as needed.

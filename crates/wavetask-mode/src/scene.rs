@@ -54,6 +54,11 @@ impl PlaneScene {
         Ok(Self { layout, notes, materials, averaging, position: task.plane.center[task.plane.normal] })
     }
 
+    /// The structures and their media.
+    pub(crate) fn materials(&self) -> &Scene {
+        &self.materials
+    }
+
     /// Whether a material of the scene has elements beside the diagonal of its tensor.
     pub(crate) fn has_tensors(&self) -> bool {
         self.materials.is_fully_anisotropic()

@@ -60,7 +60,82 @@ def solver(sim, plane=None, spec=None, freqs=(F0,), **kwargs):
     )
 
 
+def slanted(angle, normal=1, axis=2, center=(0, 0, 0), permittivity=12.1, medium=None):
+    """A strip that leaves the normal of its plane by an angle around an axis."""
+    lateral = 3 - normal - axis
+    ends = np.array([[-0.25, -5], [0.25, -5], [0.25, 5], [-0.25, 5]])  # across and along
+    turned = ends @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    turned += [center[lateral], center[normal]]
+    if lateral > normal:
+        turned = turned[:, ::-1]
+    slab = td.PolySlab(vertices=turned, axis=axis, slab_bounds=(center[axis] - 0.11, center[axis] + 0.11))
+    return td.Structure(geometry=slab, medium=medium or td.Medium(permittivity=permittivity))
+
+
+def turned_cases():
+    """Planes at an angle to the waveguide that are solved with the structures turned."""
+
+    def spec(angle=0.2, **kwargs):
+        return td.ModeSpec(num_modes=2, angle_theta=angle, angle_rotation=True, **kwargs)
+
+    strip = simulation(structures=[slanted(0.2)])
+    yield "turned", solver(strip, spec=spec(), freqs=TRIPLE)
+    yield "turned, staggered", solver(strip, spec=spec(), colocate=False)
+    if "use_colocated_integration" in getattr(ModeSolver, "model_fields", {}):
+        yield (
+            "turned, yee",
+            solver(strip, spec=spec(), colocate=False, use_colocated_integration=False, freqs=TRIPLE),
+        )
+    yield "turned, backward", solver(strip, spec=spec(), direction="-")
+    other = simulation(structures=[slanted(-0.3)])
+    yield "turned, other side", solver(other, spec=spec(-0.3), colocate=False)
+    yield "turned, half", solver(simulation(structures=[slanted(0.2)], symmetry=(0, 0, 1)), spec=spec())
+    yield "turned, mirrored", solver(simulation(structures=[slanted(0.2)], symmetry=(-1, 0, 0)), spec=spec())
+    for radius in [6, -6]:
+        bent = spec(bend_radius=radius, bend_axis=1)
+        yield f"turned, bent {radius}", solver(strip, spec=bent, direction="-" if radius < 0 else "+")
+    for normal, center in [(0, (0.3, 0.2, 0.1)), (1, (0, 0, 0)), (2, (0.3, 0.2, 0.1))]:
+        tangential = [axis for axis in range(3) if axis != normal]
+        for phi, axis in [(0.0, tangential[1]), (np.pi / 2, tangential[0])]:
+            size = [2.0, 2.2, 2.1]
+            size[normal] = 1.5
+            plane = [1.6, 1.5, 1.4]
+            plane[normal] = 0
+            scene = simulation(
+                size=tuple(size), center=center, structures=[slanted(0.25, normal, axis, center)]
+            )
+            yield (
+                f"turned, normal {normal}, around {axis}",
+                solver(
+                    scene,
+                    td.Box(center=center, size=plane),
+                    spec(0.25, angle_phi=phi),
+                    colocate=axis != 1,
+                ),
+            )
+    beside = slanted(0.0, center=(0.5, -5.4, 0.3))  # ends before the plane, reaches it when turned
+    grid = td.GridSpec(
+        grid_x=td.AutoGrid(min_steps_per_wvl=12),
+        grid_y=td.UniformGrid(dl=0.068),
+        grid_z=td.UniformGrid(dl=0.068),
+        wavelength=1.55,
+    )
+    graded = strip.updated_copy(structures=[slanted(0.2), beside], grid_spec=grid)
+    yield "turned, graded grid", solver(graded, spec=spec())
+    if hasattr(ModeSolver, "_medium_supports_plane_rotation"):
+        around = td.AnisotropicMedium(
+            xx=td.Medium(permittivity=9), yy=td.Medium(permittivity=9), zz=td.Medium(permittivity=6)
+        )
+        yield (
+            "turned, anisotropic",
+            solver(simulation(structures=[slanted(0.2, medium=around)]), spec=spec(), fields=("Ex", "Hz")),
+        )
+    lossy = simulation(structures=[slanted(0.2, medium=td.Medium(permittivity=12.1, conductivity=0.05))])
+    yield "turned, lossy", solver(lossy, spec=spec(), conjugated_dot_product=False)
+
+
 def cases():
+    yield from turned_cases()
     yield "plain", solver(simulation())
     yield "staggered", solver(simulation(), colocate=False)
     if "use_colocated_integration" in getattr(ModeSolver, "model_fields", {}):
@@ -162,6 +237,7 @@ def main(output):
         reduced = mode_solver._reduced_simulation_copy_with_fallback
         line = {
             "name": name,
+            "turned": bool(mode_solver.mode_spec.angle_rotation),
             "document": json.loads(document),
             "grid": [c.tolist() for c in mode_solver.simulation.grid.boundaries.to_list],
             "solved": [

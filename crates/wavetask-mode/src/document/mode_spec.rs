@@ -26,6 +26,8 @@ pub(crate) struct ModeSpec {
     pub(crate) theta: f64,
     /// Angle of the propagation axis around the normal, radians.
     pub(crate) phi: f64,
+    /// Whether structures are turned until the propagation axis is normal to the plane; never without an angle.
+    pub(crate) rotated: bool,
     /// Radius in µm, and which tangential axis is normal to the bend's plane.
     pub(crate) bend: Option<Bend>,
     pub(crate) precision: Precision,
@@ -248,12 +250,14 @@ pub(super) fn read(reader: &mut Reader, spec: &Value, path: &str) -> Option<Mode
             "the propagation axis is too close to the plane of the modes: take a plane along another axis",
         );
     }
-    if theta != 0.0 && reader.flag_or(spec, "angle_rotation", false, path) {
+    let phi = reader.finite_or(spec, "angle_phi", 0.0, path);
+    let rotated = theta != 0.0 && reader.flag_or(spec, "angle_rotation", false, path);
+    let quarters = phi / std::f64::consts::FRAC_PI_2;
+    if rotated && (quarters - quarters.round()).abs() > 1e-6 {
         reader.refuse(
-            join(path, "angle_rotation"),
+            join(path, "angle_phi"),
             "angle_rotation",
-            "rotating the structures to an angled plane (`angle_rotation`) is not supported: use \
-             `angle_rotation=False`, or a plane normal to the waveguide",
+            "with `angle_rotation`, `angle_phi` must be a multiple of a right angle",
         );
     }
     let tracks = [
@@ -286,7 +290,8 @@ pub(super) fn read(reader: &mut Reader, spec: &Value, path: &str) -> Option<Mode
         absorber: read_absorber(reader, spec, path),
         polarization,
         theta,
-        phi: reader.finite_or(spec, "angle_phi", 0.0, path),
+        phi,
+        rotated,
         bend: read_bend(reader, spec, path),
         precision,
         track,

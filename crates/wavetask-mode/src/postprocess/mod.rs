@@ -20,8 +20,8 @@ use crate::fields::{FrequencyModes, Mode};
 use crate::layout::{Layout, Span, meaningful_bounds};
 use crate::projection::{CornerSurface, OverlapSurface, Storage, colocation, stored_coordinates};
 
-pub(crate) use overlap::Correction;
 use overlap::Overlaps;
+pub(crate) use overlap::{Correction, LIGHT_SPEED};
 
 /// A mode's field intensity at the plane's ends, relative to that of the whole plane, above which it does not belong to
 /// the waveguide alone.
@@ -100,6 +100,18 @@ pub(crate) fn finish(
         overlaps.normalize(&mut modes, &mut warnings);
     }
     Ok(FinishedModes { storage, frequencies: modes, warnings })
+}
+
+/// Scales modes so that each overlaps with itself by one, as the client integrates them on the task's plane.
+pub(crate) fn normalize(
+    task: &ModeTask,
+    layout: &Layout,
+    storage: Storage,
+    modes: &mut [FrequencyModes],
+    warnings: &mut Vec<String>,
+) {
+    let surface = OverlapSurface::new(task, layout, storage);
+    Overlaps { task, layout, surface: &surface }.normalize(modes, warnings);
 }
 
 fn each_mode(modes: &mut [FrequencyModes], change: impl Fn(&mut Mode) + Sync) {
