@@ -238,14 +238,18 @@ impl App {
             match effect {
                 // The watch hears of events by itself; leases are cancelled at the next heartbeat, which
                 // comes within a second.
-                Effect::WakeScheduler | Effect::NotifyDependents(_) | Effect::CancelLease { .. } => {}
+                // So does whoever resolves tasks.
+                Effect::WakeScheduler
+                | Effect::Resolve
+                | Effect::NotifyDependents(_)
+                | Effect::CancelLease { .. } => {}
                 Effect::ReleaseEverything => {
                     self.downloads.forget(task);
                     if let Err(error) = self.staging.discard(task) {
                         tracing::warn!(%task, %error, "uploaded files of a deleted task could not be removed");
                     }
                 }
-                Effect::ReleaseResult => self.downloads.forget(task),
+                Effect::ReleaseInput | Effect::ReleaseResult => self.downloads.forget(task),
                 // Queued by the store in the same transaction; the callback loop looks for them.
                 Effect::PostCallback { .. } => self.watch.wake_callbacks(),
                 _ => {}

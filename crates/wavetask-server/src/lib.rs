@@ -29,6 +29,7 @@ mod gzip;
 mod logs;
 mod native;
 mod quota;
+mod references;
 mod s3;
 mod secret;
 mod server;

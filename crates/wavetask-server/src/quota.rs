@@ -79,6 +79,11 @@ pub(crate) fn bytes_exceeded() -> Refused {
     )
 }
 
+/// Whether a task was refused for its account's quota, which may be larger another time.
+pub(crate) fn is_exceeded(error: &TaskError) -> bool {
+    error.code == bytes_exceeded().error().code
+}
+
 /// The same, of a task whose upload turned out to be too large.
 pub(crate) fn bytes_exceeded_by_task() -> TaskError {
     let refused = bytes_exceeded();

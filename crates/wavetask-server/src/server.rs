@@ -21,7 +21,7 @@ use crate::staging::Staging;
 use crate::watch::Watch;
 use crate::{
     ADDRESS_FILE, KEY_FILE, ServerConfig, ServerError, Validator, WORKER_KEY_FILE, callback, care,
-    connection, disk, native, s3, tidy3d, workers,
+    connection, disk, native, references, s3, tidy3d, workers,
 };
 
 /// Folder of uploads within the data folder.
@@ -131,6 +131,7 @@ impl Server {
             tokio::spawn(care::collect_garbage(Arc::clone(&app))),
             tokio::spawn(care::clear_uploads(Arc::clone(&app))),
             tokio::spawn(callback::run(Arc::clone(&app))),
+            tokio::spawn(references::resolve::run(Arc::clone(&app))),
         ];
         let watch = Arc::clone(&app.watch);
         let stopping = {
@@ -207,6 +208,7 @@ fn router(app: &Arc<App>) -> Router {
     Router::new()
         .merge(tidy3d::routes())
         .merge(workers::routes())
+        .merge(references::reading::routes())
         .merge(if app.config.native_api { native::routes() } else { Router::new() })
         .method_not_allowed_fallback(async || {
             Refused::new(

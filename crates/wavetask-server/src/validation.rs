@@ -245,6 +245,33 @@ fn check(app: &App, kind: TaskKind, document: Document, session: Box<dyn BlockSe
     }
 }
 
+/// Memory that checking a document takes, in bytes: its parsed text, and each array with a copy of it.
+///
+/// # Errors
+/// If that is more than the server may use.
+pub(crate) fn memory_to_check(app: &App, document: &Document) -> Result<u64, TaskError> {
+    let parsed = parsed_bytes(&document.json);
+    let allowed = app.config.limits.memory_bytes;
+    if parsed > allowed {
+        return Err(too_large_to_parse(parsed, allowed));
+    }
+    Ok(parsed.saturating_add(document.array_bytes().saturating_mul(2)))
+}
+
+/// What a document that was made here will need, unless that is known. Blocks.
+///
+/// # Errors
+/// Why it cannot be run, or why no file can be laid out for it, which workers and users read.
+pub(crate) fn judge(
+    app: &App,
+    kind: TaskKind,
+    document: &Document,
+    known: Option<Estimate>,
+) -> Result<Estimate, TaskError> {
+    hdf5::FilePlan::new(document).map_err(|error| document_refused(&error))?;
+    known.map_or_else(|| ask(app, kind, document), Ok)
+}
+
 /// Asks the validator about a document whose blocks are there. Blocks.
 ///
 /// # Errors
@@ -290,6 +317,7 @@ pub(crate) fn check_class(kind: TaskKind, document: &Document) -> Result<(), Tas
         TaskKind::VolumeMesh => &["VolumeMesher"],
         TaskKind::Mode => &["ModeSimulation"],
         TaskKind::ModeSolver => &["ModeSolver"],
+        TaskKind::Evaluation => &["Evaluation"],
         _ => &["HeatChargeSimulation", "HeatSimulation"],
     };
     let found = document
@@ -315,7 +343,7 @@ fn document_refused(error: &DocumentError) -> TaskError {
     TaskError {
         kind: ErrorKind::Validation,
         code: error.code().to_owned(),
-        message: format!("The uploaded file cannot be used: {}. {}", chain(error), error.hint()),
+        message: format!("The simulation's file cannot be used: {}. {}", chain(error), error.hint()),
     }
 }
 

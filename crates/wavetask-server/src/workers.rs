@@ -20,7 +20,7 @@ use wavetask_protocol::worker::{
     Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, MAXIMUM_AT_ONCE,
     SOLVER_VERSION_HEADER, SmallTasks,
 };
-use wavetask_protocol::{ErrorKind, LeaseId, TaskError, WorkerId, chain};
+use wavetask_protocol::{ErrorKind, LeaseId, TaskError, TaskKind, WorkerId, chain};
 use wavetask_store::{ApplyError, DocumentRole, StoreError, put_document};
 
 use crate::answer::Refused;
@@ -372,17 +372,17 @@ pub(crate) fn assemble(
             })?;
         }
     }
-    if record.task.kind == wavetask_protocol::TaskKind::ModeSolver {
+    if matches!(record.task.kind, TaskKind::ModeSolver | TaskKind::Evaluation) {
         // What the client reads is the data alone.
-        let modes = output.subdocument("data/0")?.ok_or_else(|| malformed("there are no modes"))?;
-        return Ok((modes, diverged));
+        let data = output.subdocument("data/0")?.ok_or_else(|| malformed("there is no data"))?;
+        return Ok((data, diverged));
     }
     let mut result = ResultBuilder::new(documents::result_class(record.task.kind, &input), session);
     documents::embed_simulation(&mut result, record.task.kind, &input)?;
-    if record.task.kind == wavetask_protocol::TaskKind::VolumeMesh {
+    if record.task.kind == TaskKind::VolumeMesh {
         result.verbatim("monitors", input.fragment("monitors")?.unwrap_or("[]"))?;
     }
-    if record.task.kind == wavetask_protocol::TaskKind::Mode {
+    if record.task.kind == TaskKind::Mode {
         let modes = output.subdocument("data/0")?.ok_or_else(|| malformed("there are no modes"))?;
         result.embed("modes_raw", &modes)?;
         result.verbatim("data", "[]")?;
@@ -441,7 +441,7 @@ fn worker_refused(app: &App, record: &TaskRecord, lease: &LeaseId, error: ApplyE
     }
 }
 
-fn lost() -> Refused {
+pub(crate) fn lost() -> Refused {
     Refused::new(StatusCode::GONE, "lease.lost", "the lease is no longer valid").hint("drop the work")
 }
 
@@ -456,6 +456,6 @@ pub(crate) fn is_solver_version(text: &str) -> bool {
     (1..=64).contains(&text.len()) && !text.contains(|character: char| character.is_control())
 }
 
-fn lease_id(text: &str) -> Result<LeaseId, Refused> {
+pub(crate) fn lease_id(text: &str) -> Result<LeaseId, Refused> {
     text.parse().map_err(|_| lost())
 }

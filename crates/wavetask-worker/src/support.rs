@@ -19,6 +19,7 @@ pub fn missing(kind: TaskKind) -> Option<String> {
             "the batch of time-domain simulations that a `TerminalComponentModeler` needs"
         }
         TaskKind::Rf => "the radio-frequency time-domain solver",
+        TaskKind::Evaluation => "a solver of expressions, which workers evaluate themselves and",
         _ => "a solver for this kind of task",
     };
     Some(format!(

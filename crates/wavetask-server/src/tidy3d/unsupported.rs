@@ -33,7 +33,8 @@ pub(crate) fn missing(kind: TaskKind) -> Option<&'static str> {
         | TaskKind::HeatCharge
         | TaskKind::VolumeMesh
         | TaskKind::Mode
-        | TaskKind::ModeSolver => return None,
+        | TaskKind::ModeSolver
+        | TaskKind::Evaluation => return None,
         TaskKind::Fdtd => "time-domain simulations (FDTD)",
         TaskKind::Eme => "eigenmode expansion (EME)",
         TaskKind::ModalCm => "modal component modelers (MODAL_CM)",

@@ -436,9 +436,30 @@ impl TestWorker {
     }
 
     pub async fn input(&self, assignment: &Assignment) -> (StatusCode, Vec<u8>) {
-        let address = format!("{}/api/v1/worker/leases/{}/input", self.url, assignment.lease);
+        self.of_lease(assignment, "input").await
+    }
+
+    async fn of_lease(&self, assignment: &Assignment, what: &str) -> (StatusCode, Vec<u8>) {
+        let address = format!("{}/api/v1/worker/leases/{}/{what}", self.url, assignment.lease);
         let answer = self.http.get(address).bearer_auth(&self.key).send().await.unwrap();
         (answer.status(), answer.bytes().await.unwrap().to_vec())
+    }
+
+    /// A document that the lease's task refers to, or the status of the answer.
+    pub async fn named(&self, assignment: &Assignment, digest: &str) -> Result<Document, u16> {
+        let (status, text) = self.of_lease(assignment, &format!("documents/{digest}")).await;
+        if status == 200 { Ok(serde_json::from_slice(&text).unwrap()) } else { Err(status.as_u16()) }
+    }
+
+    /// A block of such a document.
+    pub async fn named_block(
+        &self,
+        assignment: &Assignment,
+        digest: &str,
+        block: &str,
+    ) -> Result<Vec<u8>, u16> {
+        let (status, bytes) = self.of_lease(assignment, &format!("documents/{digest}/blocks/{block}")).await;
+        if status == 200 { Ok(bytes) } else { Err(status.as_u16()) }
     }
 
     pub async fn beat(&self, assignment: &Assignment, percent: f64, first: u64, lines: &[&str]) -> Verdict {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 use wavetask_core::TaskRecord;
 use wavetask_protocol::native::{
-    MAXIMUM_INLINE_DOCUMENT, MAXIMUM_MEMBERS, MemberDocument, NewMember, SubmitRequest,
+    MAXIMUM_INLINE_DOCUMENT, MAXIMUM_INPUTS, MAXIMUM_MEMBERS, MemberDocument, NewMember, SubmitRequest,
 };
 use wavetask_protocol::{ErrorKind, TaskState};
 
@@ -64,8 +64,8 @@ pub(super) fn member(member: &NewMember) -> Result<(), Refused> {
     if member.after.len() > AFTER {
         return Err(bad(format!("a task waits for {AFTER} others at most")));
     }
-    if !member.inputs.is_empty() {
-        return Err(bad("this server does not put results into documents"));
+    if member.inputs.len() > MAXIMUM_INPUTS {
+        return Err(bad(format!("a member has {MAXIMUM_INPUTS} inputs at most")));
     }
     if member.after.iter().collect::<HashSet<_>>().len() < member.after.len() {
         return Err(bad("`after` names a task twice"));

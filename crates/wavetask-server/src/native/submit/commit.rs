@@ -1,11 +1,11 @@
 //! Writing down what was found of some members, all in one transaction.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::PoisonError;
 
 use axum::http::StatusCode;
-use wavetask_core::{Command, NewTask};
+use wavetask_core::{Command, NewTask, Refusal};
 use wavetask_protocol::native::NewMember;
 use wavetask_protocol::{FolderId, KeyId, TaskId, TaskKind, TaskState};
 use wavetask_store::{
@@ -38,6 +38,7 @@ pub(super) struct Header {
     kind: TaskKind,
     name: String,
     folder: String,
+    /// Tasks that it waits for, whatever its document says.
     after: Vec<TaskId>,
     hold: bool,
     priority: i32,
@@ -50,7 +51,7 @@ impl Header {
             kind: member.kind,
             name: member.name.clone(),
             folder: member.folder.clone(),
-            after: member.after.clone(),
+            after: member.after.iter().chain(member.inputs.iter().map(|slot| &slot.task)).cloned().collect(),
             hold: member.hold,
             priority: member.priority,
             idempotency_key: member.idempotency_key.clone(),
@@ -177,7 +178,7 @@ impl Commit {
                     folder: folder.unwrap_or_else(|| FolderId::from_uuid(uuid::Uuid::nil())),
                     name: header.name.clone(),
                     kind: header.kind,
-                    dependencies: header.after.clone(),
+                    dependencies: dependencies(entry),
                     callback: None,
                     attributes: BTreeMap::new(),
                 },
@@ -193,6 +194,14 @@ impl Commit {
                 apply(Command::StartValidation, None);
                 let solver_version = Some(app.validator.solver_version(header.kind));
                 apply(Command::RefuseUpload { error: error.clone(), solver_version }, None);
+            }
+            Verdict::Template { template, references, document } => {
+                apply(Command::StartValidation, None);
+                let (template, references) = (template.clone(), references.clone());
+                apply(Command::AcceptTemplate { template, references }, Some(document));
+                if !header.hold {
+                    apply(Command::Submit { priority: header.priority }, None);
+                }
             }
             Verdict::Accepted { estimate, document, done_at_once } => {
                 apply(Command::StartValidation, None);
@@ -216,6 +225,17 @@ impl Commit {
             }
         }
     }
+}
+
+/// The tasks that a member's depends on, each once.
+fn dependencies(entry: &Entry) -> Vec<TaskId> {
+    let referred = match &entry.verdict {
+        Verdict::Template { references, .. } => references.as_slice(),
+        _ => &[],
+    };
+    let mut seen = HashSet::new();
+    let all = entry.header.after.iter().chain(referred);
+    all.filter(|task| seen.insert(*task)).cloned().collect()
 }
 
 enum Concluded {
@@ -248,7 +268,9 @@ fn conclude(app: &App, mut entry: Entry, outcomes: Vec<Result<Applied, ApplyErro
         return Concluded::Done(Outcome::Missing { task, blocks });
     }
     let failed = outcomes.find_map(|outcome| match outcome {
-        Err(ApplyError::Store(error)) => Some(error),
+        Err(error @ (ApplyError::Store(_) | ApplyError::Refused(Refusal::NotADependency { .. }))) => {
+            Some(error)
+        }
         // Its state has moved on without us: how it stands now is the answer.
         Ok(_) | Err(_) => None,
     });
@@ -256,8 +278,8 @@ fn conclude(app: &App, mut entry: Entry, outcomes: Vec<Result<Applied, ApplyErro
         None => Concluded::Done(Outcome::Task { task, new }),
         Some(error) => {
             put_back(app, &task);
-            let refused =
-                if matches!(error, StoreError::NotFound(_)) { Refused::busy() } else { error.into() };
+            let is_gone = matches!(error, ApplyError::Store(StoreError::NotFound(_)));
+            let refused = if is_gone { Refused::busy() } else { error.into() };
             Concluded::Done(Outcome::Refused(refused))
         }
     }

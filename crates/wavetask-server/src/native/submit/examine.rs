@@ -7,15 +7,17 @@
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use wavetask_core::Template;
 use wavetask_document::hdf5::FilePlan;
 use wavetask_document::{ArrayDescriptor, Digest, Document, DocumentError, ElementType};
-use wavetask_protocol::native::{MAXIMUM_BLOCK, MemberDocument, NewMember};
-use wavetask_protocol::{ErrorKind, Estimate, KeyId, TaskError, TaskKind, chain};
+use wavetask_protocol::native::{InputSlot, MAXIMUM_BLOCK, MemberDocument, NewMember};
+use wavetask_protocol::{ErrorKind, Estimate, KeyId, TaskError, TaskId, TaskKind, chain};
 use wavetask_store::{BlockSession, StoreError, StoredDocument, put_document};
 
 use crate::answer::Refused;
 use crate::app::{App, REMEMBERED};
 use crate::native::bad;
+use crate::references::{self, evaluation, slots};
 use crate::tidy3d::unsupported;
 use crate::{documents, validation};
 
@@ -50,6 +52,15 @@ pub(super) enum Verdict {
         /// Bytes that it will use.
         bytes: u64,
     },
+    /// It can be run once its input can be made of the results that it refers to.
+    Template {
+        /// What it will be made of.
+        template: Template,
+        /// The tasks that its document refers to, besides those of the slots.
+        references: Vec<TaskId>,
+        /// The template's document, ready for the store.
+        document: Box<StoredDocument>,
+    },
     /// It can be run.
     Accepted {
         /// What it will need.
@@ -69,7 +80,9 @@ impl Verdict {
         match self {
             Self::Refused(_) | Self::Rejected(_) => 0,
             Self::Missing { bytes, .. } | Self::Solved { bytes, .. } => *bytes,
-            Self::Accepted { document, .. } => document.body_length.saturating_add(document.array_length),
+            Self::Template { document, .. } | Self::Accepted { document, .. } => {
+                document.body_length.saturating_add(document.array_length)
+            }
         }
     }
 }
@@ -93,7 +106,12 @@ struct Candidate {
     kind: TaskKind,
     document: Document,
     digest: Digest,
+    /// What its input will be made of, if it is not the document.
+    template: Option<Referring>,
 }
+
+/// A template, and the tasks that its document refers to.
+type Referring = (Template, Vec<TaskId>);
 
 impl Examiner {
     /// Looks at a member.
@@ -138,6 +156,10 @@ impl Examiner {
         let app = &*self.app;
         let document = match member.document {
             MemberDocument::Inline(json) => read(json.get().as_bytes())?,
+            MemberDocument::Blocks(_) if member.kind == TaskKind::Evaluation => {
+                // Its text says what it depends on, which must be known when the task is made.
+                return Err(bad("the recipe of an evaluation is sent within the request"));
+            }
             MemberDocument::Blocks(blocks) => {
                 let missing = self.missing(&blocks)?;
                 if !missing.is_empty() {
@@ -163,7 +185,11 @@ impl Examiner {
         if let Err(error) = validation::check_class(member.kind, &document) {
             return Ok(Look::Done(Verdict::Rejected(error)));
         }
-        if member.cache {
+        let template = match self.template(member.kind, member.inputs, member.cache, &document, digest)? {
+            Ok(template) => template,
+            Err(error) => return Ok(Look::Done(Verdict::Rejected(error))),
+        };
+        if member.cache && template.is_none() {
             let solver_version = app.validator.solver_version(member.kind);
             let solved = app.tasks.solved_tasks(&self.owner, &digest, &solver_version, 1)?.pop();
             if let Some(record) = solved.filter(|record| record.task.kind == member.kind) {
@@ -182,14 +208,41 @@ impl Examiner {
         if !missing.is_empty() {
             return Ok(Look::Done(Verdict::Missing { blocks: missing, bytes }));
         }
-        let parsed = validation::parsed_bytes(&document.json);
-        let allowed = app.config.limits.memory_bytes;
-        if parsed > allowed {
-            return Ok(Look::Done(Verdict::Rejected(validation::too_large_to_parse(parsed, allowed))));
-        }
-        // The validator may hold each array, and a copy of it, in memory.
-        let needed = parsed.saturating_add(document.array_bytes().saturating_mul(2));
-        Ok(Look::Check(Box::new(Candidate { kind: member.kind, document, digest }), needed))
+        let needed = match validation::memory_to_check(app, &document) {
+            Ok(needed) => needed,
+            Err(error) => return Ok(Look::Done(Verdict::Rejected(error))),
+        };
+        Ok(Look::Check(Box::new(Candidate { kind: member.kind, document, digest, template }), needed))
+    }
+
+    /// What the input will be made of, if it is not the document itself, and the tasks that the document refers to.
+    ///
+    /// The outer error is for what the request says beside the document, the inner one for the document. Blocks.
+    fn template(
+        &self,
+        kind: TaskKind,
+        slots: Vec<InputSlot>,
+        cache: bool,
+        document: &Document,
+        digest: Digest,
+    ) -> Result<Result<Option<Referring>, TaskError>, Refused> {
+        let references = match kind {
+            TaskKind::Evaluation if !slots.is_empty() => {
+                return Err(bad("an evaluation names results in its expressions, not in `inputs`"));
+            }
+            TaskKind::Evaluation => {
+                match evaluation::read(document).and_then(|recipe| evaluation::tasks(&recipe)) {
+                    Ok(references) => references,
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            _ if slots.is_empty() => return Ok(Ok(None)),
+            _ => Vec::new(),
+        };
+        let referred = slots.iter().map(|slot| &slot.task).chain(&references);
+        let tasks = references::known_tasks(&self.app, &self.owner, referred)?;
+        slots::check(&self.app, document, &slots, &tasks)?;
+        Ok(Ok(Some((Template { document: digest, slots, cache }, references))))
     }
 
     /// Which of these blocks the account has to send, each once; the others are pinned. Blocks.
@@ -234,10 +287,14 @@ impl Examiner {
 
     /// Asks the validator, and makes the document ready for the store. Blocks.
     fn check(&self, candidate: Candidate) -> Result<Verdict, Refused> {
-        let Candidate { kind, document, digest } = candidate;
+        let Candidate { kind, document, digest, template } = candidate;
         let app = &*self.app;
         for (path, array) in &document.arrays {
             verify(app, path, array)?;
+        }
+        if let Some((template, references)) = template {
+            let document = self.put(&document, digest)?;
+            return Ok(Verdict::Template { template, references, document });
         }
         // Workers read it as a file, and so may users.
         FilePlan::new(&document).map_err(|error| unusable(&error))?;
@@ -247,9 +304,14 @@ impl Examiner {
         };
         let done_at_once = kind == TaskKind::VolumeMesh
             && documents::wants_no_mesh(&document).map_err(|error| unusable(&error))?;
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let document = Box::new(put_document(&mut **session, &document, digest)?);
+        let document = self.put(&document, digest)?;
         Ok(Verdict::Accepted { estimate, document, done_at_once })
+    }
+
+    /// Makes a document ready for the store. Blocks.
+    fn put(&self, document: &Document, digest: Digest) -> Result<Box<StoredDocument>, Refused> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Box::new(put_document(&mut **session, document, digest)?))
     }
 }
 
