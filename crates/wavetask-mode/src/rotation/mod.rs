@@ -16,7 +16,7 @@ use wavetask_document::ArraySource;
 
 pub(crate) use fields::onto_plane;
 
-use crate::document::{ModeTask, bounds};
+use crate::document::ModeTask;
 use crate::scene::PlaneScene;
 use turned_scene::{TurnedArrays, turned_scene};
 use wavetask_solver::Refused;
@@ -50,7 +50,7 @@ impl Turn {
         let axis = plane.tangential()[which];
         let radius = spec.bend.map_or_else(
             || {
-                let domain = bounds(task.domain.center, task.domain.size);
+                let domain = task.domain.bounds();
                 let extent = |axis: usize| {
                     let [low, high] = plane.bounds()[axis];
                     high.min(domain[axis][1]) - low.max(domain[axis][0])
