@@ -15,6 +15,7 @@
 mod array;
 mod block;
 mod bytes;
+mod classes;
 mod describe;
 mod descriptor;
 mod error;
@@ -31,6 +32,7 @@ pub mod unpack;
 
 pub use array::{Array, ArrayError, ArraySource, ElementType, ShapeMismatch, VALUES_DATASET, Values};
 pub use block::{BlockSink, BlockSource, Digest, MemoryBlocks, NotADigest};
+pub use classes::dimensions_of;
 pub use describe::{ArrayView, describe, describe_on, text_bytes};
 pub use descriptor::{ArrayDescriptor, Document, Layout};
 pub use error::DocumentError;

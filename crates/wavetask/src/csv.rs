@@ -6,7 +6,9 @@
 
 use std::fmt::Write;
 
-use wavetask_document::{Array, ArraySource, BlockSource, Document, DocumentArrays, VALUES_DATASET, Values};
+use wavetask_document::{
+    Array, ArraySource, BlockSource, Document, DocumentArrays, VALUES_DATASET, Values, dimensions_of,
+};
 use wavetask_protocol::chain;
 
 /// A field cannot be a CSV file.
@@ -21,21 +23,6 @@ pub(crate) enum CsvError {
     /// Something is missing or does not fit.
     #[error("the field cannot be written as CSV: {0}")]
     Content(String),
-}
-
-/// The order of the dimensions of tidy3d's classes of labelled arrays.
-fn dimensions(class: &str) -> Option<&'static [&'static str]> {
-    Some(match class {
-        "SpatialDataArray" => &["x", "y", "z"],
-        "ScalarFieldDataArray" => &["x", "y", "z", "f"],
-        "ScalarFieldTimeDataArray" => &["x", "y", "z", "t"],
-        "ScalarModeFieldDataArray" => &["x", "y", "z", "f", "mode_index"],
-        "FluxDataArray" => &["f"],
-        "FluxTimeDataArray" => &["t"],
-        "ModeIndexDataArray" => &["f", "mode_index"],
-        "ModeAmpsDataArray" => &["direction", "f", "mode_index"],
-        _ => return None,
-    })
 }
 
 /// The field of a document that is nothing else.
@@ -76,7 +63,7 @@ fn load(arrays: &DocumentArrays<'_>, path: &str) -> Result<Array, CsvError> {
 
 /// Values on a grid of coordinates.
 fn labelled(class: &str, arrays: &DocumentArrays<'_>) -> Result<String, CsvError> {
-    let dimensions = dimensions(class).ok_or_else(|| CsvError::Class { class: class.to_owned() })?;
+    let dimensions = dimensions_of(class).ok_or_else(|| CsvError::Class { class: class.to_owned() })?;
     let values = load(arrays, VALUES_DATASET)?;
     let coordinates = dimensions
         .iter()

@@ -23,6 +23,7 @@
 
 mod alignment;
 mod combine;
+mod documents;
 mod error;
 mod form;
 mod infer;
@@ -36,6 +37,7 @@ mod plan;
 mod recipe;
 mod selection;
 
+pub use documents::Documents;
 pub use error::ExpressionError;
 pub use infer::{FieldType, Inferred, Schema, infer};
 pub use labels::{Coordinate, DataType, Dimension, Label, Labels};
