@@ -144,7 +144,7 @@ def main(folder):
             values = values.real.astype({"integer": np.int64, "float": float}[field["type"]])
         fields[name] = xr.DataArray(values, coords=coords, dims=list(coords))
     answers, values, start = [], [], 0
-    for number, expression in enumerate(task["cases"]):
+    for expression in task["cases"]:
         evaluation = Evaluation(fields)
         try:
             result = evaluation(expression)
