@@ -4,6 +4,7 @@ use num_complex::Complex;
 use wavetask_document::expression::{DataType, ExpressionError, Operand, Operation, Plan, Step};
 
 use crate::arrange::{gather, strides};
+use crate::mesh::{Sampling, resample};
 use crate::read::{Reader, read, transpose};
 use crate::{Evaluated, Numbers, arithmetic, interpolate, reduce};
 
@@ -61,6 +62,16 @@ fn step(this: &Step, reader: &dyn Reader) -> Result<Numbers, ExpressionError> {
             concat(&parts, order, this.data_type)
         }
         Operation::Transpose { of, axes } => transpose(&step(of, reader)?, &of.shape, axes),
+        Operation::Resample { of, mesh, grid, method, fill, .. } => {
+            let geometry = reader.mesh(mesh)?;
+            let values = step(of, reader)?;
+            let width = of.shape[1..].iter().product();
+            if of.shape[0] != geometry.point_count() {
+                let source = "its mesh has another number of points than when the plan was made".into();
+                return Err(ExpressionError::Field { field: mesh.field.to_string(), source });
+            }
+            resample(&geometry, &values, width, Sampling { grid, method: *method, fill: *fill })
+        }
         other => {
             let what = format!("a step that is not known here: {other:?}");
             return Err(ExpressionError::invalid("expression", what));

@@ -19,11 +19,13 @@ mod arrange;
 mod blocks;
 mod evaluate;
 mod interpolate;
+mod mesh;
 mod numbers;
 mod read;
 mod reduce;
 
 pub use blocks::RecentBlocks;
 pub use evaluate::evaluate;
+pub use mesh::MeshGeometry;
 pub use numbers::{Evaluated, Numbers};
 pub use read::Reader;

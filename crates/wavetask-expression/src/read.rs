@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use wavetask_document::Array;
-use wavetask_document::expression::{ExpressionError, Field, Taken};
+use wavetask_document::expression::{ExpressionError, Field, MeshType, Taken};
 
-use crate::Numbers;
 use crate::arrange::{gather, strides};
+use crate::{MeshGeometry, Numbers};
 
 /// Boxes that one field is read in at most; beyond, gaps between places are read, too.
 const BOXES: usize = 64;
@@ -24,6 +24,17 @@ pub trait Reader {
     /// # Errors
     /// `Field` if the field cannot be read.
     fn read(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Array, ExpressionError>;
+
+    /// Points and cells of a mesh. Where no field is on one, there is nothing to say.
+    ///
+    /// # Errors
+    /// `Field` if the mesh cannot be read.
+    fn mesh(&self, mesh: &MeshType) -> Result<MeshGeometry, ExpressionError> {
+        Err(ExpressionError::Field {
+            field: mesh.field.to_string(),
+            source: "no field is on a mesh here".into(),
+        })
+    }
 }
 
 /// The places of a field that are taken, in their order, with the dimensions of which one place is taken gone.

@@ -4,22 +4,19 @@
 //! what inference says of their operands, so that nearly all mean something; those that inference refuses are dropped.
 
 mod generator;
+mod support;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use generator::Generator;
-use num_complex::Complex;
 use serde_json::{Value, json};
+use support::C;
 use wavetask_document::expression::{
     Coordinate, DataType, Expression, ExpressionError, ExpressionLimits, Field, FieldType, Label, Labels,
     Schema, infer,
 };
 use wavetask_document::{Array, ArrayDescriptor, MemoryBlocks, Values};
 use wavetask_expression::{Evaluated, Numbers, Reader, RecentBlocks, evaluate};
-
-type C = Complex<f64>;
 
 /// Random cases; xarray takes some milliseconds for each.
 const CASES: usize = 3000;
@@ -84,12 +81,7 @@ impl Reader for BlockReader<'_> {
 
 /// What xarray says of each case.
 fn ask(fields: &Fields, cases: &[Expression]) -> Option<(Vec<Value>, Vec<C>)> {
-    let Some(python) = std::env::var_os("WAVETASK_TEST_PYTHON") else {
-        eprintln!("skipped: WAVETASK_TEST_PYTHON is not set");
-        return None;
-    };
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("xarray");
-    std::fs::create_dir_all(&folder).expect("a folder for the cases");
+    let folder = support::folder("xarray");
     let mut bytes: Vec<u8> = Vec::new();
     let mut listed = serde_json::Map::new();
     for (name, stored) in &fields.stored {
@@ -101,25 +93,7 @@ fn ask(fields: &Fields, cases: &[Expression]) -> Option<(Vec<Value>, Vec<C>)> {
     std::fs::write(folder.join("arrays.bin"), bytes).expect("the arrays are written");
     let task = json!({"fields": listed, "cases": cases}).to_string();
     std::fs::write(folder.join("cases.json"), task).expect("the cases are written");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/xarray_cases.py");
-    let status = Command::new(python).arg(script).arg(&folder).env("OMP_NUM_THREADS", "1").status();
-    assert!(status.expect("Python starts").success(), "xarray answers");
-    let answers = std::fs::read_to_string(folder.join("results.json")).expect("answers");
-    let bytes = std::fs::read(folder.join("results.bin")).expect("values");
-    let number = |bytes: &[u8]| f64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-    let values = bytes.chunks_exact(16).map(|pair| C::new(number(&pair[..8]), number(&pair[8..]))).collect();
-    Some((serde_json::from_str(&answers).expect("JSON"), values))
-}
-
-/// Whether two numbers are equal within rounding; what is not finite is equal in kind.
-fn agree(ours: C, theirs: C, largest: f64) -> bool {
-    if ours.is_nan() || theirs.is_nan() {
-        return ours.is_nan() == theirs.is_nan();
-    }
-    if !ours.is_finite() || !theirs.is_finite() {
-        return ours == theirs;
-    }
-    (ours - theirs).norm() <= 1e-12 * theirs.norm() + 1e-14 * largest
+    support::answers("xarray_cases.py", &folder)
 }
 
 /// The value of an expression.
@@ -223,18 +197,14 @@ fn difference(fields: &Fields, case: &Expression, answer: &Value, values: &[C]) 
     if theirs != ours.data_type && (theirs, ours.data_type) != (DataType::Integer, DataType::Float) {
         return Some(format!("{:?}, there {theirs:?}", ours.data_type));
     }
-    let place = |name: &str| usize::try_from(answer[name].as_u64().expect("a place")).expect("a small one");
-    let theirs = &values[place("start")..place("start") + place("count")];
+    let theirs = support::numbers(answer, values);
     let ours: Vec<C> = match ours.values {
         Numbers::Real(values) => values.into_iter().map(|value| C::new(value, 0.0)).collect(),
         Numbers::Complex(values) => values,
     };
     let largest = answer["largest"].as_f64().expect("a number");
-    if ours.len() != theirs.len() {
-        return Some(format!("{} values, there {}", ours.len(), theirs.len()));
-    }
-    let wrong = (0..ours.len()).find(|&at| !agree(ours[at], theirs[at], largest))?;
-    Some(format!("at {wrong}: {}, there {} ({ours:?}, there {theirs:?})", ours[wrong], theirs[wrong]))
+    let wrong = support::first_difference(&ours, theirs, largest)?;
+    Some(format!("at {wrong}: {ours:?}, there {theirs:?}"))
 }
 
 #[test]

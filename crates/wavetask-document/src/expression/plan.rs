@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::error::within;
-use super::mesh::MeshType;
+use super::mesh::{MeshKind, MeshType};
 use super::selection::Taken;
 use super::{
     BinaryFunction, DataType, ExpressionError, ExpressionLimits, Field, InterpolationMethod, Labels,
@@ -239,8 +239,13 @@ impl Plan {
                 Operation::Reduce { of, .. } => of.elements(),
                 // Finding a cell takes about a microsecond, and preparing the search as much for each cell.
                 Operation::Resample { mesh, grid, .. } => {
-                    let points =
-                        grid.iter().fold(1_u64, |product, axis| product.saturating_mul(axis.len() as u64));
+                    // A flat mesh is searched once for all places along its normal.
+                    let extent = |(axis, places): (usize, &Vec<f64>)| match mesh.kind {
+                        MeshKind::Triangular { normal_axis, .. } if axis == normal_axis => 1,
+                        _ => places.len(),
+                    };
+                    let extents: Vec<usize> = grid.iter().enumerate().map(extent).collect();
+                    let points = self::elements(&extents);
                     elements.saturating_add(points.saturating_add(mesh.cells).saturating_mul(1000))
                 }
                 _ => elements,

@@ -109,6 +109,12 @@ impl<'a> Locator<'a> {
         self.locate(point).or_else(|| self.search(point, distance * distance))
     }
 
+    /// Weights of a cell's points at a point of its plane or of space, which sum to one; outside of the cell some are
+    /// negative.
+    pub fn weights(&self, cell: usize, point: [f64; 3]) -> [f64; 4] {
+        affine_weights(&self.mesh.corners(cell), &[0, 1, 2, 3][..=self.mesh.dimension()], point)
+    }
+
     fn search(&self, point: [f64; 3], limit_squared: f64) -> Option<Located> {
         let point = match self.mesh.normal {
             Some((axis, position)) => {
