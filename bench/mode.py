@@ -81,14 +81,10 @@ def locally(frequencies: int, threads: int) -> dict:
     return run_child("local", frequencies, **{name: str(threads) for name in names})
 
 
-def by_wavetask(frequencies: int, threads: int, folder: pathlib.Path) -> dict:
-    """`wavetask solve` on the file that the client would upload."""
-    import h5py
+def solve_file(place: pathlib.Path, result: pathlib.Path, threads: int) -> tuple[int, float]:
+    """`wavetask solve` on a file that the client would upload: peak memory and processor time."""
     from harness import BINARY
 
-    place, result = folder / f"solver-{frequencies}.hdf5", folder / f"result-{frequencies}.hdf5"
-    solver(frequencies).to_file(str(place))
-    started = time.perf_counter()
     child = subprocess.Popen(
         [str(BINARY), "solve", "--kind", "MODE_SOLVER", "--input", str(place), "--output", str(result),
          "--threads", str(threads), "--memory", str(8 << 30)],
@@ -101,22 +97,33 @@ def by_wavetask(frequencies: int, threads: int, folder: pathlib.Path) -> dict:
         memory = max(memory, peak_memory(child.pid))
         time.sleep(0.002)
         ended, status, usage = os.wait4(child.pid, os.WNOHANG)
-    wall = time.perf_counter() - started
+    child.stdin.close()
     child.returncode = os.waitstatus_to_exitcode(status)
     assert child.returncode == 0, child.returncode
+    return memory, usage.ru_utime + usage.ru_stime
+
+
+def read_values(result: pathlib.Path, name: str) -> list[float]:
+    """Real parts of one array of a result file."""
+    import h5py
+
     with h5py.File(result) as file:
+        return file[f"data/0/{name}/__xarray_dataarray_variable__"][()].real.ravel().tolist()
 
-        def values(name: str) -> list[float]:
-            group = file[f"data/0/{name}"]
-            return group["__xarray_dataarray_variable__"][()].real.ravel().tolist()
 
-        return {
-            "wall": wall,
-            "cpu": usage.ru_utime + usage.ru_stime,
-            "memory": memory,
-            "n_eff": values("n_complex"),
-            "n_group": values("n_group_raw") if frequencies > 1 else [],
-        }
+def by_wavetask(frequencies: int, threads: int, folder: pathlib.Path) -> dict:
+    """One process from the file to the file."""
+    place, result = folder / f"solver-{frequencies}.hdf5", folder / f"result-{frequencies}.hdf5"
+    solver(frequencies).to_file(str(place))
+    started = time.perf_counter()
+    memory, cpu = solve_file(place, result, threads)
+    return {
+        "wall": time.perf_counter() - started,
+        "cpu": cpu,
+        "memory": memory,
+        "n_eff": read_values(result, "n_complex"),
+        "n_group": read_values(result, "n_group_raw") if frequencies > 1 else [],
+    }
 
 
 def apart(ours: list[float], theirs: list[float]) -> float:

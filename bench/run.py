@@ -1,6 +1,6 @@
-"""Prints the benchmark tables: heat throughput, modes, what a task costs the server, transfers, the engine.
+"""Prints the benchmark tables: heat throughput, modes, their errors, what a task costs the server, transfers, the engine.
 
-    make bench            (or: python bench/run.py [--check] [heat] [mode] [tasks] [transfer] [engine] [line])
+    make bench            (or: python bench/run.py [--check] [heat] [mode] [guides] [tasks] [transfer] [engine] [line])
 
 Everything is measured in this one run, side by side, on this machine; the tables are also written to
 bench-output/tables.md. The last table holds the figures against the bars that they have to meet; with `--check` the
@@ -121,6 +121,13 @@ def mode_table(folder: pathlib.Path) -> str:
     return mode.compare(folder)
 
 
+def guides_table(folder: pathlib.Path) -> str:
+    """Errors of indices against exact ones."""
+    import convergence
+
+    return convergence.compare(folder, ROOT / "bench-output/guides.png")
+
+
 def engine_table(folder: pathlib.Path) -> str:
     """The engine beside the unmodified client."""
     import engine
@@ -138,6 +145,7 @@ def line_table(folder: pathlib.Path) -> str:
 TABLES = {
     "heat": heat_table,
     "mode": mode_table,
+    "guides": guides_table,
     "tasks": tasks_table,
     "transfer": transfer_table,
     "engine": engine_table,

@@ -233,7 +233,11 @@ fn at_frequency(
     limits: &plane::Controls<'_>,
 ) -> Result<FrequencyModes, SolveError> {
     let frequency = problem.frequency;
-    let found = plane::solve_with(problem, workspace, limits).map_err(|error| failure(error, frequency))?;
+    let mut found =
+        plane::solve_with(problem, workspace, limits).map_err(|error| failure(error, frequency))?;
+    if let Some(within) = scene.within_cells(frequency)? {
+        plane::remove_grid_error(problem, &within, &mut found);
+    }
     if found.modes.len() < task.spec.modes {
         return Err(refused(
             "mode_spec.num_modes",

@@ -2,7 +2,8 @@
 //!
 //! A grid that gives each location the medium at its point moves interfaces by up to half a cell, and its errors fall
 //! with the cell's size. Averaging over the cell by the rules of continuity at an interface makes them fall with
-//! its square.
+//! its square. What is left with that order belongs to the differences of a solver, not to a permittivity: on grid lines
+//! that lie on the interfaces all of the rules below agree. The mode solver removes it afterwards.
 //!
 //! ```text
 //! Specification::read(simulation.subpixel)        which method at which interfaces

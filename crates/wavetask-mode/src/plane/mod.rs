@@ -16,6 +16,7 @@ mod normalisation;
 mod problem;
 mod solving;
 mod transformation;
+mod truncation;
 
 use num_complex::Complex;
 
@@ -23,6 +24,7 @@ pub use estimate::{PlaneEstimate, estimate};
 pub use medium::MediumCharacter;
 pub use problem::{Bend, Controls, Direction, ModeError, PlaneProblem, Precision, Symmetry, Tensor};
 pub use solving::{PlaneWorkspace, solve, solve_with};
+pub use truncation::{WithinCells, remove_grid_error};
 
 /// A mode: its index and its fields on the cells of the plane, row-major with the second axis running fastest.
 ///
