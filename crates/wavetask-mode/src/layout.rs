@@ -5,7 +5,7 @@
 //! - the *solver grid*, the cells between the plane's ends snapped outwards to cell boundaries, is where the
 //!   eigenproblem lives, with a conductor around it;
 //! - the *output grid* has one more cell at every end, so that fields can be interpolated anywhere in the plane;
-//!   there fields are zero;
+//!   there fields are zero. Clients before 2.12 solve on all of it, and so are their documents solved;
 //! - the *expanded grid* is the output grid with the half that a symmetry leaves out; the client mirrors fields to it.
 //!
 //! [`ModePlane`] makes all of them; what is here is what a solver and its result need to know of them. Everything is a
@@ -37,6 +37,8 @@ pub(crate) struct Layout {
     pub(crate) solver_symmetry: [i8; 2],
     /// Boundaries of the cells in which materials are needed; along the normal the cell that holds the plane.
     pub(crate) solver: Boundaries,
+    /// Whether fields mean something between the plane's snapped ends only.
+    ends_at_plane: bool,
     /// Cells of the output grid before and after the solver grid, along each tangential axis.
     pub(crate) padding: [[usize; 2]; 2],
     /// The output grid, collapsed to the plane along its normal and to the centre where the simulation is flat.
@@ -81,10 +83,15 @@ impl Layout {
                 *mirror = 0;
             }
         }
-        let (span, padding) = (plane.solver_span(), plane.padding());
+        let span = plane.solver_span();
         if let Some(&axis) = tangential.iter().find(|&&axis| span[axis][1] <= span[axis][0]) {
             return Err(Misplaced::NoCells { axis });
         }
+        let (solver, padding) = if task.before_2_12 {
+            (plane.output_grid(), [[0, 0]; 3])
+        } else {
+            (plane.solver_grid(), plane.padding())
+        };
         let (boundaries, place) = (grid.boundaries(), task.plane.center[normal]);
         Ok(Self {
             normal,
@@ -92,7 +99,8 @@ impl Layout {
             symmetry: surrounding,
             center,
             solver_symmetry,
-            solver: plane.solver_grid().boundaries().clone(),
+            solver: solver.boundaries().clone(),
+            ends_at_plane: !task.before_2_12,
             padding: tangential.map(|axis| padding[axis]),
             output: plane.snapped_grid()?.boundaries().clone(),
             expanded: plane.expanded_grid(false)?.boundaries().clone(),
@@ -123,31 +131,35 @@ impl Layout {
             Some(boundaries[first..boundaries.len() - 1].to_vec())
         })
     }
+
+    /// Bounds along the tangential axes within which fields on the expanded grid mean something: the snapped plane, less
+    /// the cells that were added for interpolation where the plane ends with the simulation.
+    pub(crate) fn meaningful_bounds(&self, plane: &PlaneBox, colocated: bool) -> [Span; 3] {
+        let expanded = if colocated { &self.expanded_colocated } else { &self.expanded };
+        let bounds = plane.region().bounds();
+        std::array::from_fn(|axis| {
+            if axis == plane.normal {
+                return None;
+            }
+            if !self.ends_at_plane {
+                return Some([f64::NEG_INFINITY, f64::INFINITY]);
+            }
+            let grid = &expanded[axis];
+            let [mut low, mut high] = snapped(grid, bounds[axis]);
+            if is_close_to(high, grid[grid.len() - 1], TOLERANCE) {
+                high = grid[grid.len() - 2];
+            }
+            if !colocated && is_close_to(low, grid[0], TOLERANCE) {
+                low = grid[1];
+            }
+            Some([low, high])
+        })
+    }
 }
 
 /// Coordinates of a component (in the order of [`COMPONENTS`](crate::document::COMPONENTS)) on a grid.
 pub(crate) fn component_coordinates(grid: &Boundaries, component: usize) -> [Vec<f64>; 3] {
     Location::FIELDS[component].coordinates(grid)
-}
-
-/// Bounds along the tangential axes within which fields on an expanded grid mean something: the snapped plane, less
-/// the cells that were added for interpolation where the plane ends with the simulation.
-pub(crate) fn meaningful_bounds(expanded: &Boundaries, plane: &PlaneBox, colocated: bool) -> [Span; 3] {
-    let bounds = plane.region().bounds();
-    std::array::from_fn(|axis| {
-        if axis == plane.normal {
-            return None;
-        }
-        let grid = &expanded[axis];
-        let [mut low, mut high] = snapped(grid, bounds[axis]);
-        if is_close_to(high, grid[grid.len() - 1], TOLERANCE) {
-            high = grid[grid.len() - 2];
-        }
-        if !colocated && is_close_to(low, grid[0], TOLERANCE) {
-            low = grid[1];
-        }
-        Some([low, high])
-    })
 }
 
 /// Symmetry and centre of the part of the simulation around the plane. A symmetry counts where that part lies on both

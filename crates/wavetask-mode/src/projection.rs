@@ -9,7 +9,7 @@ use wavetask_grid::boundaries::middles;
 
 use crate::document::{ModeTask, PlaneBox};
 use crate::fields::ModeFields;
-use crate::layout::{Boundaries, Layout, Span, component_coordinates, meaningful_bounds};
+use crate::layout::{Boundaries, Layout, Span, component_coordinates};
 
 /// At most two stored values and their weights.
 type Taps = [(usize, f64); 2];
@@ -264,7 +264,7 @@ fn projection(layout: &Layout, storage: Storage, targets: &Targets, spans: &[Spa
 
 /// Interpolates fields on the Yee locations to the corners, mirroring them as needed.
 pub(crate) fn colocation(layout: &Layout, plane: &PlaneBox) -> Projection {
-    let spans = meaningful_bounds(&layout.expanded, plane, false);
+    let spans = layout.meaningful_bounds(plane, false);
     projection(layout, Storage::Staggered, &layout.colocation(), &spans)
 }
 
@@ -286,7 +286,7 @@ impl CornerSurface {
             let corners: &Vec<f64> = &coordinates[index];
             (storage == Storage::Staggered && corners.len() > 1).then(|| corners.clone())
         });
-        let spans = meaningful_bounds(&layout.expanded, &task.plane, false);
+        let spans = layout.meaningful_bounds(&task.plane, false);
         let projection = projection(layout, storage, &targets, &spans);
         let [along, across] =
             [0, 1].map(|index| corner_widths(&coordinates[index], bounds[layout.tangential[index]]));

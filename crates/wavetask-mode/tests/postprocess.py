@@ -238,7 +238,7 @@ def main(output):
         line = {
             "name": name,
             "turned": bool(mode_solver.mode_spec.angle_rotation),
-            "document": json.loads(document),
+            "document": json.loads(document, parse_constant=str),
             "grid": [c.tolist() for c in mode_solver.simulation.grid.boundaries.to_list],
             "solved": [
                 {
@@ -252,7 +252,7 @@ def main(output):
                 for fields, n_complex, eps_spec, kwargs in recorded
             ],
             "material_grid": [c.tolist() for c in reduced._solver_grid.boundaries.to_list],
-            "data": json.loads(text),
+            "data": json.loads(text, parse_constant=str),
             "arrays": arrays,
         }
         output.write(json.dumps(line) + "\n")

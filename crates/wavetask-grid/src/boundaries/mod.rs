@@ -40,6 +40,7 @@ mod yee;
 pub use error::GridError;
 pub use part::{BoxRegion, Span, snapped};
 pub use plane::ModePlane;
+pub use specification::is_before_2_12;
 pub use yee::{Location, middles};
 
 use serde_json::Value;

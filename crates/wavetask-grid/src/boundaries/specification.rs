@@ -1,5 +1,6 @@
 //! What the document says about the grid, read and checked, before any grid is made.
 
+use serde_json::Value;
 use wavetask_document::ArraySource;
 
 use crate::geometry::{Bounds, Domain, Geometry, Structure};
@@ -97,7 +98,7 @@ impl Specification {
         }
         let domain = Domain::from_json(simulation.value, &simulation.path)?;
         let specification = simulation.required("grid_spec")?;
-        let precedes_reach = precedes_reach(simulation);
+        let precedes_reach = is_before_2_12(simulation.value);
         let layers = entries(&specification, "layer_refinement_specs")?
             .iter()
             .map(|node| match precedes_reach {
@@ -180,9 +181,9 @@ impl Specification {
     }
 }
 
-/// Whether the document says that a client before 2.12 has written it, which meshes unshadowed overrides otherwise.
-fn precedes_reach(simulation: &Node<'_>) -> bool {
-    let Some(version) = simulation.value.get("version").and_then(|version| version.as_str()) else {
+/// Whether a simulation says that a client before 2.12 has written it, whose grids and mode planes are others.
+pub fn is_before_2_12(simulation: &Value) -> bool {
+    let Some(version) = simulation.get("version").and_then(|version| version.as_str()) else {
         return false;
     };
     let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());

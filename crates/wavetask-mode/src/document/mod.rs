@@ -6,7 +6,7 @@
 mod mode_spec;
 
 use serde_json::Value;
-use wavetask_grid::boundaries::BoxRegion;
+use wavetask_grid::boundaries::{BoxRegion, is_before_2_12};
 use wavetask_solver::{Reader, Refused, class_of, join, present};
 
 pub(crate) use mode_spec::{Keep, Method, ModeSpec, Polarization, Precision, Quantity, Track};
@@ -46,6 +46,9 @@ pub(crate) struct ModeTask {
     pub(crate) components: [bool; 6],
     /// The simulation's domain, without its grid.
     pub(crate) domain: BoxRegion,
+    /// Whether a client before 2.12 wrote the document. Its planes have a cell more at each end, and its modes carry a
+    /// power of one, whatever overlaps conjugate.
+    pub(crate) before_2_12: bool,
 }
 
 /// The plane as it was asked for.
@@ -169,6 +172,7 @@ fn read(reader: &mut Reader, document: &Value) -> Option<ModeTask> {
         conjugated: reader.flag_or(document, "conjugated_dot_product", true, ""),
         components: read_components(reader, document),
         domain: domain?,
+        before_2_12: is_before_2_12(scene),
     };
     check_place(reader, &task);
     check_bend(reader, &task);

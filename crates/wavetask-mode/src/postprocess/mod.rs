@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use crate::document::{Keep, ModeTask};
 use crate::fields::{FrequencyModes, Mode};
-use crate::layout::{Layout, Span, meaningful_bounds};
+use crate::layout::{Layout, Span};
 use crate::projection::{CornerSurface, OverlapSurface, Storage, colocation, stored_coordinates};
 
 use overlap::Overlaps;
@@ -176,8 +176,7 @@ fn warn_of_edges(
     modes: &[FrequencyModes],
     warnings: &mut Vec<String>,
 ) {
-    let expanded = if storage == Storage::Colocated { &layout.expanded_colocated } else { &layout.expanded };
-    let spans = meaningful_bounds(expanded, &task.plane, storage == Storage::Colocated);
+    let spans = layout.meaningful_bounds(&task.plane, storage == Storage::Colocated);
     // Per electric component and tangential axis, the stored points at the plane's ends; a mirror is no end.
     let edges: Vec<[Vec<usize>; 2]> = (0..3)
         .map(|component| {

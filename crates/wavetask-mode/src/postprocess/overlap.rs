@@ -78,7 +78,10 @@ impl Overlaps<'_> {
 
     /// The overlap of two modes.
     pub(crate) fn overlap(&self, one: &TangentialFields, other: &TangentialFields) -> Complex64 {
-        let conjugated = self.task.conjugated;
+        self.integral(one, other, self.task.conjugated)
+    }
+
+    fn integral(&self, one: &TangentialFields, other: &TangentialFields, conjugated: bool) -> Complex64 {
         let integrate = |one: &[Complex64], other: &[Complex64], areas: &[f64]| {
             let mut sum = Complex64::default();
             if conjugated {
@@ -100,6 +103,16 @@ impl Overlaps<'_> {
             * 0.25
     }
 
+    /// What a mode is divided by so that its overlap with itself is ±1.
+    fn length(&self, fields: &TangentialFields) -> Complex64 {
+        if self.task.before_2_12 {
+            return self.integral(fields, fields, true).re.abs().sqrt().into();
+        }
+        let own = self.overlap(fields, fields);
+        let sign = if own.re.abs() > TOLERANCE * own.norm() { own.re } else { own.im };
+        (own * if sign < 0.0 { -1.0 } else { 1.0 }).sqrt()
+    }
+
     /// Scales each mode so that its overlap with itself is ±1.
     pub(crate) fn normalize(&self, modes: &mut [FrequencyModes], warnings: &mut Vec<String>) {
         let vanishing: Vec<Vec<usize>> = modes
@@ -110,11 +123,7 @@ impl Overlaps<'_> {
                     .modes
                     .par_iter_mut()
                     .map(|mode| {
-                        let fields = self.tangential(frequency, mode);
-                        let own = self.overlap(&fields, &fields);
-                        let sign = if own.re.abs() > TOLERANCE * own.norm() { own.re } else { own.im };
-                        let sign = if sign < 0.0 { -1.0 } else { 1.0 };
-                        let scale = (own * sign).sqrt();
+                        let scale = self.length(&self.tangential(frequency, mode));
                         let vanishes = scale.is_nan() || scale.norm() < TOLERANCE;
                         if !vanishes {
                             mode.fields.scale(scale.inv());
