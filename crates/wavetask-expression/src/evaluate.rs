@@ -4,7 +4,7 @@ use num_complex::Complex;
 use wavetask_document::expression::{DataType, ExpressionError, Operand, Operation, Plan, Step};
 
 use crate::arrange::{gather, strides};
-use crate::mesh::{Sampling, resample};
+use crate::mesh::{Sampling, geometry_of, resample};
 use crate::read::{Reader, read, transpose};
 use crate::{Evaluated, Numbers, arithmetic, interpolate, reduce};
 
@@ -62,8 +62,9 @@ fn step(this: &Step, reader: &dyn Reader) -> Result<Numbers, ExpressionError> {
             concat(&parts, order, this.data_type)
         }
         Operation::Transpose { of, axes } => transpose(&step(of, reader)?, &of.shape, axes),
+        Operation::Repeat { of } => operand(of, &this.shape, reader)?,
         Operation::Resample { of, mesh, grid, method, fill, .. } => {
-            let geometry = reader.mesh(mesh)?;
+            let geometry = geometry_of(reader, mesh)?;
             let values = step(of, reader)?;
             let width = of.shape[1..].iter().product();
             if of.shape[0] != geometry.point_count() {

@@ -26,6 +26,6 @@ mod reduce;
 
 pub use blocks::RecentBlocks;
 pub use evaluate::evaluate;
-pub use mesh::MeshGeometry;
+pub use mesh::{MeshGeometry, WithMeshes};
 pub use numbers::{Evaluated, Numbers};
 pub use read::Reader;

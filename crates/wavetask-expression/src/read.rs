@@ -25,7 +25,7 @@ pub trait Reader {
     /// `Field` if the field cannot be read.
     fn read(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Array, ExpressionError>;
 
-    /// Points and cells of a mesh. Where no field is on one, there is nothing to say.
+    /// Points and cells of a field's mesh, before any cut. Where no field is on one, there is nothing to say.
     ///
     /// # Errors
     /// `Field` if the mesh cannot be read.

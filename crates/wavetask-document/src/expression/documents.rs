@@ -12,7 +12,7 @@ use serde::Deserialize;
 use wavetask_protocol::Digest;
 
 use super::{
-    Coordinate, DataType, Dimension, ExpressionError, Field, FieldSource, FieldType, Label, Labels, MeshKind,
+    Coordinate, DataType, Dimension, ExpressionError, Field, FieldSource, FieldType, Labels, MeshKind,
     MeshType, Schema,
 };
 use crate::{
@@ -291,6 +291,7 @@ fn mesh_type(
         identity: Digest::of(&identity),
         byte_length: points.byte_length.saturating_add(cells.byte_length),
         field: field.clone(),
+        cuts: Vec::new(),
     })
 }
 
@@ -309,7 +310,7 @@ fn unreadable(field: &Field, error: impl std::error::Error + Send + Sync + 'stat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expression::{Expression, ExpressionLimits, Part, infer};
+    use crate::expression::{Expression, ExpressionLimits, Label, Part, infer};
     use crate::{MemoryBlocks, ResultBuilder};
 
     fn documents() -> (Documents<MemoryBlocks>, Digest) {

@@ -7,7 +7,7 @@ use super::combine::{reduce, unary};
 use super::error::within;
 use super::interpolation::{Rule, samples};
 use super::labels::Label;
-use super::mesh;
+use super::mesh::{self, Cut};
 use super::plan::{Sample, elements};
 use super::selection::{ByLabel, Taken, by_place};
 use super::{
@@ -23,6 +23,16 @@ pub trait Schema {
     /// # Errors
     /// `NotKnown` if they will be known later, `Field` if there is no such field.
     fn field(&self, field: &Field) -> Result<FieldType, ExpressionError>;
+
+    /// What a plane across an axis leaves of a mesh. Where points and cells are not at hand, that is not known.
+    ///
+    /// # Errors
+    /// `NotKnown` if it will be known later, `Invalid` if the plane misses the mesh, `Field` if the mesh cannot be read.
+    fn cut(&self, mesh: &MeshType, axis: usize, position: f64) -> Result<Cut, ExpressionError> {
+        let what =
+            format!("what the plane at {position} across axis {axis} leaves of the mesh of {}", mesh.field);
+        Err(ExpressionError::NotKnown { what })
+    }
 }
 
 /// What is known of a field without its values.
@@ -48,17 +58,58 @@ pub struct Inferred {
 /// An expression whose operands have equal coordinates along equal dimensions.
 #[derive(Clone, Debug)]
 pub(super) enum Typed {
-    Literal { values: Vec<f64>, imaginary: Option<Vec<f64>> },
+    Literal {
+        values: Vec<f64>,
+        imaginary: Option<Vec<f64>>,
+    },
     Field(Field),
-    Take { of: Box<Inferred>, taken: Vec<Taken> },
-    Interpolate { of: Box<Inferred>, axis: usize, samples: Vec<Sample>, scalar: bool },
-    Unary { function: UnaryFunction, of: Box<Inferred> },
-    Binary { function: BinaryFunction, left: Box<Inferred>, right: Box<Inferred> },
-    Reduce { function: Reduction, of: Box<Inferred>, axes: Vec<usize>, skip_nan: bool },
-    Where { of: Box<Inferred>, condition: Box<Inferred>, otherwise: Option<Box<Inferred>> },
-    Concat { parts: Vec<Inferred> },
-    Transpose { of: Box<Inferred>, axes: Vec<usize> },
-    Resample { of: Box<Inferred>, mesh: Arc<MeshType>, method: InterpolationMethod, fill: Option<f64> },
+    Take {
+        of: Box<Inferred>,
+        taken: Vec<Taken>,
+    },
+    Interpolate {
+        of: Box<Inferred>,
+        axis: usize,
+        samples: Vec<Sample>,
+        scalar: bool,
+    },
+    Unary {
+        function: UnaryFunction,
+        of: Box<Inferred>,
+    },
+    Binary {
+        function: BinaryFunction,
+        left: Box<Inferred>,
+        right: Box<Inferred>,
+    },
+    Reduce {
+        function: Reduction,
+        of: Box<Inferred>,
+        axes: Vec<usize>,
+        skip_nan: bool,
+    },
+    Where {
+        of: Box<Inferred>,
+        condition: Box<Inferred>,
+        otherwise: Option<Box<Inferred>>,
+    },
+    Concat {
+        parts: Vec<Inferred>,
+    },
+    Transpose {
+        of: Box<Inferred>,
+        axes: Vec<usize>,
+    },
+    /// With further dimensions of one place.
+    Expand {
+        of: Box<Inferred>,
+    },
+    Resample {
+        of: Box<Inferred>,
+        mesh: Arc<MeshType>,
+        method: InterpolationMethod,
+        fill: Option<f64>,
+    },
 }
 
 impl Inferred {
@@ -150,6 +201,11 @@ impl Context<'_> {
         within("labels", self.limits.labels, self.held)
     }
 
+    /// What a plane leaves of a mesh.
+    pub(super) fn cut(&self, mesh: &MeshType, axis: usize, position: f64) -> Result<Cut, ExpressionError> {
+        self.schema.cut(mesh, axis, position)
+    }
+
     fn infer(&mut self, expression: &Expression) -> Result<Inferred, ExpressionError> {
         match expression {
             Expression::Number { value, imaginary } => {
@@ -226,11 +282,12 @@ impl Context<'_> {
         method: Option<SelectionMethod>,
     ) -> Result<Inferred, ExpressionError> {
         distinct("sel", selectors.iter().map(|(name, _)| name))?;
+        let mut spatial = Vec::new();
         let mut taken = vec![Taken::All; of.labels.dimensions.len()];
         for (name, selector) in selectors {
             if of.mesh.is_some() && mesh::is_spatial(name) {
-                let what = "a slice of an unstructured mesh; interpolate the field to a grid";
-                return Err(ExpressionError::invalid("sel", what));
+                spatial.push((name.clone(), selector.clone()));
+                continue;
             }
             let axis = of.labels.expect_axis("sel", name)?;
             let coordinate = &of.labels.dimensions[axis].coordinate;
@@ -246,7 +303,11 @@ impl Context<'_> {
             };
             taken[axis] = if of.mesh.is_some() { mesh::keep("sel", name, selected)? } else { selected };
         }
-        of.take(self, taken)
+        let of = of.take(self, taken)?;
+        match of.mesh.clone() {
+            Some(mesh) if !spatial.is_empty() => mesh::sel(self, of, &mesh, &spatial),
+            _ => Ok(of),
+        }
     }
 
     fn isel(&mut self, of: Inferred, indexers: &[(Arc<str>, Indexer)]) -> Result<Inferred, ExpressionError> {

@@ -10,8 +10,11 @@ use std::sync::Arc;
 use wavetask_protocol::Digest;
 
 use super::infer::{Context, Inferred, Typed};
+use super::plan::Sample;
 use super::selection::Taken;
-use super::{Coordinate, Dimension, ExpressionError, Fill, InterpolationMethod, Labels};
+use super::{
+    Coordinate, Dimension, ExpressionError, Field, Fill, InterpolationMethod, Label, Labels, Selector,
+};
 
 /// The dimension of a mesh's points.
 pub(super) const INDEX: &str = "index";
@@ -32,8 +35,42 @@ pub struct MeshType {
     pub identity: Digest,
     /// Bytes of points and cells.
     pub byte_length: u64,
-    /// The field whose mesh it is.
-    pub field: super::Field,
+    /// The field whose mesh it is, or from whose mesh it was cut.
+    pub field: Field,
+    /// The planes by which it was cut, one after the other: across which axis, and where (µm).
+    pub cuts: Vec<(usize, f64)>,
+}
+
+/// What a plane across an axis leaves of a mesh. It depends on points and cells, and not on values.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// Where each of its points lies between two of the mesh.
+    pub points: Vec<CutPoint>,
+    /// What the points are of.
+    pub shape: CutShape,
+}
+
+/// A point between two points of a mesh.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CutPoint {
+    /// The points between which it is.
+    pub ends: [u32; 2],
+    /// How far it is from the first to the second, from 0 to 1.
+    pub share: f64,
+}
+
+/// What the points of a cut are of.
+#[derive(Clone, Debug)]
+pub enum CutShape {
+    /// Of a line through triangles.
+    Line {
+        /// Along which axis.
+        axis: usize,
+        /// The point's coordinates along it, ascending.
+        coordinates: Vec<f64>,
+    },
+    /// Of triangles in a plane through tetrahedra.
+    Surface(Arc<MeshType>),
 }
 
 /// What the cells of a mesh are.
@@ -127,4 +164,113 @@ pub(super) fn resample(
         mesh: None,
         node: Typed::Resample { of: Box::new(of), mesh, method, fill },
     })
+}
+
+/// What is selected of a field at places in space, as tidy3d has it: one coordinate cuts the mesh by a plane, all of
+/// them, or both of a plane, interpolate. `selectors` name axes of space only.
+pub(super) fn sel(
+    context: &mut Context<'_>,
+    of: Inferred,
+    mesh: &Arc<MeshType>,
+    selectors: &[(Arc<str>, Selector)],
+) -> Result<Inferred, ExpressionError> {
+    let refuse = |what: String| Err(ExpressionError::invalid("sel", what));
+    let mut places: [Option<Vec<f64>>; 3] = Default::default();
+    let mut all_scalar = true;
+    for (name, selector) in selectors {
+        let Some(axis) = AXES.iter().position(|axis| *axis == &**name) else { continue };
+        places[axis] = Some(match selector {
+            Selector::Value(Label::Number(value)) => vec![*value],
+            Selector::Values(Coordinate::Numbers(values)) => {
+                all_scalar = false;
+                values.clone()
+            }
+            _ => return refuse(format!("along {name} of a mesh places are numbers, one or several")),
+        });
+    }
+    let mut named: Vec<usize> = (0..3).filter(|&axis| places[axis].is_some()).collect();
+    if let MeshKind::Triangular { normal_axis, normal_position } = mesh.kind {
+        if let Some(place) = &places[normal_axis] {
+            if place[..] != [normal_position] {
+                let name = AXES[normal_axis];
+                return refuse(format!(
+                    "no data at {name} = {place:?}; the mesh is at {name} = {normal_position}"
+                ));
+            }
+            if named.len() < 3 {
+                named.retain(|&axis| axis != normal_axis);
+            }
+        }
+        places[normal_axis] = Some(vec![normal_position]);
+    }
+    let spatial = match mesh.kind {
+        MeshKind::Triangular { .. } => 2,
+        MeshKind::Tetrahedral => 3,
+    };
+    if named.len() >= spatial {
+        let grid: Vec<(Arc<str>, Vec<f64>)> =
+            AXES.iter().zip(places).filter_map(|(name, places)| Some((Arc::from(*name), places?))).collect();
+        return resample(context, of, mesh.clone(), &grid, InterpolationMethod::Linear, None);
+    }
+    if !all_scalar {
+        return refuse(
+            "several places along an axis of a mesh go with places along the other axes".to_owned(),
+        );
+    }
+    let mut result = of;
+    for axis in named {
+        if let (Some(mesh), Some([position])) = (result.mesh.clone(), places[axis].as_deref()) {
+            result = cut(context, result, &mesh, axis, *position)?;
+        }
+    }
+    Ok(result)
+}
+
+/// A field on what a plane leaves of its mesh: on triangles, or along a line, which then has labels.
+fn cut(
+    context: &mut Context<'_>,
+    of: Inferred,
+    mesh: &MeshType,
+    axis: usize,
+    position: f64,
+) -> Result<Inferred, ExpressionError> {
+    let Cut { points, shape } = context.cut(mesh, axis, position)?;
+    context.hold(points.len())?;
+    let sample = |point: CutPoint| match point {
+        CutPoint { ends: [only, _], share: 0.0 } => Sample::At(only as usize),
+        CutPoint { ends: [low, high], share } => Sample::Between {
+            low: low as usize,
+            high: high as usize,
+            coordinates: [0.0, 1.0],
+            target: share,
+            either_end: false,
+        },
+    };
+    let samples: Vec<Sample> = points.into_iter().map(sample).collect();
+    let from = mesh.kind;
+    let (name, coordinate, mesh) = match shape {
+        #[expect(clippy::cast_precision_loss, reason = "no mesh has 2^53 points")]
+        CutShape::Surface(mesh) => {
+            (INDEX, (0..samples.len()).map(|place| place as f64).collect(), Some(mesh))
+        }
+        CutShape::Line { axis: along, coordinates } => (AXES[along], coordinates, None),
+    };
+    let mut labels = of.labels.clone();
+    labels.dimensions[0] = Dimension::new(name, Coordinate::Numbers(coordinate));
+    let data_type = of.data_type.max(super::DataType::Float);
+    let node = Typed::Interpolate { of: Box::new(of), axis: 0, samples, scalar: false };
+    let cut = Inferred { labels, data_type, mesh, node };
+    let MeshKind::Triangular { normal_axis, normal_position } = from else { return Ok(cut) };
+    // A line has all three axes of space, two of them with one place.
+    let mut dimensions = Vec::with_capacity(cut.labels.dimensions.len() + 2);
+    for (number, name) in AXES.into_iter().enumerate() {
+        dimensions.push(match number {
+            _ if number == axis => Dimension::new(name, Coordinate::Numbers(vec![position])),
+            _ if number == normal_axis => Dimension::new(name, Coordinate::Numbers(vec![normal_position])),
+            _ => cut.labels.dimensions[0].clone(),
+        });
+    }
+    dimensions.extend_from_slice(&cut.labels.dimensions[1..]);
+    let labels = Labels { dimensions, scalars: cut.labels.scalars.clone() };
+    Ok(Inferred { labels, data_type, mesh: None, node: Typed::Expand { of: Box::new(cut) } })
 }

@@ -42,7 +42,7 @@ pub use error::ExpressionError;
 pub use infer::{FieldType, Inferred, Schema, infer};
 pub use labels::{Coordinate, DataType, Dimension, Label, Labels};
 pub use limits::ExpressionLimits;
-pub use mesh::{MeshKind, MeshType};
+pub use mesh::{Cut, CutPoint, CutShape, MeshKind, MeshType};
 pub use node::{
     BinaryFunction, Expression, Field, FieldSource, Fill, Indexer, InterpolationMethod, Part, Places,
     Reduction, SelectionMethod, Selector, UnaryFunction,

@@ -133,6 +133,7 @@ impl Narrowing<'_> {
                     .collect();
                 Operation::Transpose { of, axes }
             }
+            Typed::Expand { of } => Operation::Repeat { of: self.operand(of, &inferred.labels, wanted)? },
             Typed::Resample { of, mesh, method, fill } => {
                 let mut grid: [Vec<f64>; 3] = Default::default();
                 let mut kept = [true; 3];

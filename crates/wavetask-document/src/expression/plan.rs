@@ -116,6 +116,11 @@ pub enum Operation {
         /// The operand's axis for each axis of the result.
         axes: Vec<usize>,
     },
+    /// With further axes, along which it is repeated.
+    Repeat {
+        /// Of what.
+        of: Operand,
+    },
     /// Values of a mesh on a rectangular grid.
     Resample {
         /// The values at the mesh's points: the outermost axis; the others become the innermost of the result.
@@ -202,6 +207,7 @@ impl Step {
             | Operation::Reduce { of, .. }
             | Operation::Transpose { of, .. }
             | Operation::Resample { of, .. } => vec![of],
+            Operation::Repeat { of } => vec![&of.step],
             Operation::Binary { left, right, .. } => vec![&left.step, &right.step],
             Operation::Where { of, condition, otherwise } => [Some(of), Some(condition), otherwise.as_ref()]
                 .into_iter()

@@ -8,6 +8,7 @@
 //! One difference is wanted: in planes across x or y, tidy3d misses points on the very edge of the mesh, because it takes
 //! the tolerance along another axis than the one it looks along. Here they are on the mesh.
 
+mod cut;
 mod nearest;
 
 use num_complex::Complex;
@@ -16,6 +17,8 @@ use wavetask_document::Array;
 use wavetask_document::expression::{ExpressionError, InterpolationMethod, MeshKind};
 use wavetask_grid::mesh::{Facets, Locator, NONE, SimplexMesh};
 
+pub use self::cut::WithMeshes;
+pub(crate) use self::cut::geometry_of;
 use self::nearest::NearestPoints;
 use crate::Numbers;
 
