@@ -51,6 +51,7 @@ impl Schema for Fields {
                 identity: Digest::of(&[]),
                 byte_length: 0,
                 field: known.field.clone(),
+                cuts: Vec::new(),
             })
         });
         let labels = Labels::new("field", known.dimensions.clone())?;
