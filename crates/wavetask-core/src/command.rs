@@ -137,6 +137,8 @@ pub enum Command {
         lease: LeaseId,
         /// Why; infrastructure errors are tried again.
         error: TaskError,
+        /// Version of the solver, if it is known: at what one version fails another may succeed.
+        solver_version: Option<String>,
     },
     /// Its worker gives it back unharmed. Does not count as a failure.
     Return {

@@ -155,8 +155,11 @@ fn events_of(record: &TaskRecord, command: &Command, context: &Context<'_>) -> R
             Aborting => Err(Refusal::AbortRequested),
             _ => one(published(*result, *diverged, solver_version)),
         },
-        Command::Fail { lease, error } => match reported(record, lease)? {
+        Command::Fail { lease, error, solver_version } => match reported(record, lease)? {
             Aborting => one(Event::Aborted),
+            _ if error.kind == ErrorKind::Solver => {
+                one(Event::Failed { error: error.clone(), solver_version: solver_version.clone() })
+            }
             _ => one(after_failure(record, error.clone(), context)),
         },
         Command::Return { lease } => match reported(record, lease)? {

@@ -94,7 +94,7 @@ pub enum Event {
     Failed {
         /// Why.
         error: TaskError,
-        /// Version of the solver that cannot run it, if that is why and is known.
+        /// Version of the solver that cannot run it or failed at it, if that is why and is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         solver_version: Option<String>,
     },

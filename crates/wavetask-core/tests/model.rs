@@ -202,7 +202,9 @@ impl Model {
                 let result = Some(Digest::of(lease.as_str().as_bytes()));
                 Command::Publish { lease, result, diverged, solver_version: Some("1".to_owned()) }
             }
-            Step::Fail(lease, kind) => Command::Fail { lease: self.lease(lease), error: failure(kind) },
+            Step::Fail(lease, kind) => {
+                Command::Fail { lease: self.lease(lease), error: failure(kind), solver_version: None }
+            }
             Step::Return(lease) => Command::Return { lease: self.lease(lease) },
             Step::ConfirmAbort(lease) => Command::ConfirmAbort { lease: self.lease(lease) },
             Step::LoseWorker(lease) => Command::LoseWorker { lease: self.lease(lease) },

@@ -326,7 +326,7 @@ fn make_result(
                 ),
             };
             tracing::error!(%task, error = error.message, "a result is refused");
-            let command = Command::Fail { lease: lease.clone(), error };
+            let command = Command::Fail { lease: lease.clone(), error, solver_version };
             app.apply(task, &command).map_err(|error| worker_refused(app, record, lease, error))?;
             return Err(lost());
         }
@@ -404,9 +404,11 @@ async fn failure(
     _: WorkerCaller,
     State(app): State<Arc<App>>,
     Path(lease): Path<String>,
+    headers: HeaderMap,
     Body(failure): Body<Failure>,
 ) -> Result<Json<serde_json::Value>, Refused> {
     let lease = lease_id(&lease)?;
+    let solver_version = solver_version(&headers);
     app.blocking(move |app| {
         let record = app.tasks.task_by_any_lease(&lease)?.ok_or_else(lost)?;
         let command = match failure {
@@ -414,7 +416,7 @@ async fn failure(
                 if record.is_leased_by(&lease) {
                     app.tasks.append_log(record.id(), record.attempt, first_log_line, &log_lines)?;
                 }
-                Command::Fail { lease: lease.clone(), error }
+                Command::Fail { lease: lease.clone(), error, solver_version }
             }
             Failure::Aborted => Command::ConfirmAbort { lease: lease.clone() },
             Failure::Returned => Command::Return { lease: lease.clone() },

@@ -3,12 +3,14 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::native::{accepted, packed, request};
 use common::{SOLVER, TestServer};
 use serde_json::json;
 use wavetask_document::ArraySource;
-use wavetask_protocol::{Estimate, TaskKind, TaskState};
+use wavetask_protocol::worker::Failure;
+use wavetask_protocol::{ErrorKind, Estimate, TaskError, TaskKind, TaskState};
 use wavetask_server::{Refusal, Validator};
 
 /// A solver of a later version, which can run everything.
@@ -71,4 +73,42 @@ async fn results_and_refusals_of_another_solver_are_not_those_of_this_one() {
     // What the earlier solver found stays.
     let earlier: serde_json::Value = client.get(&format!("tasks/{}", before[0].task)).await;
     assert_eq!(earlier["state"], "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_solver_failed_at_is_tried_by_this_one() {
+    let mut server = TestServer::start();
+    let (failed, forced) = (packed(1.0), packed(2.0));
+    let mut run = forced.member("forced", 1);
+    run["cache"] = json!(false);
+    let body = request("scan", vec![failed.member("failed", 0), run]);
+    let before: Vec<_> = {
+        let client = server.client();
+        for simulation in [&failed, &forced] {
+            client.send(simulation.pack()).await;
+        }
+        client.submit(&body).await;
+        let worker = server.worker();
+        for _ in 0..2 {
+            let assignment = worker.lease(Duration::from_secs(10)).await.unwrap();
+            let error = TaskError {
+                kind: ErrorKind::Solver,
+                code: "solver.singular".to_owned(),
+                message: "There is no unique solution.".to_owned(),
+            };
+            let failure = Failure::Failed { error, log_lines: Vec::new(), first_log_line: 0 };
+            assert_eq!(worker.fail(&assignment, &failure).await, 200);
+        }
+        let again = client.submit(&body).await;
+        again.members.iter().map(|member| accepted(member).0).collect()
+    };
+    assert!(before.iter().all(|task| task.state == TaskState::Error), "the same solver would fail again");
+    server.stop().await;
+
+    let server = TestServer::start_as(server.folder.clone(), |_| {}, Arc::new(Upgraded));
+    let answer = server.client().submit(&body).await;
+    let (tried, new) = accepted(&answer.members[0]);
+    assert!(new && tried.task != before[0].task && tried.state == TaskState::Queued, "{tried:?}");
+    let (stands, new) = accepted(&answer.members[1]);
+    assert!(!new && stands.task == before[1].task && stands.state == TaskState::Error, "{stands:?}");
 }

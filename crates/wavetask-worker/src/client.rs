@@ -97,7 +97,8 @@ impl Client {
     /// Reports that a task ended without a result.
     pub(crate) async fn failure(&self, lease: &LeaseId, failure: &Failure) -> Result<(), RequestError> {
         let path = format!("leases/{lease}/failure");
-        let request = self.request(Method::POST, &path).json(failure).timeout(PATIENCE);
+        let request = self.request(Method::POST, &path).header(SOLVER_VERSION_HEADER, SOLVER_VERSION);
+        let request = request.json(failure).timeout(PATIENCE);
         send(request, &Method::POST, &path).await.map(drop)
     }
 

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `GET /api/v1/status` | | [`ServerStatus`] |
 //! | `GET /api/v1/tasks` | query [`TaskFilter`] | [`TaskList`], newest first |
+//! | `POST /api/v1/tasks/details` | [`TaskSelection`] | [`TaskDetails`] |
 //! | `GET /api/v1/tasks/{task}` | | [`TaskSummary`] |
 //! | `GET /api/v1/tasks/{task}/log` | query [`LogQuery`] | [`LogPart`] |
 //! | `POST /api/v1/tasks/{task}/cancel` | | [`TaskSummary`]; a task that has ended is left as it is |

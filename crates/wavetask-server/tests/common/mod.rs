@@ -413,7 +413,8 @@ pub struct TestWorker {
 impl TestWorker {
     async fn post<T: serde::Serialize>(&self, path: &str, body: &T) -> reqwest::Response {
         let address = format!("{}/api/v1/worker/{path}", self.url);
-        self.http.post(address).bearer_auth(&self.key).json(body).send().await.unwrap()
+        let request = self.http.post(address).bearer_auth(&self.key).header(SOLVER_VERSION_HEADER, SOLVER);
+        request.json(body).send().await.unwrap()
     }
 
     pub async fn lease(&self, wait: Duration) -> Option<Assignment> {

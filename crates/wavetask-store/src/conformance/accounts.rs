@@ -166,8 +166,11 @@ fn retried_inputs(store: &Arc<dyn TaskStore>) {
     let second = needs("second", &[&first]);
     let third = needs("third", &[&second]);
     let both = needs("both", &[&first, &other]);
-    fixture.apply(&first, &Command::Fail { lease, error: error(ErrorKind::Solver) });
-    fixture.apply(&other, &Command::Fail { lease: other_lease, error: error(ErrorKind::Solver) });
+    fixture.apply(&first, &Command::Fail { lease, error: error(ErrorKind::Solver), solver_version: None });
+    fixture.apply(
+        &other,
+        &Command::Fail { lease: other_lease, error: error(ErrorKind::Solver), solver_version: None },
+    );
     for task in [&second, &third, &both] {
         assert_eq!(fixture.state(task), TaskState::Error);
     }
@@ -185,7 +188,7 @@ fn retried_inputs(store: &Arc<dyn TaskStore>) {
     }
     let (task, lease) = fixture.lease_any().expect("the dependents can run");
     assert_eq!(task, second);
-    let failed = Command::Fail { lease, error: error(ErrorKind::Solver) };
+    let failed = Command::Fail { lease, error: error(ErrorKind::Solver), solver_version: None };
     fixture.apply(&second, &failed);
     fixture.apply(&third, &Command::Abort);
     assert_eq!(fixture.state(&third), TaskState::Error);

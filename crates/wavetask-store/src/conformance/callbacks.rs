@@ -19,7 +19,7 @@ fn callbacks(store: &Arc<dyn TaskStore>) {
     let (_, lease) = fixture.lease_any().expect("it can be leased");
     let due = || store.callbacks_due(fixture.now(), 10).expect("no error");
     assert_eq!(due(), []);
-    fixture.apply(&task, &Command::Fail { lease, error: error(ErrorKind::Solver) });
+    fixture.apply(&task, &Command::Fail { lease, error: error(ErrorKind::Solver), solver_version: None });
     let first = due();
     assert_eq!(first.len(), 1);
     assert_eq!(

@@ -181,7 +181,7 @@ fn lost_leases(store: &Arc<dyn TaskStore>) {
     fixture.apply(&task, &Command::Retry);
     let (_, lease) = fixture.lease_any().expect("it can be leased again");
     assert_eq!(fixture.record(&task).attempt, most + 1, "attempts are numbered through");
-    fixture.apply(&task, &Command::Fail { lease, error: error(ErrorKind::Solver) });
+    fixture.apply(&task, &Command::Fail { lease, error: error(ErrorKind::Solver), solver_version: None });
     assert_eq!(fixture.state(&task), TaskState::Error, "an error of the solver is final at once");
 }
 
@@ -194,7 +194,7 @@ fn stale_reports(store: &Arc<dyn TaskStore>) {
     for command in [
         Command::BeginPublish { lease: old.clone() },
         Command::Publish { lease: old.clone(), result: None, diverged: false, solver_version: None },
-        Command::Fail { lease: old.clone(), error: error(ErrorKind::Solver) },
+        Command::Fail { lease: old.clone(), error: error(ErrorKind::Solver), solver_version: None },
         Command::Return { lease: old.clone() },
         Command::Heartbeat { lease: old.clone(), progress: None },
     ] {

@@ -214,7 +214,7 @@ fn failed_inputs(store: &Arc<dyn TaskStore>) {
         previous = fixture.queue_task(task, 1);
         chain.push(previous.clone());
     }
-    fixture.apply(&first, &Command::Fail { lease, error: error(ErrorKind::Solver) });
+    fixture.apply(&first, &Command::Fail { lease, error: error(ErrorKind::Solver), solver_version: None });
     for task in &chain {
         let record = fixture.record(task);
         assert_eq!(record.state, TaskState::Error);

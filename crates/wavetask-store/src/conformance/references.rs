@@ -82,7 +82,10 @@ fn a_template_is_resolved(store: &Arc<dyn TaskStore>) {
     let (leased, lease) = fixture.lease_any().expect("it can be leased now");
     assert_eq!(leased, second);
     // A lost attempt keeps the input that was made.
-    fixture.apply(&second, &Command::Fail { lease, error: error(ErrorKind::Infrastructure) });
+    fixture.apply(
+        &second,
+        &Command::Fail { lease, error: error(ErrorKind::Infrastructure), solver_version: None },
+    );
     let (leased, lease) = fixture.lease_any().expect("it is tried again");
     assert_eq!((leased, fixture.record(&second).input), (second.clone(), Some(input.digest)));
     fixture.publish(&second, &lease, &document("2", &[]));
@@ -137,7 +140,7 @@ fn failure_and_retry(store: &Arc<dyn TaskStore>) {
     let (first, lease) = fixture.running("first");
     let (second, _) = referring(&fixture, "second", &first);
     let (third, _) = referring(&fixture, "third", &second);
-    fixture.apply(&first, &Command::Fail { lease, error: error(ErrorKind::Solver) });
+    fixture.apply(&first, &Command::Fail { lease, error: error(ErrorKind::Solver), solver_version: None });
     for task in [&second, &third] {
         let found = fixture.record(task).error.expect("it failed");
         assert_eq!(found.kind, ErrorKind::Dependency, "{}", found.message);

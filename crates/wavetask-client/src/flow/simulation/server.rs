@@ -263,7 +263,7 @@ impl Server {
         let named = self.tasks[id].named.clone();
         if named.nature == Nature::Unsolvable {
             let error = fault(ErrorKind::Solver, "test.unsolvable");
-            let _ = self.apply(id, &Command::Fail { lease, error }, now);
+            let _ = self.apply(id, &Command::Fail { lease, error, solver_version: None }, now);
             return;
         }
         let publish = Command::Publish {

@@ -120,24 +120,28 @@ pub(super) enum Existing {
     Again,
     /// It was stopped before there was anything to run: it makes room for a new one.
     Replaced,
-    /// What became of it is what a solver of another version made of it, or refused: it stays, and the key is that of a
-    /// new one.
+    /// What became of it is what a solver of another version made of it, failed at, or refused: it stays, and the key is
+    /// that of a new one.
     Outdated,
 }
 
 /// Decides what a repetition does with the task that the first request made.
 ///
-/// `solver_version` is what would solve it now. A result of another version is another result, unless any will do that
-/// was made for this key (`cache` is not set: the key names one run). What no solver has run may be asked for again.
+/// `solver_version` is what would solve it now. A result of another version is another result, and at what that version
+/// failed this one may succeed, unless any outcome will do that this key has had (`cache` is not set: the key names one
+/// run). What no solver has run may be asked for again.
 pub(super) fn existing(record: &TaskRecord, hold: bool, cache: bool, solver_version: &str) -> Existing {
     let may_pass =
         |kind| matches!(kind, ErrorKind::Infrastructure | ErrorKind::Resources | ErrorKind::Dependency);
     let could_run = record.can_run();
     let other = record.solver_version.as_deref().map(|version| version != solver_version);
-    let refused = record.error.as_ref().is_some_and(|error| error.kind == ErrorKind::Validation);
+    let failed_as = |kind| record.error.as_ref().is_some_and(|error| error.kind == kind);
     match record.state {
         TaskState::Success | TaskState::Diverged if cache && other == Some(true) => Existing::Outdated,
-        TaskState::Error if refused && other != Some(false) => Existing::Outdated,
+        TaskState::Error if failed_as(ErrorKind::Validation) && other != Some(false) => Existing::Outdated,
+        TaskState::Error if failed_as(ErrorKind::Solver) && cache && other == Some(true) => {
+            Existing::Outdated
+        }
         TaskState::Draft => Existing::Draft,
         TaskState::Validated if !hold => Existing::Held,
         TaskState::Aborted if could_run => Existing::Again,
@@ -203,7 +207,7 @@ mod tests {
 
     #[test]
     fn what_another_version_found_or_refused_is_asked_for_anew() {
-        use ErrorKind::{Infrastructure, Validation};
+        use ErrorKind::{Infrastructure, Solver, Validation};
         use TaskState::{Diverged, Error, Success};
         for (state, error, cache, now, wanted) in [
             (Success, None, true, "1", Existing::Stands),
@@ -214,6 +218,9 @@ mod tests {
             (Error, Some(Validation), true, "2", Existing::Outdated),
             (Error, Some(Validation), false, "2", Existing::Outdated),
             (Error, Some(Infrastructure), true, "2", Existing::Again),
+            (Error, Some(Solver), true, "1", Existing::Stands),
+            (Error, Some(Solver), true, "2", Existing::Outdated),
+            (Error, Some(Solver), false, "2", Existing::Stands),
         ] {
             let mut record = record(state, error, true);
             record.solver_version = Some("1".to_owned());
