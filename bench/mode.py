@@ -70,7 +70,8 @@ def solve_locally(frequencies: int) -> dict:
     return {
         "wall": time.perf_counter() - started,
         "cpu": processor_seconds(os.getpid()) - processor,
-        "memory": peak_memory(os.getpid()) - before,
+        "memory": peak_memory(os.getpid()),
+        "added": peak_memory(os.getpid()) - before,
         "n_eff": data.n_eff.values.ravel().tolist(),
         "n_group": [] if data.n_group_raw is None else data.n_group_raw.values.ravel().tolist(),
     }
@@ -121,6 +122,7 @@ def by_wavetask(frequencies: int, threads: int, folder: pathlib.Path) -> dict:
         "wall": time.perf_counter() - started,
         "cpu": cpu,
         "memory": memory,
+        "added": memory,
         "n_eff": read_values(result, "n_complex"),
         "n_group": read_values(result, "n_group_raw") if frequencies > 1 else [],
     }
@@ -141,15 +143,21 @@ def compare_solves(folder: pathlib.Path) -> list[list[str]]:
         ours, theirs = (min(runs, key=lambda run: run["wall"]) for runs in (ours, theirs))
         index, group = (apart(ours[name], theirs[name]) for name in ("n_eff", "n_group"))
         ratio, memory = theirs["wall"] / ours["wall"], ours["memory"] / theirs["memory"]
+        added = ours["added"] / theirs["added"]
         what = "one solve, one core" if once else f"{frequencies} frequencies with group index, two cores"
         for whose, figures in (("tidy3d's local solver", theirs), ("wavetask", ours)):
             last = [f"{ratio:.1f}x", f"{index:.1e}", "" if once else f"{group:.1e}"]
             rows.append([
                 what, whose, f"{figures['wall']:.2f} s", f"{figures['cpu']:.2f} s",
-                f"{figures['memory'] / 1e6:.0f} MB", *(last if figures is ours else [""] * 3),
+                f"{figures['memory'] / 1e6:.0f} MB", f"{figures['added'] / 1e6:.0f} MB", *(last if figures is ours else [""] * 3),
             ])  # fmt: skip
         hold(f"modes, {what}", f"{ratio:.1f}x", f"at least {bar:.0f}x", ratio >= bar)
-        hold(f"modes, {what}, memory to the local solver's", f"{memory:.2f}", "at most 0.5", memory <= 0.5)
+        hold(
+            f"modes, {what}, memory of the process to the local solver's",
+            f"{memory:.2f} ({added:.2f} of what the solve adds to it)",
+            "at most 0.5",
+            memory <= 0.5,
+        )
         hold(f"modes, {what}, effective indices apart", f"{index:.1e}", "at most 1e-6", index <= 1e-6)
         if not once:
             hold(f"modes, {what}, group indices apart", f"{group:.1e}", "at most 1e-5", group <= 1e-5)
@@ -227,7 +235,8 @@ def compare(folder: pathlib.Path) -> str:
         "solver",
         "wall",
         "CPU",
-        "memory",
+        "memory of the process",
+        "added by the solve",
         "ratio",
         "effective indices apart",
         "group indices apart",
@@ -235,8 +244,9 @@ def compare(folder: pathlib.Path) -> str:
     solves = table("Modes on the same plane", head, compare_solves(folder))
     method = (
         "A silicon strip of 493 x 213 nm in glass on 150 x 110 cells, 4 modes, double precision, no subpixel averaging, "
-        "as many threads for both. The best of five runs (three of the local solver; of the sweep two, and one). The "
-        "local solver's memory is what the solve added to the process; ours is all of the process.\n"
+        "as many threads for both. The best of five runs (three of the local solver; of the sweep two, and one). "
+        "Memory is the peak of the process, and what the solve added to it once everything was loaded; ours begins with "
+        "nothing, so both are the same.\n"
     )
     head = ["batch", "wall", "wall per plane", "CPU", "CPU of the client", "cores busy"]
     batch = table("Modes through the engine", head, [compare_batch(folder)])

@@ -161,9 +161,10 @@ class TestGuidesWithKnownModes:
             assert fine <= 2 * (10 / 40) ** 2 * errors[guide.name, 10, True][mode], mode
 
 
-def test_batch_of_fifty(tmp_path):
+@pytest.mark.parametrize("lazy", [False, True])
+def test_batch_of_fifty(tmp_path, lazy):
     solvers = batch_of(50)
-    batch = web.Batch(simulations=solvers, verbose=False)
+    batch = web.Batch(simulations=solvers, verbose=False, lazy=lazy)
     results = batch.run(path_dir=str(tmp_path))
     indices = [float(results[name].n_eff.values[0, 0]) for name in solvers]
     assert indices[-1] > indices[0] + 0.1, "wider strips have larger indices"

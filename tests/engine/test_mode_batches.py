@@ -16,11 +16,14 @@ def test_both_kinds_equal_the_local_solver(connected):
     assert_same_modes(batch["simulation"].result().modes, mode_simulation().run_local().modes)
 
 
-def test_a_batch_of_fifty(connected):
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_batch_of_fifty(connected, lazy):
     solvers = batch_of(50)
-    results = connected.submit(solvers, progress=False).results()
+    results = connected.submit(solvers, progress=False, lazy=lazy).results()
     indices = [float(result.n_eff.values[0, 0]) for result in results.values()]
     assert len(indices) == 50 and indices == sorted(indices)
+    for name in ("strip 0", "strip 49"):
+        assert_same_modes(results[name], solvers[name].copy().solve())
 
 
 def test_what_cannot_be_run_says_so(connected):

@@ -229,12 +229,12 @@ fn compare_arrays(name: &str, ours: &BTreeMap<String, Array>, theirs: &Value, to
 
 #[test]
 fn modes_are_finished_as_the_client_does() {
-    compare_with("WAVETASK_TEST_PYTHON", 60);
+    compare_with("WAVETASK_TEST_PYTHON", 65);
 }
 
 #[test]
 fn modes_are_finished_as_the_older_client_does() {
-    compare_with("WAVETASK_TEST_PYTHON_OLD", 55);
+    compare_with("WAVETASK_TEST_PYTHON_OLD", 60);
 }
 
 /// Compares with the client of the Python that a variable names, in at least so many cases.

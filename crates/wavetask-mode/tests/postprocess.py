@@ -72,6 +72,34 @@ def slanted(angle, normal=1, axis=2, center=(0, 0, 0), permittivity=12.1, medium
     return td.Structure(geometry=slab, medium=medium or td.Medium(permittivity=permittivity))
 
 
+def group_cases():
+    """Group indices of media and planes of several kinds."""
+
+    def spec(**kwargs):
+        return td.ModeSpec(num_modes=2, group_index_step=True, **kwargs)
+
+    silica = td.Sellmeier(coeffs=[(0.6962, 0.00468), (0.4079, 0.01351), (0.8975, 97.934)])
+    nitride = td.Sellmeier(coeffs=[(3.0249, 0.01836), (40314.0, 1.5373e6)])
+    core = td.Structure(geometry=td.Box(size=(1.13, td.inf, 0.43)), medium=nitride)
+    dispersive = simulation(structures=[core], step=0.083).updated_copy(medium=silica)
+    yield "group, dispersive", solver(dispersive, spec=spec(), freqs=TRIPLE)
+    lossy = td.Structure(
+        geometry=td.Box(size=(0.5, td.inf, 0.22)),
+        medium=td.Lorentz(eps_inf=11.0, coeffs=[(0.4, 2.2e14, 1e12)]),
+    )
+    yield "group, lossy half", solver(simulation(structures=[lossy], symmetry=(0, 0, 1)), spec=spec())
+    bent = spec(bend_radius=5, bend_axis=1)
+    yield "group, bent", solver(simulation(), spec=bent, freqs=TRIPLE, colocate=False)
+    crystal = td.AnisotropicMedium(
+        xx=td.Medium(permittivity=4.9), yy=td.Medium(permittivity=4.6), zz=td.Medium(permittivity=4.9)
+    )
+    rib = td.Structure(geometry=td.Box(size=(0.93, 0.47, td.inf)), medium=crystal)
+    along_z = simulation(size=(2.4, 2, 1.5), structures=[rib])
+    yield "group, anisotropic", solver(along_z, td.Box(size=(1.9, 1.6, 0)), spec(), TRIPLE, direction="-")
+    slab = simulation(size=(0, 1.5, 2), core=(td.inf, td.inf, 0.22))
+    yield "group, slab", solver(slab, td.Box(size=(td.inf, 0, 1.4)), spec(), TRIPLE)
+
+
 def turned_cases():
     """Planes at an angle to the waveguide that are solved with the structures turned."""
 
@@ -173,6 +201,7 @@ def cases():
         solver(slab.updated_copy(symmetry=(0, 0, 1)), td.Box(size=(1, 0, 1.4)), colocate=False),
     )
     yield "group", solver(simulation(), spec=td.ModeSpec(num_modes=3, group_index_step=True), freqs=TRIPLE)
+    yield from group_cases()
     wide = simulation(core=(1.1, td.inf, 0.35), structures=[structure((1.1, td.inf, 0.35), 12.1)])
     lossy = simulation(structures=[structure((0.5, td.inf, 0.22), 12.1, conductivity=0.01)])
     yield "lossy", solver(lossy, conjugated_dot_product=False, freqs=TRIPLE)
