@@ -6,13 +6,15 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use wavetask_client::{
-    Batch, ClientError, ErrorGroup, MemberOptions, PackedSimulation, Pending, Phase, Submission,
+    Batch, ClientError, ErrorGroup, MemberOptions, PackedSimulation, Pending, Phase, Submission, Task,
 };
+
+use wavetask_protocol::TaskId;
 
 use crate::packed::Packed;
 use crate::port::Port;
 use crate::task::{TaskHandle, parameters_from_python};
-use crate::{failure, process, waiting};
+use crate::{expression, failure, process, waiting};
 
 /// A batch; see the stub.
 #[pyclass(frozen, name = "Batch", module = "wavetask._native")]
@@ -218,13 +220,30 @@ pub(crate) struct PendingHandle {
 
 impl PendingHandle {
     fn settle(&self, py: Python<'_>, simulation: Result<PackedSimulation, ClientError>) -> PyResult<()> {
-        process::check(self.process)?;
-        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let pending =
-            pending.ok_or_else(|| PyValueError::new_err("this member has been handed over already"))?;
+        let pending = self.take()?;
         // It may block for as long as the budget of bytes is used up: on the packing thread, which no signal reaches.
         py.detach(move || pending.packed(simulation));
         Ok(())
+    }
+}
+
+impl PendingHandle {
+    /// Hands a member over that is made of the ids of these tasks once they have some.
+    fn refers(
+        &self,
+        py: Python<'_>,
+        tasks: Vec<Task>,
+        make: impl FnOnce(&[TaskId]) -> Result<PackedSimulation, ClientError> + Send + 'static,
+    ) -> PyResult<()> {
+        let pending = self.take()?;
+        py.detach(move || pending.refers(tasks, make));
+        Ok(())
+    }
+
+    fn take(&self) -> PyResult<Pending> {
+        process::check(self.process)?;
+        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
+        pending.ok_or_else(|| PyValueError::new_err("this member has been handed over already"))
     }
 }
 
@@ -233,6 +252,27 @@ impl PendingHandle {
     /// Hands the simulation over; blocks while the budget of bytes is used up.
     fn push(&self, py: Python<'_>, packed: &Packed) -> PyResult<()> {
         self.settle(py, Ok(packed.take()?))
+    }
+
+    /// Hands a recipe over, of expressions over results of tasks that need not be known to the server yet.
+    fn evaluate(&self, py: Python<'_>, recipe: &str, tasks: Vec<PyRef<'_, TaskHandle>>) -> PyResult<()> {
+        let recipe = expression::recipe(py, recipe)?;
+        let tasks = tasks.iter().map(|task| Ok(task.here()?.clone())).collect::<PyResult<Vec<Task>>>()?;
+        self.refers(py, tasks, move |ids| expression::evaluation(recipe, ids))
+    }
+
+    /// Hands a simulation over of which some arrays are outputs of evaluations: path, task and number of each.
+    fn fill(
+        &self,
+        py: Python<'_>,
+        packed: &Packed,
+        slots: Vec<(String, PyRef<'_, TaskHandle>, u32)>,
+    ) -> PyResult<()> {
+        let tasks =
+            slots.iter().map(|(_, task, _)| Ok(task.here()?.clone())).collect::<PyResult<Vec<Task>>>()?;
+        let simulation = packed.take()?;
+        let places: Vec<(String, u32)> = slots.into_iter().map(|(path, _, output)| (path, output)).collect();
+        self.refers(py, tasks, move |ids| Ok(expression::filled(simulation, places, ids)))
     }
 
     /// Says why it could not be packed.
@@ -250,6 +290,7 @@ impl PendingHandle {
             "Usage" => ErrorGroup::Usage,
             "DataCorrupted" => ErrorGroup::DataCorrupted,
             "NotFound" => ErrorGroup::NotFound,
+            "InputFailed" => ErrorGroup::InputFailed,
             _ => ErrorGroup::InvalidSimulation,
         };
         let error = ClientError::new(group, code, message);

@@ -104,6 +104,11 @@ impl ClientHandle {
         self.of_folder("address").unwrap_or_else(|| self.url.clone())
     }
 
+    /// Whether the server computes expressions over results.
+    fn evaluates(&self) -> PyResult<bool> {
+        Ok(self.here()?.server().evaluates())
+    }
+
     /// Bytes of arrays that have left by now; less again when a try fails.
     fn bytes_sent(&self) -> PyResult<u64> {
         Ok(self.here()?.server().bytes_sent())

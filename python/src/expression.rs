@@ -1,15 +1,18 @@
-//! What an expression's dimensions, coordinates and elements are, from those of its fields: the server's own inference.
+//! Expressions: what their dimensions, coordinates and elements are (the server's own inference), and tasks that are made
+//! of them.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use wavetask_client::{ClientError, ErrorGroup};
+use wavetask_client::{ClientError, ErrorGroup, PackedSimulation};
 use wavetask_document::expression::{
-    DataType, Dimension, Expression, ExpressionError, ExpressionLimits, Field, FieldType, Label, Labels,
-    MeshKind, MeshType, Schema, infer,
+    DataType, Dimension, Expression, ExpressionError, ExpressionLimits, Field, FieldSource, FieldType, Label,
+    Labels, MeshKind, MeshType, Recipe, Schema, infer,
 };
-use wavetask_protocol::Digest;
+use wavetask_protocol::native::InputSlot;
+use wavetask_protocol::{Digest, TaskId, TaskKind};
 
 use crate::failure;
 
@@ -28,7 +31,7 @@ struct Known {
 #[derive(serde::Serialize)]
 struct Found<'a> {
     dimensions: &'a [Dimension],
-    scalars: &'a std::collections::BTreeMap<Arc<str>, Label>,
+    scalars: &'a BTreeMap<Arc<str>, Label>,
     data_type: &'static str,
     byte_length: u64,
     mesh: bool,
@@ -50,13 +53,57 @@ impl Schema for Fields {
                 cells: 0,
                 identity: Digest::of(&[]),
                 byte_length: 0,
-                field: known.field.clone(),
                 cuts: Vec::new(),
+                field: known.field.clone(),
             })
         });
         let labels = Labels::new("field", known.dimensions.clone())?;
         Ok(FieldType { labels, data_type: known.data_type, mesh })
     }
+}
+
+/// What the fields' tasks are called in a recipe until they have ids, before their place in a list.
+const HANDLE: &str = "handle-";
+
+/// Reads a recipe whose fields name tasks by their places in a list.
+pub(crate) fn recipe(py: Python<'_>, text: &str) -> PyResult<Recipe> {
+    py.detach(|| Recipe::from_json(text, &ExpressionLimits::default()))
+        .map_err(|error| failure::raise(py, &refused(&error)))
+}
+
+/// The evaluation of a recipe, whose tasks have these ids.
+pub(crate) fn evaluation(recipe: Recipe, ids: &[TaskId]) -> Result<PackedSimulation, ClientError> {
+    let named = recipe.with_sources(|field| match &field.source {
+        FieldSource::Task(task) => match task.as_str().strip_prefix(HANDLE) {
+            Some(place) => match place.parse().ok().and_then(|place: usize| ids.get(place)) {
+                Some(id) => Ok(FieldSource::Task(id.clone())),
+                None => Err(ExpressionError::invalid("field", format!("there is no task {task}"))),
+            },
+            None => Ok(FieldSource::Task(task.clone())),
+        },
+        source => Ok(source.clone()),
+    });
+    let document = named.and_then(|recipe| recipe.to_document()).map_err(|error| refused(&error))?;
+    let digest = document.digest().map_err(|error| {
+        ClientError::new(ErrorGroup::Internal, "document.malformed", error.to_string()).caused_by(error)
+    })?;
+    let (kind, blocks) = (TaskKind::Evaluation, HashMap::new());
+    Ok(PackedSimulation { kind, document, digest, blocks, array_bytes: 0, inputs: Vec::new() })
+}
+
+/// A simulation of which these places, each of an output of an evaluation, are filled from the tasks of these ids.
+pub(crate) fn filled(
+    simulation: PackedSimulation,
+    places: Vec<(String, u32)>,
+    ids: &[TaskId],
+) -> PackedSimulation {
+    let slots = places.into_iter().zip(ids);
+    let inputs = slots.map(|((path, output), task)| InputSlot { path, task: task.clone(), output }).collect();
+    PackedSimulation { inputs, ..simulation }
+}
+
+fn refused(error: &ExpressionError) -> ClientError {
+    ClientError::new(ErrorGroup::Usage, error.code(), error.to_string()).hint(error.hint())
 }
 
 /// Labels and element type of an expression, as JSON; `fields` is a JSON list of what is known of its fields. `None` if
@@ -82,9 +129,6 @@ pub(crate) fn expression_type(py: Python<'_>, expression: &str, fields: &str) ->
     match found {
         Ok(found) => Ok(Some(found)),
         Err(ExpressionError::NotKnown { .. }) => Ok(None),
-        Err(error) => {
-            let refused = ClientError::new(ErrorGroup::Usage, error.code(), error.to_string());
-            Err(failure::raise(py, &refused.hint(error.hint())))
-        }
+        Err(error) => Err(failure::raise(py, &refused(&error))),
     }
 }

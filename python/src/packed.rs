@@ -108,5 +108,5 @@ fn describe_taken(
         }
     }
     let array_bytes = document.array_bytes();
-    Ok(PackedSimulation { kind, document, digest, blocks, array_bytes })
+    Ok(PackedSimulation { kind, document, digest, blocks, array_bytes, inputs: Vec::new() })
 }

@@ -30,7 +30,7 @@ impl TaskHandle {
     }
 
     /// The task, if this is the process that it lives in.
-    fn here(&self) -> PyResult<&Task> {
+    pub(crate) fn here(&self) -> PyResult<&Task> {
         process::check(self.process)?;
         Ok(&self.task)
     }

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from wavetask._map import map as map
     from wavetask._reference import DataReference as DataReference
     from wavetask._reference import Reference as Reference
+    from wavetask._reference import Template as Template
     from wavetask._reference import concat as concat
+    from wavetask._reference import perturb as perturb
+    from wavetask._reference import replace as replace
     from wavetask._submit import submit as submit
     from wavetask._task import Task as Task
     from wavetask.errors import WavetaskError as WavetaskError
@@ -36,6 +39,7 @@ __all__ = [
     "DataReference",
     "Reference",
     "Task",
+    "Template",
     "WavetaskError",
     "__version__",
     "concat",
@@ -43,6 +47,8 @@ __all__ = [
     "errors",
     "map",
     "open",
+    "perturb",
+    "replace",
     "submit",
     "web",
 ]
@@ -55,12 +61,15 @@ _HOMES = {
     "DataReference": "_reference",
     "Reference": "_reference",
     "Task": "_task",
+    "Template": "_reference",
     "WavetaskError": "errors",
     "__version__": "_native",
     "concat": "_reference",
     "connect": "_client",
     "map": "_map",
     "open": "_client",
+    "perturb": "_reference",
+    "replace": "_reference",
     "submit": "_submit",
 }
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "connect", "current", "open"]
 
+REFERENCES = "wavetask-references"
+"""The tag of batches that only compute what other tasks refer to: users do not see them."""
+
 Limits = tuple[str | None, str | None]
 """Bandwidth and memory as they were given to `connect`."""
 
@@ -79,12 +82,14 @@ class Client:
     def batches(self, name: str | None = None, tag: str | None = None) -> list[dict[str, Any]]:
         """The batches of this account, the last touched first: name, tags, members, and how many are in which
         state."""
-        return self._in_this_process()._native.batches(name, tag)
+        rows = self._in_this_process()._native.batches(name, tag)
+        return [row for row in rows if REFERENCES not in row["tags"] or tag == REFERENCES]
 
     def tasks(self, where: str | None = None, **filters: Any) -> list[dict[str, Any]]:
         """Tasks, newest first: by ``state``, ``folder``, ``name`` (a part of it), ``tag``, ``batch``, and by
         parameters with ``where="I>=0.004,width=0.5"``."""
-        return self._in_this_process()._native.tasks(where, **filters)
+        rows = self._in_this_process()._native.tasks(where, **filters)
+        return [row for row in rows if row["kind"] != "EVALUATION" or filters.get("tag") == REFERENCES]
 
     def _in_this_process(self) -> Client:
         """This client, or in a forked child one to the same server."""

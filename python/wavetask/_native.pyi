@@ -107,6 +107,8 @@ class Client:
     @property
     def url(self) -> str:
         """Where the server answers."""
+    def evaluates(self) -> bool:
+        """Whether the server computes expressions over results."""
     def bytes_sent(self) -> int:
         """Bytes of arrays that have left by now, those under way included; less again when a try fails."""
     @property
@@ -168,6 +170,12 @@ class Pending:
 
     def push(self, packed: Packed) -> None:
         """Hands the simulation over; blocks while the budget of bytes is used up."""
+    def evaluate(self, recipe: str, tasks: Sequence[Task]) -> None:
+        """Hands a recipe over: expressions over results of tasks, which it names ``handle-<place in the list>``. It is
+        submitted when all of them are known to the server. Raises `Usage` for a recipe that means nothing."""
+    def fill(self, packed: Packed, slots: Sequence[tuple[str, Task, int]]) -> None:
+        """Hands a simulation over of which some arrays are outputs of evaluations: where, of which, and its number. It
+        is submitted when the evaluations are known to the server; blocks as `push`."""
     def fail(self, group: str, code: str, message: str, hint: str | None = None) -> None:
         """Says why it could not be packed; ``group`` is the name of a class of `wavetask.errors`."""
 

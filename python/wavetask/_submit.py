@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["submit"]
 
+_TEMPLATES = "wavetask._reference.template"
+
 _BEFORE_PACKING = "it was cancelled before it was packed"
 
 Member = tuple[Task, _native.Pending, Any]
@@ -148,7 +150,8 @@ def submit(
         progress=progress,
         cancel_on_error=cancel_on_error,
     )
-    work = _Work(client, submission, batch, parameters_of, path, single)
+    settings = {"folder": folder, "priority": priority, "name": name and f"{name} references"}
+    work = _Work(client, submission, batch, parameters_of, path, single, settings)
     if _shape.is_stream(simulations):
         work.closing = getattr(simulations, "close", None)
         source: Iterator[Member] = work.stream(simulations)
@@ -184,6 +187,7 @@ class _Work:
         parameters_of: Callable[[str, Any, int], dict[str, Scalar]],
         path: str | os.PathLike[str] | None,
         single: bool,
+        settings: dict[str, Any],
     ) -> None:
         self.client = client
         self.submission = submission
@@ -193,6 +197,9 @@ class _Work:
         self.single = single
         self.seen: set[str] = set()
         self.closing: Callable[[], object] | None = None
+        # What members refer to is computed by members of another submission, which begins with the first of them.
+        self.settings = settings
+        self.evaluations: _native.Submission | None = None
 
     def member(
         self, key: str, simulation: Any, parameters: Mapping[str, Any]
@@ -253,6 +260,8 @@ class _Work:
         except BaseException as error:  # of the user's generator: it belongs to the batch
             problem = error
         finally:
+            if self.evaluations is not None:
+                self.evaluations.finish()
             self.submission.finish()
             if not self.batch._complete:
                 self.batch._close(problem)
@@ -267,11 +276,17 @@ class _Work:
             pending.fail("Cancelled", "task.aborted", _BEFORE_PACKING)
             return
         try:
+            slots: dict[str, Any] = {}
+            if type(simulation).__module__ == _TEMPLATES:
+                slots, simulation = self._slots(simulation)
             with _packing():
                 taken = _taken_apart(simulation)
-                packed = _native.pack(taken.kind, taken.json, taken.arrays)
+                # What the server puts into a slot, it has.
+                arrays = [each for each in taken.arrays if each[0].rpartition("/")[0] not in slots]
+                packed = _native.pack(taken.kind, taken.json, arrays)
             task._packed(taken.json)
-            del taken, simulation
+            del taken, simulation, arrays
+            places = self._evaluated(task.key, slots) if slots else []
         except errors.WavetaskError as error:
             task._pack_error = error.__cause__
             pending.fail(type(error).__name__, error.code, error.message, error.hint)
@@ -285,7 +300,43 @@ class _Work:
                 "InvalidSimulation", "client.not_packable", _said(error), getattr(error, "hint", None)
             )
         else:
-            pending.push(packed)
+            if places:
+                pending.fill(packed, places)
+            else:
+                pending.push(packed)
+
+    def _slots(self, template: Any) -> tuple[dict[str, Any], Any]:
+        """What the server puts where, and the simulation without it. What it cannot compute is waited for here."""
+        if template.computable and self.client._native.evaluates():
+            return template.slots, template.simulation
+        try:
+            return {}, template.resolve()
+        except errors.WavetaskError as error:
+            raise errors.InputFailed(
+                f"what it is made of cannot be had: {error.message}",
+                code="task.input_failed",
+                hint=error.hint,
+            ) from error
+
+    def _evaluated(self, key: str, slots: Mapping[str, Any]) -> list[tuple[str, _native.Task, int]]:
+        """Has what belongs in the slots computed: where it goes, and of which task it is which output."""
+        from wavetask._reference import remote
+
+        text, tasks = remote.recipe(slot._expression for slot in slots.values())
+        for task in tasks:
+            if task._client._where != self.client._where:
+                raise errors.Usage(
+                    f"`{task.name}` is a task of another server, so its result cannot be referred to here",
+                    code="reference.elsewhere",
+                    hint="submit to the same server, or pass what reference.load() gives",
+                    task=task,
+                )
+        if self.evaluations is None:
+            program = f"{_program()} references"
+            self.evaluations = remote.begin(self.client, lazy=True, program=program, **self.settings)
+        native, pending = self.evaluations.add(key, None, {})
+        pending.evaluate(text, [task._handle() for task in tasks])
+        return [(path, native, number) for number, path in enumerate(slots)]
 
     def _save(self, task: Task) -> None:
         if task.status != "done" or self.path is None:

@@ -382,8 +382,12 @@ class Task:
         def forget(_: object) -> None:
             self._submitted_json = ""
 
-        with contextlib.suppress(TypeError):
-            self._submitted = weakref.ref(simulation, forget)
+        if type(simulation).__module__ == "wavetask._reference.template":
+            # Of a template it is the result that says what was simulated.
+            simulation = simulation.simulation
+        else:
+            with contextlib.suppress(TypeError):
+                self._submitted = weakref.ref(simulation, forget)
         if type(simulation).__module__.partition(".")[0] == "tidy3d":
             self._outline = _adaptor.module("fields").outline(simulation)
 

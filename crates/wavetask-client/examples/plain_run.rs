@@ -91,5 +91,5 @@ fn pack(path: &Path) -> Result<PackedSimulation, Failure> {
     }
     let digest = document.digest()?;
     let array_bytes = document.array_bytes();
-    Ok(PackedSimulation { kind, document, digest, blocks, array_bytes })
+    Ok(PackedSimulation { kind, document, digest, blocks, array_bytes, inputs: Vec::new() })
 }

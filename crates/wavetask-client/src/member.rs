@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use wavetask_document::{Digest, Document};
 use wavetask_protocol::TaskKind;
+use wavetask_protocol::native::InputSlot;
 
 /// The bytes of one array, little-endian in C order, kept alive and unchanged for as long as this lives: a view of
 /// somebody's memory, or bytes of our own.
@@ -64,4 +65,6 @@ pub struct PackedSimulation {
     pub blocks: HashMap<Digest, BlockPlace>,
     /// Bytes of all arrays together.
     pub array_bytes: u64,
+    /// Arrays that come from evaluations, which are tasks already.
+    pub inputs: Vec<InputSlot>,
 }

@@ -45,6 +45,11 @@ pub trait Server: fmt::Debug + Send + Sync {
         0
     }
 
+    /// Whether it computes expressions over results.
+    fn evaluates(&self) -> bool {
+        false
+    }
+
     /// Names members and their contents; the answer says what is missing.
     async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ClientError>;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use wavetask_protocol::TaskId;
 
 use crate::batch::Batch;
-use crate::engine::{Engine, packing};
+use crate::engine::{Engine, packing, referring};
 use crate::error::{ClientError, ErrorGroup};
 use crate::flow::{Input, SubmissionId};
 use crate::member::PackedSimulation;
@@ -177,6 +177,17 @@ impl Pending {
             Ok(simulation) => packing::hand_over(&self.engine, self.submission, &self.task, simulation),
             Err(error) => self.fail(error),
         }
+    }
+
+    /// Hands over a member that names other tasks: it is made of their ids, in this order, as soon as the server has
+    /// accepted all of them. If one never becomes a task, this one fails with `InputFailed`.
+    pub fn refers(
+        mut self,
+        others: Vec<Task>,
+        make: impl FnOnce(&[TaskId]) -> Result<PackedSimulation, ClientError> + Send + 'static,
+    ) {
+        self.packed = true;
+        referring::refer(&self.engine, self.submission, &self.task, others, make);
     }
 
     fn fail(&self, error: ClientError) {

@@ -184,7 +184,14 @@ fn ten_thousand_small_tasks_in_flat_memory() {
         let document = Document { json: text(&index.to_string()).into(), arrays: BTreeMap::new() };
         let digest = document.digest().unwrap();
         let blocks = HashMap::new();
-        let packed = PackedSimulation { kind: TaskKind::Heat, document, digest, blocks, array_bytes: 0 };
+        let packed = PackedSimulation {
+            kind: TaskKind::Heat,
+            document,
+            digest,
+            blocks,
+            array_bytes: 0,
+            inputs: Vec::new(),
+        };
         let options = MemberOptions { key: index.to_string(), ..MemberOptions::default() };
         submission.push(options, Ok(packed)).unwrap();
     }

@@ -563,6 +563,7 @@ async fn the_engine_finds_out_that_there_is_no_native_api() {
                 array_bytes: document.array_bytes(),
                 blocks: simulation.blocks.into_iter().collect(),
                 document,
+                inputs: Vec::new(),
             };
             let options = wavetask_client::MemberOptions {
                 key: at.to_string(),

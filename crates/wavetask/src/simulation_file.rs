@@ -45,7 +45,7 @@ pub(crate) fn read(path: &Path) -> Result<PackedSimulation, ClientError> {
             (digest, BlockPlace { array, offset: 0, length, width })
         })
         .collect();
-    Ok(PackedSimulation { kind, document, digest, blocks, array_bytes })
+    Ok(PackedSimulation { kind, document, digest, blocks, array_bytes, inputs: Vec::new() })
 }
 
 /// The simulation's file name without what says its format.

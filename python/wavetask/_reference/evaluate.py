@@ -184,6 +184,11 @@ def _on_a_mesh(value: Any) -> bool:
     return hasattr(value, "cells")
 
 
+def is_part_of_a_field(expression: Expression) -> bool:
+    """Whether it is a field or selections of one, so that fetching it moves what it is and little more."""
+    return isinstance(_selections(expression)[1], Leaf)
+
+
 def _selections(expression: Expression) -> tuple[list[Node], Expression]:
     """The selections that are the last of an expression, innermost first, and of what."""
     steps = []

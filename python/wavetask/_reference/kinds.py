@@ -21,6 +21,8 @@ class Field(NamedTuple):
     """Whether its values are complex; ``None`` if that is known with the data only."""
     function: str | None = None
     """What makes it of the array: `n_eff` is the ``real`` part of `n_complex`."""
+    symmetric: bool = False
+    """Whether it is of a symmetric simulation, of which only a part is stored."""
     labels: Mapping[str, tuple[Any, ...]] = {}
     """The labels along its dimensions, of those where they are known before it is computed."""
 

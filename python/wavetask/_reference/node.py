@@ -54,17 +54,31 @@ Expression = Leaf | Node
 
 def leaves(expression: Any) -> Iterator[Leaf]:
     """The fields that an expression refers to, each place where it does."""
+    for value in _within(expression):
+        if isinstance(value, Leaf):
+            yield value
+
+
+def _within(expression: Any) -> Iterator[Leaf | Node]:
+    """The fields and operations of an expression."""
     open_: list[Any] = [expression]
     while open_:
         value = open_.pop()
-        if isinstance(value, Leaf):
+        if isinstance(value, (Leaf, Node)):
             yield value
-        elif isinstance(value, Node):
+        if isinstance(value, Node):
             open_.extend(value.arguments.values())
         elif isinstance(value, Mapping):
             open_.extend(value.values())
         elif isinstance(value, (list, tuple)) and not (value and isinstance(value[0], (int, float))):
             open_.extend(value)
+
+
+def operations(expression: Any) -> Iterator[str]:
+    """The operations of an expression, each place where it does one."""
+    for value in _within(expression):
+        if isinstance(value, Node):
+            yield value.operation
 
 
 def plain(expression: Any, source: Callable[[Leaf], Mapping[str, str]]) -> Any:

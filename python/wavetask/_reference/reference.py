@@ -366,9 +366,12 @@ class Reference(Operators):
     def load(self) -> Any:
         """Waits for what it is made of, and gives the data: tidy3d's own object, or xarray's array."""
         if self._loaded is None:
-            from .evaluate import evaluate
+            from . import evaluate, remote
 
-            self._loaded = evaluate(self._expression)
+            value = NotImplemented
+            if not evaluate.is_part_of_a_field(self._expression):
+                value = remote.computed(self._expression)
+            self._loaded = evaluate.evaluate(self._expression) if value is NotImplemented else value
         return self._loaded
 
     compute = load

@@ -8,6 +8,7 @@ from wavetask import _adaptor, errors
 
 from .arguments import refuse
 from .reference import Reference
+from .remote import computable
 
 __all__ = ["Template", "perturb", "replace"]
 
@@ -35,6 +36,12 @@ class Template:
         for slot in self.slots.values():
             found.extend(task for task in slot.tasks if not any(task is other for other in found))
         return found
+
+    @property
+    def computable(self) -> bool:
+        """Whether the server computes what belongs in the slots, so that nothing of it passes through here. Without
+        that, `submit` waits for the results and resolves it here."""
+        return all(computable(slot._expression) for slot in self.slots.values())
 
     def resolve(self) -> Any:
         """Waits for the results, and gives the simulation with the arrays in place. Raises as `Task.result`, and what

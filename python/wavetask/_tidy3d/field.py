@@ -17,7 +17,7 @@ Ranges = Sequence[tuple[int, int]]
 LoadPart = Callable[..., build.Loaded]
 """Loads the array at a path, or the part of it within ranges along each dimension."""
 
-__all__ = ["build_field", "labels", "of_built"]
+__all__ = ["build_field", "labels", "of_built", "spatial"]
 
 
 def build_field(
@@ -99,6 +99,11 @@ def of_built(result: Any, path: Sequence[str], selections: list[Any]) -> Any:
     except AttributeError as error:
         raise KeyError(*keys) from error
     return None if value is None else select(value, selections)
+
+
+def spatial(array: Any) -> Any:
+    """An array along x, y and z as tidy3d has it."""
+    return model.DATA_ARRAY_MAP["SpatialDataArray"](array)
 
 
 def _at(value: Any, keys: Sequence[str]) -> Any:

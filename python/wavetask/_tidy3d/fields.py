@@ -48,6 +48,7 @@ def outline(simulation: Any) -> Any:
         tuple(getattr(simulation, "monitors", ())),
         tuple(getattr(simulation, "freqs", ())),
         getattr(simulation, "mode_spec", None),
+        any(getattr(simulation, "symmetry", ())),
     )
 
 
@@ -56,6 +57,7 @@ class _Outline(typing.NamedTuple):
     monitors: tuple[Any, ...]
     frequencies: tuple[float, ...]
     mode_spec: Any
+    symmetric: bool
 
 
 def of_simulation(outline: Any) -> Data | None:
@@ -67,6 +69,8 @@ def of_simulation(outline: Any) -> Data | None:
             continue
         labels = _labels(getattr(monitor, "freqs", ()), getattr(monitor, "mode_spec", None))
         fields = _fields(data_class, bool(getattr(monitor, "unstructured", False)), labels)
+        if outline.symmetric:
+            fields = _symmetric(fields)
         monitors[monitor.name] = _data(data_class, fields, (monitor.name,))
     result = _result_class(outline.kind)
     if result is None:
@@ -85,7 +89,10 @@ def of_document(text: str) -> Data:
     for entry in values.get("data") or ():
         data_class = _class_named(entry.get("type"))
         name = str(entry["monitor"]["name"])
-        monitors[name] = _data(data_class, _present(entry), (name,))
+        fields = _present(entry)
+        if any(entry.get("symmetry") or ()):
+            fields = _symmetric(fields)
+        monitors[name] = _data(data_class, fields, (name,))
     data_class = _class_named(values.get("type"))
     return _data(data_class, _present(values), ())._replace(monitors=monitors)
 
@@ -117,8 +124,16 @@ def _fields(data_class: Any, unstructured: bool, labels: Mapping[str, tuple[Any,
             array = next((kind for kind in arrays if kind.__name__ == "SpatialDataArray"), arrays[0])
             dims = tuple(array._dims)
             known = {dim: labels[dim] for dim in dims if dim in labels}
-            fields[name] = Field((name,), dims, False, _is_complex(array.__name__), None, known)
+            fields[name] = Field((name,), dims, False, _is_complex(array.__name__), labels=known)
     return _with_derived(fields)
+
+
+def _symmetric(fields: dict[str, Field]) -> dict[str, Field]:
+    """Fields of which only the part on one side of a plane of symmetry is stored."""
+    return {
+        name: field._replace(symmetric=field.mesh or not {"x", "y", "z"}.isdisjoint(field.dims))
+        for name, field in fields.items()
+    }
 
 
 def _with_derived(fields: dict[str, Field]) -> dict[str, Field]:

@@ -112,6 +112,12 @@ impl Driver {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Journal { members } => self.journal(members),
+            Effect::Refer { member } => {
+                if let Some(make) = self.parts.referring.take(member) {
+                    // It may wait for room.
+                    tokio::task::spawn_blocking(make);
+                }
+            }
             Effect::Submit { request, submission, members, complete } => {
                 self.submit(request, submission, &members, complete);
             }
@@ -140,6 +146,7 @@ impl Driver {
             }
             Effect::Unwanted { member } => {
                 self.parts.holdings.release(member);
+                self.parts.referring.take(member);
                 self.rows.remove(&member);
             }
             Effect::Moved { member, phase } => self.update(member, |state| state.status.phase = phase),
@@ -275,6 +282,7 @@ impl Driver {
 
     fn ended(&mut self, member: MemberId, phase: Phase, error: Option<ClientError>) {
         self.parts.holdings.release(member);
+        self.parts.referring.take(member);
         if let Some((row, position)) = self.rows.remove(&member)
             && phase != Phase::WaitingForData
             && !error.as_ref().is_some_and(ClientError::is_resumable)

@@ -3,6 +3,7 @@
 mod driver;
 mod holdings;
 pub(crate) mod packing;
+pub(crate) mod referring;
 pub(crate) mod results;
 pub(crate) mod save;
 
@@ -29,6 +30,7 @@ use crate::task::{Task, TaskCell};
 
 pub(crate) use holdings::{Holdings, Payload};
 pub(crate) use packing::Nonce;
+pub(crate) use referring::Referring;
 use results::ResultCache;
 
 /// What holds for all members of a submission, once it has begun.
@@ -57,6 +59,8 @@ pub(crate) struct Parts {
     pub(crate) results: ResultCache,
     pub(crate) journal: JournalThread,
     pub(crate) facts: Mutex<HashMap<SubmissionId, Arc<SubmissionFacts>>>,
+    /// How members that refer to others are made.
+    pub(crate) referring: Referring,
     /// Why the server cannot be reached, while it cannot.
     pub(crate) trouble: Signal<Option<ClientError>>,
 }
@@ -111,6 +115,7 @@ impl Engine {
             server,
             journal,
             facts: Mutex::default(),
+            referring: Referring::default(),
             trouble: Signal::new(None),
         });
         let driver = driver::Driver::new(parts.clone(), queue, messages.downgrade(), random_seed());

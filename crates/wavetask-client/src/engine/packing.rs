@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::value::RawValue;
 use wavetask_document::{BLOCK_BYTES, Digest};
-use wavetask_protocol::native::{MAXIMUM_INLINE_DOCUMENT, MemberDocument, NewMember};
+use wavetask_protocol::native::{InputSlot, MAXIMUM_INLINE_DOCUMENT, MemberDocument, NewMember};
 
 use super::holdings::Payload;
 use super::{Engine, SubmissionFacts};
@@ -69,7 +69,7 @@ fn payload(
     task: &Task,
     simulation: PackedSimulation,
 ) -> Result<Payload, ClientError> {
-    let PackedSimulation { kind, document, digest, blocks, array_bytes: _ } = simulation;
+    let PackedSimulation { kind, document, digest, blocks, array_bytes: _, inputs } = simulation;
     let json = serde_json::to_string(&document).map_err(unwritable)?;
     drop(document);
     let document_bytes = json.len() as u64;
@@ -82,7 +82,7 @@ fn payload(
     let inline = matches!(document, MemberDocument::Inline(_));
     let key = task.key().to_owned();
     let name = if facts.named { facts.batch.as_str() } else { "" };
-    let of = Identity { name, key: &key, digest: digest.to_string(), kind: kind.as_str() };
+    let of = Identity { name, key: &key, digest: content(digest, &inputs)?, kind: kind.as_str() };
     let nonce = facts.nonce.settle(engine, facts.row, &of)?;
     let idempotency_key = of.under(&nonce);
     let member = NewMember {
@@ -93,7 +93,7 @@ fn payload(
         folder: facts.folder.clone(),
         document,
         parameters: task.parameters().clone(),
-        inputs: Vec::new(),
+        inputs,
         after: facts.after.clone(),
         cache: facts.cache,
         hold: facts.hold,
@@ -102,6 +102,15 @@ fn payload(
     };
     let document_bytes = if inline { document_bytes } else { 1_024 };
     Ok(Payload { row: facts.row, member, document_bytes, blocks: all.into_iter().collect() })
+}
+
+/// What a member's contents are known by: its document, and what is put into it.
+fn content(document: Digest, inputs: &[InputSlot]) -> Result<String, ClientError> {
+    if inputs.is_empty() {
+        return Ok(document.to_string());
+    }
+    let text = serde_json::to_string(&(document.to_string(), inputs)).map_err(unwritable)?;
+    Ok(Digest::of(text.as_bytes()).to_string())
 }
 
 /// Cuts a long document into blocks.

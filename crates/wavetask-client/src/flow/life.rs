@@ -185,6 +185,7 @@ impl Flow {
         };
         let for_now = phase == Phase::WaitingForData || error.as_ref().is_some_and(ClientError::is_resumable);
         self.effects.push(Effect::Ended { member: id, phase, error });
+        self.no_more_awaited(id);
         if let Some(submission) = member.submission {
             if let Some(state) = self.submissions.get_mut(&submission) {
                 state.cut_off |= for_now;

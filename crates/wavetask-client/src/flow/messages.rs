@@ -19,6 +19,8 @@ pub(crate) enum Input {
     Announced { member: MemberId, submission: SubmissionId },
     /// An announced member is packed.
     Pushed(Push),
+    /// An announced member is made when these others are tasks.
+    Refers { member: MemberId, needs: Vec<MemberId> },
     /// An announced member could not be packed.
     PackFailed { member: MemberId, error: ClientError },
     /// No more members come.
@@ -103,6 +105,8 @@ pub(crate) enum ResultNews {
 pub(crate) enum Effect {
     /// Write these members into the journal, synced, in one transaction.
     Journal { members: Vec<MemberId> },
+    /// Make this member: those that it refers to are tasks now, or have ended.
+    Refer { member: MemberId },
     /// Name these members. `complete` ends the submission.
     Submit { request: RequestId, submission: SubmissionId, members: Vec<MemberId>, complete: bool },
     /// Send these blocks.

@@ -34,6 +34,7 @@ mod gate;
 mod life;
 mod messages;
 mod naming;
+mod referring;
 mod sending;
 #[cfg(test)]
 mod simulation;
@@ -52,6 +53,7 @@ use fetching::Fetching;
 use following::Following;
 use gate::Gate;
 use naming::Naming;
+use referring::Referring;
 use sending::Sending;
 use submissions::Submission;
 
@@ -219,6 +221,7 @@ pub(crate) struct Flow {
     following: Following,
     fetching: Fetching,
     acting: Acting,
+    referring: Referring,
     gate: Gate,
     effects: Vec<Effect>,
 }
@@ -240,6 +243,7 @@ impl Flow {
             following: Following::default(),
             fetching: Fetching::default(),
             acting: Acting::default(),
+            referring: Referring::default(),
             gate: Gate::new(seed),
             effects: Vec::new(),
         }
@@ -270,6 +274,7 @@ impl Flow {
             }
             Input::Pushed(push) => self.pushed(push),
             Input::Announced { member, submission } => self.announced(member, submission),
+            Input::Refers { member, needs } => self.refers(member, needs),
             Input::PackFailed { member, error } => self.end(member, Phase::Failed, Some(error)),
             Input::Sealed { submission } => {
                 if let Some(state) = self.submissions.get_mut(&submission) {

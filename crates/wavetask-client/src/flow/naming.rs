@@ -287,6 +287,7 @@ impl Flow {
         member.seen = version;
         self.placed(id);
         self.effects.push(Effect::Placed { member: id, task: task.task.clone() });
+        self.no_more_awaited(id);
         let early = self.following.early(&task.task, version);
         let cancel = self.members.get(&id).is_some_and(|member| member.cancel) && !task.state.is_final();
         self.learn(id, Box::new(task), version);

@@ -39,7 +39,7 @@ pub fn packed(size: f64, numbers: usize) -> PackedSimulation {
         arrays: BTreeMap::from([("sources/0/rate/x".to_owned(), array)]),
     };
     let digest = document.digest().unwrap();
-    PackedSimulation { kind: TaskKind::HeatCharge, document, digest, blocks, array_bytes }
+    PackedSimulation { kind: TaskKind::HeatCharge, document, digest, blocks, array_bytes, inputs: Vec::new() }
 }
 
 pub fn options(name: &str) -> SubmissionOptions {

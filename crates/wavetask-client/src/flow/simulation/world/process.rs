@@ -195,6 +195,7 @@ impl World {
             | Effect::News { .. }
             | Effect::Unwanted { .. }
             | Effect::Refused { .. }
+            | Effect::Refer { .. }
             | Effect::Connection { .. } => {}
         }
     }

@@ -1,0 +1,111 @@
+"""Expressions computed by the server: as tasks of their own, whose results are stored and known like all others.
+
+A user sees no tasks for them: they are members of batches that carry a tag by which they are left out of lists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from wavetask import errors
+from wavetask._client import REFERENCES
+
+from .node import VERSION, Expression, Leaf, json_text, leaves, operations, plain
+
+if TYPE_CHECKING:
+    from wavetask import _native
+
+__all__ = ["begin", "computable", "computed", "recipe"]
+
+_NOT_THERE = frozenset(("lookup",))
+"""Operations that the server does not know; they are computed here."""
+
+
+def computable(expression: Expression) -> bool:
+    """Whether the server computes this: not tables, and not fields of symmetric simulations, of which it has a part."""
+    if any(operation in _NOT_THERE for operation in operations(expression)):
+        return False
+    return not any(leaf.known is not None and leaf.known.symmetric for leaf in leaves(expression))
+
+
+def recipe(expressions: Iterable[Expression]) -> tuple[str, list[Any]]:
+    """The document of an evaluation, and the handles that it names by their places in this list."""
+    tasks: list[Any] = []
+
+    def source(leaf: Leaf) -> dict[str, str]:
+        if isinstance(leaf.task, str):
+            return {"task": leaf.task}
+        place = next((place for place, task in enumerate(tasks) if task is leaf.task), len(tasks))
+        if place == len(tasks):
+            tasks.append(leaf.task)
+        return {"task": f"handle-{place}"}
+
+    outputs = [plain(expression, source) for expression in expressions]
+    text = json.dumps({"type": "Evaluation", "version": VERSION, "outputs": outputs}, allow_nan=False)
+    return text, tasks
+
+
+def computed(expression: Expression) -> Any:
+    """Has the server of its tasks compute an expression, waits, and gives its value; ``NotImplemented`` where no server
+    can. Raises as `Task.result`."""
+    from wavetask._task import Task
+
+    text, tasks = recipe([expression])
+    clients = {id(task._client): task._client for task in tasks}
+    if len(clients) != 1 or not computable(expression):
+        return NotImplemented
+    [client] = clients.values()
+    client = client._in_this_process()
+    if not client._native.evaluates():
+        return NotImplemented
+    name = hashlib.sha256(json_text(expression, _lasting).encode()).hexdigest()
+    submission = begin(client, f"reference {name[:32]}", lazy=False)
+    native, pending = submission.add("output", None, {})
+    pending.evaluate(text, [task._handle() for task in tasks])
+    submission.finish()
+    task = Task(native, client, progress=False)
+    return _output(task.document(), 0)
+
+
+def begin(
+    client: Any, name: str | None, lazy: bool, program: str | None = None, **more: Any
+) -> _native.Submission:
+    """A submission of evaluations."""
+    settings = {"folder": "default", "priority": 0, **more}
+    submission: _native.Submission = client._native.submit(
+        name=name, tags=[REFERENCES], cache=True, hold=False, lazy=lazy, after=[], program=program, **settings
+    )
+    return submission
+
+
+def _lasting(leaf: Leaf) -> dict[str, str]:
+    """What a task is called that is the same in every process."""
+    task = leaf.task
+    return {"task": task if isinstance(task, str) else task.id or f"{task.batch_name}/{task.key}"}
+
+
+def _output(document: Any, number: int) -> Any:
+    """The value of an output of an evaluation, as tidy3d or xarray has it."""
+    import xarray
+
+    described = json.loads(document.json)
+    outline = described["outputs"][number]
+    if outline["kind"] != "array":
+        raise errors.Internal(f"an output of the kind {outline['kind']}", code="reference.kind")
+    dims = outline["dims"]
+    place = f"outputs/{number}"
+    values = np.asarray(document.array(f"{place}/__xarray_dataarray_variable__"))
+    if outline.get("dtype") == "bool":
+        values = values.astype(bool)
+    labels = {dim: document.array(f"{place}/{dim}") for dim in dims}
+    array = xarray.DataArray(values, coords={**labels, **outline.get("scalars", {})}, dims=dims)
+    if dims == ["x", "y", "z"]:
+        from wavetask import _adaptor
+
+        return _adaptor.module("field").spatial(array)
+    return array

@@ -1,0 +1,92 @@
+"""References through a real server: a chain that is submitted at once, and values that are computed there."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import scenes
+import tidy3d as td
+from guides import FREQUENCY, mode_solver, simulation
+from wavetask import _client
+
+GRID = {"x": np.linspace(-0.5, 0.5, 6), "y": [0.0], "z": np.linspace(-0.6, 0.6, 9)}
+RATES = {"low": 1e-6, "high": 3e-6}
+
+
+def guide():
+    """A strip whose index grows with the temperature."""
+    silicon = td.PerturbationMedium(
+        permittivity=12.0,
+        perturbation_spec=td.IndexPerturbation(
+            delta_n=td.ParameterPerturbation(
+                heat=td.LinearHeatPerturbation(temperature_ref=scenes.BASE, coeff=1.8e-4)
+            ),
+            freq=FREQUENCY,
+        ),
+    )
+    strip = td.Structure(geometry=td.Box(size=(0.5, td.inf, 0.22)), medium=silicon)
+    return mode_solver(modes=1, scene=simulation(structures=[strip]))
+
+
+def on_the_grid(task):
+    return task["plane"].temperature.interp(**GRID, fill_value=scenes.BASE)
+
+
+@pytest.fixture
+def heat(connected):
+    sims = {name: scenes.slab(rate, 0.25) for name, rate in RATES.items()}
+    return connected.submit(sims, name="heat", progress=False)
+
+
+def test_a_chain_is_submitted_before_anything_has_run(connected, heat):
+    modes = connected.submit(
+        {name: connected.perturb(guide(), temperature=on_the_grid(task)) for name, task in heat.items()},
+        name="modes",
+        progress=False,
+    )
+    found = {name: float(data.n_eff[0, 0]) for name, data in modes.results(timeout=300).items()}
+    for name, task in heat.items():
+        temperature = task.result()["plane"].temperature.interp(**GRID, fill_value=scenes.BASE)
+        solver = guide()
+        perturbed = solver.updated_copy(
+            simulation=solver.simulation.perturbed_mediums_copy(temperature=temperature)
+        )
+        expected = connected.submit(perturbed, progress=False).result()
+        assert found[name] == pytest.approx(float(expected.n_eff[0, 0]), abs=1e-9)
+    assert found["high"] > found["low"] + 1e-5
+    listed = [batch["name"] for batch in _client.current().batches()]
+    assert "modes" in listed and not any("reference" in name for name in listed)
+
+
+def test_values_are_computed_there(connected, heat):
+    task = heat["high"]
+    rise = (on_the_grid(task) - scenes.BASE) ** 2
+    expected = (task.result()["plane"].temperature.interp(**GRID, fill_value=scenes.BASE) - scenes.BASE) ** 2
+    np.testing.assert_allclose(rise.values, expected.values, rtol=1e-9, atol=1e-9)
+    assert isinstance(rise.load(), td.SpatialDataArray)
+    again = pickle.loads(pickle.dumps(rise.max("x")))
+    np.testing.assert_allclose(again.values, expected.max("x").values, rtol=1e-9)
+    ratio = on_the_grid(heat["high"]) / on_the_grid(heat["low"])
+    assert float(ratio.max()) > 1 and ratio.sum().load().shape == ()
+
+
+def test_what_an_input_lacks_fails_what_is_made_of_it(connected):
+    broken = connected.submit(scenes.unsolvable(), name="broken", progress=False)
+    modes = connected.submit(
+        connected.perturb(guide(), temperature=on_the_grid(broken)), name="waits", progress=False
+    )
+    with pytest.raises(connected.errors.InputFailed):
+        modes.result(timeout=300)
+
+
+def test_an_input_that_was_never_submitted_fails_what_is_made_of_it(connected):
+    heat = connected.submit(scenes.slab(), name="not packed", hold=True, progress=False)
+    heat.cancel()
+    heat.wait(60)
+    modes = connected.submit(
+        connected.perturb(guide(), temperature=on_the_grid(heat)), name="waits in vain", progress=False
+    )
+    with pytest.raises(connected.errors.InputFailed):
+        modes.result(timeout=60)
