@@ -134,6 +134,16 @@ fn limits_name_themselves() {
     let one =
         format!("{{\"isel\": {{\"of\": {}, \"indexers\": [[\"x\", {{\"index\": -1}}]]}}}}", field("wide"));
     assert_eq!(plan(&one).unwrap().bytes_read, 800_000);
+    // What is held at once: both operands while the sum is made, and not what has been used up.
+    let both = format!(
+        "{{\"binary\": {{\"function\": \"add\", \"left\": {one}, \"right\": {{\"unary\": {{\"function\": \
+         \"negative\", \"of\": {one}}}}}}}}}"
+    );
+    let memory = plan(&both).unwrap().memory_bytes;
+    assert!((3 * 800_000..=5 * 800_000).contains(&memory), "{memory}");
+    let limits = ExpressionLimits { memory_bytes: memory - 1, ..ExpressionLimits::default() };
+    let refused = inferred(&both).unwrap().plan(&limits).unwrap_err();
+    assert!(refused.to_string().contains("memory_bytes = "), "{refused}");
     // The same labels again and again are held once each.
     let other = format!(
         "{{\"interp\": {{\"of\": {0}, \"places\": [[\"x\", {{\"coordinate_of\": {{\"expression\": {0}, \"dimension\": \

@@ -16,6 +16,8 @@ pub struct ExpressionLimits {
     pub labels: u64,
     /// Elements of one array, the result or one on the way to it. Default 2^27: a gibibyte of floats.
     pub elements: u64,
+    /// Bytes that evaluation may hold at once. Default 8 GiB.
+    pub memory_bytes: u64,
     /// Element operations in all: about a nanosecond each. Default 2^34.
     pub work: u64,
     /// Bytes that are read of all fields together. Default 4 GiB.
@@ -31,6 +33,7 @@ impl Default for ExpressionLimits {
             literals: 1_000_000,
             labels: 1 << 23,
             elements: 1 << 27,
+            memory_bytes: 8 << 30,
             work: 1 << 34,
             bytes_read: 4 << 30,
         }

@@ -24,6 +24,8 @@ pub struct Plan {
     pub bytes_read: u64,
     /// Elements of the largest array.
     pub largest: u64,
+    /// Bytes that evaluation holds at once, at most.
+    pub memory_bytes: u64,
 }
 
 /// One step: an array by position.
@@ -199,6 +201,31 @@ impl Step {
         elements(&self.shape)
     }
 
+    /// Bytes of the values while they are computed with.
+    fn held_bytes(&self) -> u64 {
+        self.elements().saturating_mul(if self.data_type == DataType::Complex { 16 } else { 8 })
+    }
+
+    /// Bytes that are held at once while this is computed: what has been computed of the operands, and the largest of
+    /// what each takes, or the result beside them.
+    fn peak_bytes(&self) -> u64 {
+        let (mut held, mut peak) = (0_u64, 0_u64);
+        for operand in self.operands() {
+            peak = peak.max(held.saturating_add(operand.peak_bytes()));
+            // An operand that is repeated is held in both forms for a while.
+            held = held.saturating_add(operand.held_bytes()).saturating_add(self.held_bytes());
+        }
+        let search = match &self.operation {
+            // Positions, corners, and the trees over both; where each place is.
+            Operation::Resample { mesh, grid, .. } => {
+                let places = elements(&grid.each_ref().map(Vec::len));
+                mesh.points.saturating_add(mesh.cells).saturating_add(places).saturating_mul(100)
+            }
+            _ => 0,
+        };
+        peak.max(held.saturating_add(self.held_bytes()).saturating_add(search))
+    }
+
     fn operands(&self) -> Vec<&Self> {
         match &self.operation {
             Operation::Literal { .. } | Operation::Read { .. } => Vec::new(),
@@ -266,6 +293,8 @@ impl Plan {
             within("bytes_read", limits.bytes_read, bytes_read)?;
             open.extend(operands);
         }
-        Ok(Self { step, labels, work, bytes_read, largest })
+        let memory_bytes = step.peak_bytes();
+        within("memory_bytes", limits.memory_bytes, memory_bytes)?;
+        Ok(Self { step, labels, work, bytes_read, largest, memory_bytes })
     }
 }
