@@ -339,15 +339,11 @@ impl Weight {
             Self::Reciprocal => permittivity.inv(),
         }
     }
+}
 
-    /// The part of the first of two media in a half cell whose average is `mixed`.
-    fn share(self, mixed: C, [first, second]: [C; 2]) -> f64 {
-        let read = |permittivity: C| match self {
-            Self::Reciprocal => permittivity.inv(),
-            Self::One | Self::Permittivity => permittivity,
-        };
-        ((read(mixed) - read(second)) / (read(first) - read(second))).re
-    }
+/// The part of the first of two media in a half cell, whose plain mean is `mixed`.
+fn share(mixed: C, [first, second]: [C; 2]) -> f64 {
+    ((mixed - second) / (first - second)).re
 }
 
 /// For each location on a line, the mean of weight times field over its cell less what the field at the location gives.
@@ -455,7 +451,7 @@ impl Profile {
         let Some(&(_, secant)) = self.slopes.get(index) else { return C::default() };
         // The interface lies in this half.
         let media = [lower, self.halves[2 * index + 2]];
-        let share = weight.share(upper, media);
+        let share = share(upper, media);
         if !(share > 0.0 && share < 1.0) {
             return weight.of(upper) * secant * (depth * depth / 2.0);
         }
