@@ -99,6 +99,41 @@ fn check<T>(a: &View<'_, T>, b: &View<'_, T>, c: &ViewMut<'_, T>) {
     assert!(fits(c.data.len(), c.rows, c.columns, c.row_stride, c.column_stride), "product");
 }
 
+/// [`Scalar::subtract_product`] by a product of `matrixmultiply`, called with `$options` first and `$minus` and `$one`
+/// as its factors.
+macro_rules! subtract_product {
+    ($product:path, [$($options:expr),*], $minus:expr, $one:expr) => {
+        fn subtract_product(a: View<'_, Self>, b: View<'_, Self>, c: ViewMut<'_, Self>) {
+            check(&a, &b, &c);
+            if c.rows == 0 || c.columns == 0 || a.columns == 0 {
+                return;
+            }
+            // SAFETY: `check` has shown that every element addressed lies within its slice, and the exclusive borrow of
+            // `c` keeps it apart from `a` and `b`. `Complex` is `repr(C)` with two fields of one type, which is the
+            // layout of the array of two that stands for it here; real numbers are cast to what they are.
+            unsafe {
+                $product(
+                    $($options,)*
+                    c.rows,
+                    a.columns,
+                    c.columns,
+                    $minus,
+                    a.data.as_ptr().cast(),
+                    a.row_stride as isize,
+                    a.column_stride as isize,
+                    b.data.as_ptr().cast(),
+                    b.row_stride as isize,
+                    b.column_stride as isize,
+                    $one,
+                    c.data.as_mut_ptr().cast(),
+                    c.row_stride as isize,
+                    c.column_stride as isize,
+                );
+            }
+        }
+    };
+}
+
 macro_rules! real_scalar {
     ($real:ty, $product:path) => {
         impl Scalar for $real {
@@ -131,32 +166,7 @@ macro_rules! real_scalar {
             fn raise(low: f32) -> Self {
                 Self::from(low)
             }
-            fn subtract_product(a: View<'_, Self>, b: View<'_, Self>, c: ViewMut<'_, Self>) {
-                check(&a, &b, &c);
-                if c.rows == 0 || c.columns == 0 || a.columns == 0 {
-                    return;
-                }
-                // SAFETY: `check` has shown that every element addressed lies within its slice, and the exclusive
-                // borrow of `c` keeps it apart from `a` and `b`.
-                unsafe {
-                    $product(
-                        c.rows,
-                        a.columns,
-                        c.columns,
-                        -1.0,
-                        a.data.as_ptr(),
-                        a.row_stride as isize,
-                        a.column_stride as isize,
-                        b.data.as_ptr(),
-                        b.row_stride as isize,
-                        b.column_stride as isize,
-                        1.0,
-                        c.data.as_mut_ptr(),
-                        c.row_stride as isize,
-                        c.column_stride as isize,
-                    );
-                }
-            }
+            subtract_product!($product, [], -1.0, 1.0);
         }
     };
 }
@@ -193,34 +203,12 @@ macro_rules! complex_scalar {
             fn raise(low: Complex<f32>) -> Self {
                 Complex::new(<$real>::from(low.re), <$real>::from(low.im))
             }
-            fn subtract_product(a: View<'_, Self>, b: View<'_, Self>, c: ViewMut<'_, Self>) {
-                check(&a, &b, &c);
-                if c.rows == 0 || c.columns == 0 || a.columns == 0 {
-                    return;
-                }
-                // SAFETY: as for real numbers; `Complex` is `repr(C)` with two fields of one type, which is the
-                // layout of an array of two.
-                unsafe {
-                    $product(
-                        CGemmOption::Standard,
-                        CGemmOption::Standard,
-                        c.rows,
-                        a.columns,
-                        c.columns,
-                        [-1.0, 0.0],
-                        a.data.as_ptr().cast(),
-                        a.row_stride as isize,
-                        a.column_stride as isize,
-                        b.data.as_ptr().cast(),
-                        b.row_stride as isize,
-                        b.column_stride as isize,
-                        [1.0, 0.0],
-                        c.data.as_mut_ptr().cast(),
-                        c.row_stride as isize,
-                        c.column_stride as isize,
-                    );
-                }
-            }
+            subtract_product!(
+                $product,
+                [CGemmOption::Standard, CGemmOption::Standard],
+                [-1.0, 0.0],
+                [1.0, 0.0]
+            );
         }
     };
 }

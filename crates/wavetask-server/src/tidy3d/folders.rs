@@ -11,6 +11,7 @@ use wavetask_protocol::{FolderId, TaskState};
 use wavetask_store::{Cursor, Folder, TaskFilter};
 
 use super::detail::detail_json;
+use super::tasks::done;
 use crate::answer::Refused;
 use crate::app::{App, now};
 use crate::extract::{Body, Caller};
@@ -81,7 +82,7 @@ pub(super) async fn remove(
         Ok(())
     })
     .await?;
-    Ok(Json(json!({ "data": {} })))
+    Ok(done())
 }
 
 /// The tasks of a folder.

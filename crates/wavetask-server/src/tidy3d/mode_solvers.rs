@@ -3,24 +3,23 @@
 //! There a mode solver has a task around it, for a drawing of the simulation in a browser. Here both are one task:
 //! its two ids are the same, and the drawing's file is taken and forgotten.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use wavetask_core::{Command, NewTask, TaskRecord};
+use wavetask_core::{Command, TaskRecord};
 use wavetask_protocol::{TaskId, TaskKind, TaskState};
-use wavetask_store::TaskRequest;
 
 use super::detail::{task_id, time_text};
 use super::folders::{check_name, folder_id};
 use super::status::{is_under_way, status_word};
-use super::tasks::note_client;
+use super::tasks::{Draft, create_draft, done, order};
 use crate::answer::Refused;
-use crate::app::{App, now};
+use crate::app::App;
 use crate::extract::{Body, Caller, OnConnection};
-use crate::quota::Room;
 use crate::validation;
 
 #[derive(Debug, serde::Deserialize)]
@@ -39,27 +38,15 @@ pub(super) async fn create(
 ) -> Result<Json<Value>, Refused> {
     let folder = folder_id(&request.project_id)?;
     check_name(&request.task_name)?;
-    let mut attributes = std::collections::BTreeMap::new();
-    note_client(&headers, &mut attributes);
-    let record = app
-        .blocking(move |app| {
-            Room::of(app, &caller.key)?.take_task()?;
-            if app.tasks.folder(caller.id(), &folder)?.is_none() {
-                return Err(Refused::no_such_folder());
-            }
-            let task = NewTask {
-                id: TaskId::from_uuid(uuid::Uuid::now_v7()),
-                owner: caller.id().clone(),
-                folder,
-                name: request.task_name,
-                kind: TaskKind::ModeSolver,
-                dependencies: Vec::new(),
-                callback: None,
-                attributes,
-            };
-            Ok(app.tasks.create_task(&TaskRequest { task, idempotency_key: None }, now())?.record)
-        })
-        .await?;
+    let draft = Draft {
+        folder,
+        name: request.task_name,
+        kind: TaskKind::ModeSolver,
+        parents: Vec::new(),
+        callback: None,
+        attributes: BTreeMap::new(),
+    };
+    let record = create_draft(&app, caller, &headers, draft).await?;
     Ok(Json(json!({ "data": state_json(&record) })))
 }
 
@@ -98,12 +85,7 @@ pub(super) async fn run(
     if let (TaskState::Error, Some(error)) = (record.state, &record.error) {
         return Err(Refused::new(StatusCode::BAD_REQUEST, "validation.refused", error.message.clone()));
     }
-    app.blocking(move |app| {
-        app.apply(&task, &Command::Submit { priority: 0 })?;
-        Ok(())
-    })
-    .await?;
-    Ok(Json(json!({ "data": {} })))
+    order(&app, caller, task, |_, _| Ok(Command::Submit { priority: 0 })).await
 }
 
 /// Answers the first of two requests to delete; the second one, for the task around it, deletes.
@@ -113,7 +95,7 @@ pub(super) async fn remove(
     Path(ids): Path<(String, String)>,
 ) -> Result<Json<Value>, Refused> {
     load(&app, &caller, &id(&ids)?).await?;
-    Ok(Json(json!({ "data": {} })))
+    Ok(done())
 }
 
 /// The task that both ids name.

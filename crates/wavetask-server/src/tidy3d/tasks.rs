@@ -1,13 +1,14 @@
 //! The life of a task at the client's request: create, validate, submit, abort, delete.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use wavetask_core::{Command, NewTask};
-use wavetask_protocol::{TaskId, TaskKind};
+use wavetask_core::{Command, NewTask, TaskRecord};
+use wavetask_protocol::{FolderId, TaskId, TaskKind};
 use wavetask_store::TaskRequest;
 
 use super::detail::task_id;
@@ -47,7 +48,7 @@ pub(super) async fn create(
     caller: Caller,
     State(app): State<Arc<App>>,
     Path(folder): Path<String>,
-    headers: axum::http::HeaderMap,
+    headers: HeaderMap,
     Body(request): Body<NewTaskRequest>,
 ) -> Result<Json<Value>, Refused> {
     let folder = folder_id(&folder)?;
@@ -70,35 +71,12 @@ pub(super) async fn create(
     }
     let parent_ids =
         parents.iter().map(|parent| task_id(parent)).collect::<Result<Vec<TaskId>, Refused>>()?;
-    let mut attributes = std::collections::BTreeMap::new();
+    let mut attributes = BTreeMap::new();
     if !parents.is_empty() {
         attributes.insert(PARENTS.to_owned(), parents.join(" "));
     }
-    note_client(&headers, &mut attributes);
-    let record = app
-        .blocking(move |app| {
-            Room::of(app, &caller.key)?.take_task()?;
-            if app.tasks.folder(caller.id(), &folder)?.is_none() {
-                return Err(Refused::no_such_folder());
-            }
-            for parent in &parent_ids {
-                app.task_of(caller.id(), parent)?;
-            }
-            let task = NewTask {
-                id: TaskId::from_uuid(uuid::Uuid::now_v7()),
-                owner: caller.id().clone(),
-                folder,
-                name: request.task_name,
-                kind,
-                // A mesh is not an input of the heat task that names it as its parent: the solver makes its
-                // own, and deleting the one must not stop the other.
-                dependencies: Vec::new(),
-                callback,
-                attributes,
-            };
-            Ok(app.tasks.create_task(&TaskRequest { task, idempotency_key: None }, now())?.record)
-        })
-        .await?;
+    let draft = Draft { folder, name: request.task_name, kind, parents: parent_ids, callback, attributes };
+    let record = create_draft(&app, caller, &headers, draft).await?;
     Ok(Json(json!({ "data": {
         "taskId": record.id(),
         "folderId": record.task.folder,
@@ -107,14 +85,72 @@ pub(super) async fn create(
     } })))
 }
 
-/// Writes the client's version down.
-pub(super) fn note_client(
-    headers: &axum::http::HeaderMap,
-    attributes: &mut std::collections::BTreeMap<String, String>,
-) {
+/// What a client says of a task that it makes.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) folder: FolderId,
+    pub(super) name: String,
+    pub(super) kind: TaskKind,
+    /// Tasks that it names as the new one's parents: they must exist.
+    pub(super) parents: Vec<TaskId>,
+    pub(super) callback: Option<String>,
+    pub(super) attributes: BTreeMap<String, String>,
+}
+
+/// Makes a task in a folder of the caller's, if there is room for one, and writes the client's version down with it.
+pub(super) async fn create_draft(
+    app: &Arc<App>,
+    caller: Caller,
+    headers: &HeaderMap,
+    mut draft: Draft,
+) -> Result<TaskRecord, Refused> {
     if let Some(version) = headers.get("tidy3d-python-version").and_then(|version| version.to_str().ok()) {
-        attributes.insert(CLIENT.to_owned(), version.chars().take(40).collect());
+        draft.attributes.insert(CLIENT.to_owned(), version.chars().take(40).collect());
     }
+    app.blocking(move |app| {
+        Room::of(app, &caller.key)?.take_task()?;
+        if app.tasks.folder(caller.id(), &draft.folder)?.is_none() {
+            return Err(Refused::no_such_folder());
+        }
+        for parent in &draft.parents {
+            app.task_of(caller.id(), parent)?;
+        }
+        let task = NewTask {
+            id: TaskId::from_uuid(uuid::Uuid::now_v7()),
+            owner: caller.id().clone(),
+            folder: draft.folder,
+            name: draft.name,
+            kind: draft.kind,
+            // A mesh is not an input of the heat task that names it as its parent: the solver makes its own, and
+            // deleting the one must not stop the other.
+            dependencies: Vec::new(),
+            callback: draft.callback,
+            attributes: draft.attributes,
+        };
+        Ok(app.tasks.create_task(&TaskRequest { task, idempotency_key: None }, now())?.record)
+    })
+    .await
+}
+
+/// Changes a task of the caller's by the command that is chosen once the task has been looked up.
+pub(super) async fn order(
+    app: &Arc<App>,
+    caller: Caller,
+    task: TaskId,
+    command: impl FnOnce(&App, &TaskRecord) -> Result<Command, Refused> + Send + 'static,
+) -> Result<Json<Value>, Refused> {
+    app.blocking(move |app| {
+        let record = app.task_of(caller.id(), &task)?;
+        app.apply(&task, &command(app, &record)?)?;
+        Ok(())
+    })
+    .await?;
+    Ok(done())
+}
+
+/// The answer to a request after which there is nothing to tell.
+pub(super) fn done() -> Json<Value> {
+    Json(json!({ "data": {} }))
 }
 
 /// Reads and checks what was uploaded; all is done when this answers. What cannot be run is told by the
@@ -135,7 +171,7 @@ pub(super) async fn validate(
     } else {
         validation::validate(&app, &record).await?;
     }
-    Ok(Json(json!({ "data": {} })))
+    Ok(done())
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
@@ -153,18 +189,14 @@ pub(super) async fn submit(
 ) -> Result<Json<Value>, Refused> {
     let task = task_id(&task)?;
     let priority = submission.and_then(|submission| submission.priority).unwrap_or(0).clamp(0, 10);
-    app.blocking(move |app| {
-        let record = app.task_of(caller.id(), &task)?;
-        let command = if documents::is_done_at_once(app, record.task.kind, &task)? {
+    order(&app, caller, task, move |app, record| {
+        Ok(if documents::is_done_at_once(app, record.task.kind, record.id())? {
             Command::SubmitSolved { result: None, solver_version: None }
         } else {
             Command::Submit { priority }
-        };
-        app.apply(&task, &command)?;
-        Ok(())
+        })
     })
-    .await?;
-    Ok(Json(json!({ "data": {} })))
+    .await
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -180,13 +212,7 @@ pub(super) async fn abort(
     Body(abortion): Body<Abortion>,
 ) -> Result<Json<Value>, Refused> {
     let task = task_id(&abortion.task)?;
-    app.blocking(move |app| {
-        app.task_of(caller.id(), &task)?;
-        app.apply(&task, &Command::Abort)?;
-        Ok(())
-    })
-    .await?;
-    Ok(Json(json!({ "data": {} })))
+    order(&app, caller, task, |_, _| Ok(Command::Abort)).await
 }
 
 /// Deletes a task.
@@ -196,13 +222,7 @@ pub(super) async fn remove(
     Path(task): Path<String>,
 ) -> Result<Json<Value>, Refused> {
     let task = task_id(&task)?;
-    app.blocking(move |app| {
-        app.task_of(caller.id(), &task)?;
-        app.apply(&task, &Command::Delete)?;
-        Ok(())
-    })
-    .await?;
-    Ok(Json(json!({ "data": {} })))
+    order(&app, caller, task, |_, _| Ok(Command::Delete)).await
 }
 
 fn unsupported(what: &str) -> Refused {
