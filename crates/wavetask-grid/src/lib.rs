@@ -7,4 +7,7 @@ mod linear;
 pub mod media;
 pub mod mesh;
 pub mod permittivity;
+mod reading;
 pub mod subpixel;
+
+pub use reading::{Fault, Part, SceneError};

@@ -5,11 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use wavetask_document::{Array, ArrayError, ArraySource, Values};
-use wavetask_grid::geometry::{
-    Geometry, GeometryError, MAXIMUM_DEPTH, MAXIMUM_SHAPES, MAXIMUM_VERTICES, Scene,
-};
+use wavetask_grid::geometry::{Geometry, MAXIMUM_DEPTH, MAXIMUM_SHAPES, MAXIMUM_VERTICES, Scene};
+use wavetask_grid::{Fault, SceneError};
 
-fn refuse_with(value: &Value, arrays: &dyn ArraySource) -> GeometryError {
+fn refuse_with(value: &Value, arrays: &dyn ArraySource) -> SceneError {
     match Geometry::from_json(value, "structures/7/geometry", arrays) {
         Ok(_) => panic!("accepted: {:.200}", value.to_string()),
         Err(error) => {
@@ -104,7 +103,7 @@ fn malformed_values_are_refused_with_their_path() {
 #[test]
 fn what_is_not_supported_is_named() {
     let error = refuse_with(&json!({"type": "Gyroid"}), &BTreeMap::<String, Array>::new());
-    assert!(matches!(&error, GeometryError::UnsupportedType { kind, .. } if kind == "Gyroid"));
+    assert!(matches!(error.fault(), Fault::UnsupportedType { kind } if kind == "Gyroid"));
     let (code, path) = refuse(&json!({"type": "Transformed", "geometry": unit_box(),
         "transform": [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0.5, 1]]}));
     assert_eq!((code, path.as_str()), ("geometry-option-unsupported", "/transform"));

@@ -150,7 +150,7 @@ fn compare_with(variable: &str, count: &str) {
         let elapsed = started.elapsed();
         let grid = match grid {
             Ok(grid) => grid,
-            Err(GridError::Geometry(error)) if error.code() == "geometry-option-unsupported" => {
+            Err(GridError::Scene(error)) if error.code() == "geometry-option-unsupported" => {
                 // The client heals some self-intersecting polygons; here they are refused by name.
                 refused.push(error.to_string());
                 continue;

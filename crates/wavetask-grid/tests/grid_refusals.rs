@@ -92,7 +92,7 @@ fn what_is_not_supported_is_named() {
     assert!(grid(&older, "").unwrap_err().to_string().contains("clients before 2.12"));
 
     let medium = refused("/medium", json!({ "type": "Jelly" }));
-    assert!(matches!(medium, GridError::Medium(_)) && medium.to_string().contains("Jelly"), "{medium}");
+    assert!(matches!(medium, GridError::Scene(_)) && medium.to_string().contains("Jelly"), "{medium}");
     assert_eq!(medium.path(), "simulation/medium");
 }
 

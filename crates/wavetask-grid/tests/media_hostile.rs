@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use wavetask_document::{Array, Values};
-use wavetask_grid::media::{Medium, MediumError};
+use wavetask_grid::SceneError;
+use wavetask_grid::media::Medium;
 use wavetask_grid::permittivity::{Component, PermittivityError, Scene, on_grid};
 
 type Arrays = BTreeMap<String, Array>;
 
-fn read(medium: &Value, arrays: &Arrays) -> Result<Medium, MediumError> {
+fn read(medium: &Value, arrays: &Arrays) -> Result<Medium, SceneError> {
     Medium::read(medium, "structures/3/medium", arrays)
 }
 

@@ -10,8 +10,9 @@
 use num_complex::Complex64;
 use serde_json::Value;
 use wavetask_document::ArraySource;
+use wavetask_grid::SceneError;
 use wavetask_grid::boundaries::{Grid, GridError, SceneSource};
-use wavetask_grid::media::{Medium, MediumError};
+use wavetask_grid::media::Medium;
 use wavetask_grid::permittivity::{Component, PermittivityError, Scene, on_grid};
 use wavetask_grid::subpixel::{self, Cells, Coupling, Dielectric, Specification, SubpixelError};
 use wavetask_protocol::chain;
@@ -207,7 +208,7 @@ fn refuse_averaging(error: &SubpixelError, path: &str) -> Refused {
     refuse(path, error.code(), &chain(error), error.hint())
 }
 
-fn refuse_medium(error: &MediumError) -> Refused {
+fn refuse_medium(error: &SceneError) -> Refused {
     refuse(error.path(), error.code(), &chain(error), error.hint())
 }
 

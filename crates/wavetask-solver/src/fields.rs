@@ -81,16 +81,7 @@ impl Reader {
 
     /// A number that may be infinite, written as the client writes it (`"Infinity"`, `"-Infinity"`).
     fn extended(&mut self, value: &Value, path: &str) -> Option<f64> {
-        let number = match value {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => match text.as_str() {
-                "Infinity" | "inf" => Some(f64::INFINITY),
-                "-Infinity" | "-inf" => Some(f64::NEG_INFINITY),
-                _ => None,
-            },
-            _ => None,
-        }
-        .filter(|number| !number.is_nan());
+        let number = wavetask_document::number(value);
         match number {
             None => self.refuse(path, "not a number", "a number is expected here"),
             Some(number) if number.is_finite() && number.abs() > LARGEST => {

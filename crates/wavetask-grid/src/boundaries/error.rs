@@ -1,7 +1,6 @@
 //! Why a simulation has no grid, grouped by what the caller does next.
 
-use crate::geometry::GeometryError;
-use crate::media::MediumError;
+use crate::reading::SceneError;
 
 /// The grid of a simulation cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +46,9 @@ pub enum GridError {
         /// Why.
         reason: String,
     },
-    /// A structure or an override structure cannot be read.
+    /// A structure or an override structure cannot be read, or the refractive index of its medium is not known.
     #[error(transparent)]
-    Geometry(#[from] GeometryError),
-    /// The refractive index of a medium is not known.
-    #[error(transparent)]
-    Medium(#[from] MediumError),
+    Scene(#[from] SceneError),
 }
 
 impl GridError {
@@ -64,8 +60,7 @@ impl GridError {
             Self::WavelengthUnknown { .. } => "grid-wavelength-unknown",
             Self::LimitExceeded { .. } => "grid-limit-exceeded",
             Self::NoGrid { .. } => "grid-impossible",
-            Self::Geometry(error) => error.code(),
-            Self::Medium(error) => error.code(),
+            Self::Scene(error) => error.code(),
         }
     }
 
@@ -79,8 +74,7 @@ impl GridError {
             Self::WavelengthUnknown { .. } => "set `wavelength` in the `grid_spec`",
             Self::LimitExceeded { .. } => "use a coarser grid or a smaller domain",
             Self::NoGrid { .. } => "check the sizes and their unit, micrometres, along this axis",
-            Self::Geometry(error) => error.hint(),
-            Self::Medium(error) => error.hint(),
+            Self::Scene(error) => error.hint(),
         }
     }
 
@@ -91,8 +85,7 @@ impl GridError {
             | Self::Unsupported { path, .. }
             | Self::WavelengthUnknown { path }
             | Self::LimitExceeded { path, .. } => path,
-            Self::Geometry(error) => error.path(),
-            Self::Medium(error) => error.path(),
+            Self::Scene(error) => error.path(),
             Self::NoGrid { .. } => "",
         }
     }

@@ -1,8 +1,8 @@
 //! Grid lines that do not depend on the scene: uniform, or listed by the user.
 
 use super::closeness::{first_above, roughly};
+use super::count::counted;
 use super::error::GridError;
-use super::steps::MAXIMUM_CELLS;
 
 /// One axis of the domain, in micrometres.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Extent {
 impl Extent {
     /// Equal cells of at most `step`, from end to end.
     pub(super) fn uniform(&self, step: f64) -> Result<Vec<f64>, GridError> {
-        let cells = self.checked((self.size / step).ceil().max(1.0))?;
+        let cells = counted(self.axis, (self.size / step).ceil().max(1.0))?;
         let step = if self.size > 0.0 { self.size / cells as f64 } else { step };
         let start = self.center - self.size / 2.0;
         Ok((0..=cells).map(|cell| start + cell as f64 * step).collect())
@@ -65,7 +65,7 @@ impl Extent {
             ));
         }
         let (first, last) = (lines[1] - lines[0], lines[count - 1] - lines[count - 2]);
-        self.checked(count as f64 + (lines[0] - low) / first + (high - lines[count - 1]) / last)?;
+        counted(self.axis, count as f64 + (lines[0] - low) / first + (high - lines[count - 1]) / last)?;
         let mut before = Vec::new();
         let mut start = lines[0];
         while start - first >= low || (relaxed && roughly(start - first, low)) {
@@ -88,23 +88,6 @@ impl Extent {
         before.reverse();
         before.append(&mut lines);
         Ok(before)
-    }
-
-    fn checked(&self, cells: f64) -> Result<usize, GridError> {
-        if cells.is_nan() || cells > MAXIMUM_CELLS as f64 {
-            let axis = ["x", "y", "z"][self.axis];
-            return Err(GridError::LimitExceeded {
-                path: format!("grid_spec/grid_{axis}"),
-                what: "cells along an axis",
-                limit: MAXIMUM_CELLS,
-            });
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 0 and the limit"
-        )]
-        Ok(cells as usize)
     }
 }
 

@@ -24,6 +24,7 @@
 
 mod assemble;
 mod closeness;
+mod count;
 mod error;
 mod fixed;
 mod intervals;

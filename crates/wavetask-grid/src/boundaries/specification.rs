@@ -6,13 +6,13 @@ use wavetask_document::ArraySource;
 use crate::geometry::{Bounds, Domain, Geometry, Structure};
 
 use super::closeness::roughly;
+use super::count::MAXIMUM_CELLS;
 use super::error::GridError;
 use super::intervals::UNSHADOWED_REACH;
 use super::json::Node;
 use super::layer::{End, Ends, Layer};
 use super::lumped;
 use super::part::BoxRegion;
-use super::steps::MAXIMUM_CELLS;
 
 /// How many override structures, snapping points and lumped elements a specification may have.
 const MAXIMUM_ENTRIES: usize = 100_000;

@@ -4,11 +4,9 @@
 //! is filled by itself ([`fill`]), and refilled while a step differs too much from its neighbour across a cut.
 
 use super::closeness::{TOLERANCE, near};
+use super::count::counted;
 use super::error::GridError;
 use super::root::first_root;
-
-/// How many cells one axis may have.
-pub(super) const MAXIMUM_CELLS: usize = 2_000_000;
 
 /// How often intervals are refilled before the mesh is given up.
 const MAXIMUM_SWEEPS: usize = 100_000;
@@ -174,31 +172,13 @@ impl Filler {
     fn fill(&mut self, limits: Limits, length: f64) -> Result<Vec<f64>, GridError> {
         let steps = self.steps(limits, length)?;
         self.cells += steps.len();
-        self.checked(self.cells as f64)?;
+        counted(self.axis, self.cells as f64)?;
         Ok(steps)
-    }
-
-    /// A number of cells as a count, within the limit.
-    fn checked(&self, cells: f64) -> Result<usize, GridError> {
-        if cells.is_nan() || cells > MAXIMUM_CELLS as f64 {
-            let axis = ["x", "y", "z"][self.axis];
-            return Err(GridError::LimitExceeded {
-                path: format!("grid_spec/grid_{axis}"),
-                what: "cells along an axis",
-                limit: MAXIMUM_CELLS,
-            });
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "between 0 and the limit"
-        )]
-        Ok(cells.max(0.0) as usize)
     }
 
     /// How many steps that grow from `small` stay below `large`, and their length.
     fn growth(&self, small: f64, large: f64) -> Result<(usize, f64), GridError> {
-        let count = self.checked(1.0 + ((large / small).ln() / self.scale.ln()).floor())?;
+        let count = counted(self.axis, 1.0 + ((large / small).ln() / self.scale.ln()).floor())?;
         Ok((count, self.grown_length(small, count)))
     }
 
@@ -216,7 +196,7 @@ impl Filler {
     }
 
     fn even(&self, length: f64, cells: f64) -> Result<Vec<f64>, GridError> {
-        let count = self.checked(cells)?;
+        let count = counted(self.axis, cells)?;
         Ok(vec![length / cells; count])
     }
 
@@ -262,7 +242,7 @@ impl Filler {
     ) -> Result<Vec<f64>, GridError> {
         let (count_left, length_left) = self.growth(left, large)?;
         let (count_right, length_right) = self.growth(right, large)?;
-        let count = self.checked(((length - length_left - length_right) / large).floor())?;
+        let count = counted(self.axis, ((length - length_left - length_right) / large).floor())?;
         let rest = length - length_left - length_right - count as f64 * large;
         let plateau = vec![large; count];
         let sides = [self.growing(left, count_left), self.growing(right, count_right)];
@@ -282,7 +262,7 @@ impl Filler {
         // As many steps from each side as fit if both sides ended in steps of the same size.
         let count = |step: f64| {
             let end = ((left + right) - length * (1.0 - self.scale)) / 2.0 / step;
-            self.checked((end.ln() / self.scale.ln()).floor())
+            counted(self.axis, (end.ln() / self.scale.ln()).floor())
         };
         let (count_left, count_right) = (count(left)?, count(right)?);
         let mut rest = length - self.grown_length(left, count_left) - self.grown_length(right, count_right);
@@ -293,7 +273,7 @@ impl Filler {
                     if rest < largest {
                         break;
                     }
-                    self.checked((side.len() + 1) as f64)?;
+                    counted(self.axis, (side.len() + 1) as f64)?;
                     side.push(largest);
                     rest -= largest;
                 }
@@ -307,7 +287,7 @@ impl Filler {
     /// Steps that grow from the left and then stay.
     fn rise_to_plateau(&self, small: f64, large: f64, length: f64) -> Result<Vec<f64>, GridError> {
         let (count, scaled) = self.growth(small, large)?;
-        let plateau = self.checked(((length - scaled) / large).floor())?;
+        let plateau = counted(self.axis, ((length - scaled) / large).floor())?;
         let rest = length - scaled - large * plateau as f64;
         let mut steps = self.growing(small, count);
         let plateau = vec![large; plateau];
@@ -327,7 +307,7 @@ impl Filler {
     /// Steps that grow all the way.
     fn rise(&self, small: f64, length: f64) -> Result<Vec<f64>, GridError> {
         let count =
-            self.checked(((1.0 - length / small * (1.0 - self.scale)).ln() / self.scale.ln()).floor())?;
+            counted(self.axis, ((1.0 - length / small * (1.0 - self.scale)).ln() / self.scale.ln()).floor())?;
         let mut steps = self.growing(small, count);
         let rest = length - self.grown_length(small, count);
         if near(rest, 0.0, 0.0) {

@@ -6,14 +6,13 @@
 
 use std::sync::Arc;
 
-use super::error::GeometryError;
 use super::feature::{FeatureLength, Features};
-use super::read::Fields;
 use super::shape::Shape;
 use super::transform::Transform;
 use super::tree::{COSTLY, Tree};
 use super::vector::Point3;
 use super::{Bounds, Geometry};
+use crate::reading::{Fields, Part, SceneError};
 
 /// Groups of at most this many members are searched without an index.
 const SMALL: usize = 8;
@@ -130,13 +129,13 @@ impl Operation {
         }
     }
 
-    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, GeometryError> {
+    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, SceneError> {
         match fields.text("operation")? {
             "union" => Ok(Self::Union),
             "intersection" => Ok(Self::Intersection),
             "difference" => Ok(Self::Difference),
             "symmetric_difference" => Ok(Self::SymmetricDifference),
-            _ => Err(GeometryError::invalid(
+            _ => Err(Part::Geometry.invalid(
                 fields.path_of("operation"),
                 "an operation is `union`, `intersection`, `difference` or `symmetric_difference`",
             )),

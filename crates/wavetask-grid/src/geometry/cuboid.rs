@@ -1,9 +1,9 @@
 //! Boxes with faces normal to the axes.
 
 use super::Bounds;
-use super::error::GeometryError;
 use super::feature::Features;
-use super::read::{Fields, join, number, numbers};
+use super::read::{number, numbers};
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// A box: closed, possibly flat or infinite along some axes.
 #[derive(Clone, Copy, Debug)]
@@ -14,12 +14,12 @@ pub(super) struct Cuboid {
 }
 
 impl Cuboid {
-    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, GeometryError> {
+    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, SceneError> {
         let center = fields.center()?;
         let path = fields.path_of("size");
         let size: [f64; 3] = numbers(fields.required("size")?, &path, number)?;
         if let Some(axis) = size.iter().position(|&extent| extent < 0.0) {
-            return Err(GeometryError::invalid(join(&path, axis), "a size cannot be negative"));
+            return Err(Part::Geometry.invalid(join(&path, axis), "a size cannot be negative"));
         }
         Ok(Self::new(center, size))
     }

@@ -7,8 +7,8 @@
 use serde_json::Value;
 
 use super::Bounds;
-use super::error::GeometryError;
-use super::read::{Fields, finite, join, numbers};
+use super::read::{finite, numbers};
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// A finite box in which something is solved; a zero size drops the axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,17 +23,16 @@ impl Domain {
     /// A domain of this centre and size in micrometres; both must be finite, sizes not negative.
     ///
     /// `path` names the owner in errors.
-    pub fn new(center: [f64; 3], size: [f64; 3], path: &str) -> Result<Self, GeometryError> {
+    pub fn new(center: [f64; 3], size: [f64; 3], path: &str) -> Result<Self, SceneError> {
         for (name, values) in [("center", center), ("size", size)] {
             if let Some(axis) = values.iter().position(|value| !value.is_finite()) {
-                return Err(GeometryError::invalid(
-                    join(&join(path, name), axis),
-                    "a finite number is expected",
-                ));
+                return Err(
+                    Part::Geometry.invalid(join(&join(path, name), axis), "a finite number is expected")
+                );
             }
         }
         if let Some(axis) = size.iter().position(|&extent| extent < 0.0) {
-            return Err(GeometryError::invalid(join(&join(path, "size"), axis), "a size cannot be negative"));
+            return Err(Part::Geometry.invalid(join(&join(path, "size"), axis), "a size cannot be negative"));
         }
         let mut axes = [0; 3];
         let mut dimension = 0;
@@ -45,8 +44,8 @@ impl Domain {
     }
 
     /// Reads the `center` (the origin by default) and `size` of a simulation.
-    pub fn from_json(simulation: &Value, path: &str) -> Result<Self, GeometryError> {
-        let fields = Fields::of(simulation, path)?;
+    pub fn from_json(simulation: &Value, path: &str) -> Result<Self, SceneError> {
+        let fields = Fields::of(Part::Geometry, simulation, path)?;
         let size = numbers(fields.required("size")?, &fields.path_of("size"), finite)?;
         Self::new(fields.center()?, size, path)
     }

@@ -8,12 +8,11 @@ use std::collections::HashMap;
 
 use wavetask_document::{ArraySource, VALUES_DATASET};
 
-use super::error::GeometryError;
 use super::facets::Facets;
 use super::feature::Features;
-use super::read::{Fields, join};
 use super::vector::Point3;
 use super::{Bounds, MAXIMUM_TRIANGLES};
+use crate::reading::{Fault, Fields, Part, SceneError, join};
 
 /// Vertices that agree to this many parts of a micrometre are one.
 const MERGE: f64 = 1e8;
@@ -33,47 +32,40 @@ pub(super) struct Mesh {
 
 impl Mesh {
     /// Loads the triangles of a `TriangleMesh` from beneath its path.
-    pub(super) fn from_fields(fields: &Fields<'_>, arrays: &dyn ArraySource) -> Result<Self, GeometryError> {
+    pub(super) fn from_fields(fields: &Fields<'_>, arrays: &dyn ArraySource) -> Result<Self, SceneError> {
         fields.required("mesh_dataset")?;
         let data = join(fields.path, "mesh_dataset/surface_mesh");
-        let load = |dataset: &str| {
-            let path = join(&data, dataset);
-            arrays
-                .load(&path)
-                .map_err(|source| GeometryError::UnreadableArray { path: fields.path.into(), source })
-                .map(|array| (path, array))
-        };
-        let (array_path, array) = load(VALUES_DATASET)?;
-        let Some(array) = array else {
-            return Err(GeometryError::MissingArray { path: fields.path.into(), array: array_path });
-        };
+        let array_path = join(&data, VALUES_DATASET);
+        let array = Part::Geometry.load(arrays, fields.path, &array_path)?;
         let &[count, 3, 3] = array.shape() else {
-            return Err(GeometryError::invalid(
+            return Err(Part::Geometry.invalid(
                 array_path,
                 format!("triangles have the shape (n, 3, 3), not {:?}", array.shape()),
             ));
         };
         if count > MAXIMUM_TRIANGLES {
-            return Err(GeometryError::LimitExceeded {
-                path: fields.path.into(),
-                what: "triangles of one mesh",
-                limit: MAXIMUM_TRIANGLES,
-            });
+            return Err(Part::Geometry.too_many(fields.path, "triangles of one mesh", MAXIMUM_TRIANGLES));
         }
-        if let (path, Some(axes)) = load("axis")?
+        let axes_path = join(&data, "axis");
+        let axes = arrays
+            .load(&axes_path)
+            .map_err(|source| Part::Geometry.error(fields.path, Fault::UnreadableArray(source)))?;
+        if let Some(axes) = axes
             && axes.to_floats().is_none_or(|axes| axes != [0.0, 1.0, 2.0])
         {
-            return Err(GeometryError::invalid(path, "the coordinates of a vertex are in the order 0, 1, 2"));
+            return Err(
+                Part::Geometry.invalid(axes_path, "the coordinates of a vertex are in the order 0, 1, 2")
+            );
         }
         let values = array
             .to_floats()
-            .ok_or_else(|| GeometryError::invalid(array_path.as_str(), "coordinates are real numbers"))?;
+            .ok_or_else(|| Part::Geometry.invalid(array_path.as_str(), "coordinates are real numbers"))?;
         if values.iter().any(|value| !value.is_finite()) {
-            return Err(GeometryError::invalid(array_path, "coordinates must be finite"));
+            return Err(Part::Geometry.invalid(array_path, "coordinates must be finite"));
         }
         let corners = values.chunks_exact(3).map(|corner| [corner[0], corner[1], corner[2]]);
         Self::new(corners)
-            .ok_or_else(|| GeometryError::invalid(array_path, "the mesh has no triangle with an area"))
+            .ok_or_else(|| Part::Geometry.invalid(array_path, "the mesh has no triangle with an area"))
     }
 
     /// A mesh of the triangles whose corners follow each other; `None` if none is left after merging.

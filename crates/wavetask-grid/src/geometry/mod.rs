@@ -24,7 +24,6 @@ mod arc;
 mod combine;
 mod cuboid;
 mod domain;
-mod error;
 mod facets;
 mod feature;
 mod mesh;
@@ -39,7 +38,6 @@ pub(crate) mod tree;
 mod vector;
 
 pub use domain::Domain;
-pub use error::GeometryError;
 pub use feature::{FeatureLength, FeatureSize};
 pub use scene::{Scene, Structure};
 
@@ -48,6 +46,8 @@ use wavetask_document::ArraySource;
 
 use feature::Features;
 use shape::Shape;
+
+use crate::reading::SceneError;
 
 /// A bounding box: `[low, high]` along each axis, in micrometres; infinite where the shape is.
 pub type Bounds = [[f64; 2]; 3];
@@ -88,8 +88,8 @@ impl Geometry {
     ///
     /// `path` is where `value` stands in the document, such as `structures/3/geometry`: errors name it,
     /// and the arrays of triangle meshes are looked up beneath it. Types that are not known are refused
-    /// with [`GeometryError::UnsupportedType`].
-    pub fn from_json(value: &Value, path: &str, arrays: &dyn ArraySource) -> Result<Self, GeometryError> {
+    /// with [`Fault::UnsupportedType`](crate::Fault::UnsupportedType).
+    pub fn from_json(value: &Value, path: &str, arrays: &dyn ArraySource) -> Result<Self, SceneError> {
         shape::Reader::new(arrays).geometry(value, path, 0)
     }
 

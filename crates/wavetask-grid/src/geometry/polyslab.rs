@@ -3,17 +3,17 @@
 use serde_json::Value;
 
 use super::arc::{self, Arc};
-use super::error::GeometryError;
 use super::facets::Facets;
 use super::feature::Features;
 use super::outline::{
     Crossing, Outline, all_collapsed, edges, first_collapse, rates, self_crossing, shifted, signed_area,
     without_duplicates,
 };
-use super::read::{Fields, finite, join, list, number, numbers};
+use super::read::{finite, number, numbers};
 use super::round::{LARGE_LENGTH, ReferencePlane, sidewall_tangent, transverse};
 use super::vector::{Point2, Point3, norm, subtract};
 use super::{Bounds, MAXIMUM_VERTICES, POLYGON_TOLERANCE};
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// A polygon of less area than this, in square micrometres, is refused, as the client does.
 const LEAST_AREA: f64 = POLYGON_TOLERANCE;
@@ -53,21 +53,20 @@ struct Slanted {
 }
 
 impl PolySlab {
-    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, GeometryError> {
+    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, SceneError> {
         let axis = fields.axis()?;
         let ends: [f64; 2] =
             numbers(fields.required("slab_bounds")?, &fields.path_of("slab_bounds"), number)?;
         if ends[1] < ends[0] || ends[0] == f64::INFINITY || ends[1] == f64::NEG_INFINITY {
             let path = fields.path_of("slab_bounds");
-            return Err(GeometryError::invalid(
-                path,
-                "the lower bound of a slab must not exceed the upper one",
-            ));
+            return Err(
+                Part::Geometry.invalid(path, "the lower bound of a slab must not exceed the upper one")
+            );
         }
         let tangent = sidewall_tangent(fields)?;
         if tangent != 0.0 && ends.iter().any(|end| end.abs() >= LARGE_LENGTH) {
             let path = fields.path_of("slab_bounds");
-            return Err(GeometryError::unsupported(path, "a slanted slab of infinite thickness"));
+            return Err(Part::Geometry.unsupported(path, "a slanted slab of infinite thickness"));
         }
         let dilation = fields.finite_or("dilation", 0.0)?;
         let reference = match ReferencePlane::from_fields(fields)? {
@@ -81,7 +80,7 @@ impl PolySlab {
         let has_arcs = bulges.iter().any(|bulge| bulge.abs() > arc::STRAIGHT);
         if has_arcs && (tangent != 0.0 || dilation != 0.0) {
             let path = fields.path_of("bulges");
-            return Err(GeometryError::unsupported(path, "a slanted or dilated slab with circular edges"));
+            return Err(Part::Geometry.unsupported(path, "a slanted or dilated slab with circular edges"));
         }
         let mut lengths = Lengths::default();
         let mut extremes = Vec::new();
@@ -265,33 +264,29 @@ impl Slanted {
     }
 }
 
-fn read_vertices(fields: &Fields<'_>) -> Result<Vec<Point2>, GeometryError> {
+fn read_vertices(fields: &Fields<'_>) -> Result<Vec<Point2>, SceneError> {
     let path = fields.path_of("vertices");
-    let values = list(fields.required("vertices")?, &path)?;
+    let values = Part::Geometry.list(fields.required("vertices")?, &path)?;
     if values.len() > MAXIMUM_VERTICES {
-        return Err(GeometryError::LimitExceeded {
-            path,
-            what: "vertices of one polygon",
-            limit: MAXIMUM_VERTICES,
-        });
+        return Err(Part::Geometry.too_many(path, "vertices of one polygon", MAXIMUM_VERTICES));
     }
     let read = |(index, value): (usize, &Value)| match value {
         Value::Array(pair) => match pair.as_slice() {
             [Value::Number(one), Value::Number(other)] => match (one.as_f64(), other.as_f64()) {
                 (Some(one), Some(other)) => Ok([one, other]),
-                _ => Err(GeometryError::invalid(join(&path, index), "two finite numbers are expected")),
+                _ => Err(Part::Geometry.invalid(join(&path, index), "two finite numbers are expected")),
             },
             _ => numbers(value, &join(&path, index), finite),
         },
-        _ => Err(GeometryError::invalid(join(&path, index), "a vertex is a list of two numbers")),
+        _ => Err(Part::Geometry.invalid(join(&path, index), "a vertex is a list of two numbers")),
     };
     values.iter().enumerate().map(read).collect()
 }
 
 /// Counter-clockwise vertices without repetitions, and the bulges of their edges.
-fn canonical(fields: &Fields<'_>, given: &[Point2]) -> Result<(Vec<Point2>, Vec<f64>), GeometryError> {
+fn canonical(fields: &Fields<'_>, given: &[Point2]) -> Result<(Vec<Point2>, Vec<f64>), SceneError> {
     let path = fields.path_of("vertices");
-    let degenerate = || GeometryError::invalid(path.as_str(), "the polygon encloses no area");
+    let degenerate = || Part::Geometry.invalid(path.as_str(), "the polygon encloses no area");
     let Some(value) = fields.optional("bulges") else {
         let mut vertices = without_duplicates(given);
         let area = signed_area(&vertices);
@@ -306,9 +301,9 @@ fn canonical(fields: &Fields<'_>, given: &[Point2]) -> Result<(Vec<Point2>, Vec<
     };
 
     let bulges_path = fields.path_of("bulges");
-    let values = list(value, &bulges_path)?;
+    let values = Part::Geometry.list(value, &bulges_path)?;
     if values.len() != given.len() {
-        return Err(GeometryError::invalid(bulges_path, "there must be one bulge per vertex"));
+        return Err(Part::Geometry.invalid(bulges_path, "there must be one bulge per vertex"));
     }
     let mut vertices = Vec::with_capacity(given.len());
     let mut bulges = Vec::with_capacity(given.len());
@@ -319,7 +314,7 @@ fn canonical(fields: &Fields<'_>, given: &[Point2]) -> Result<(Vec<Point2>, Vec<
             bulges.push(bulge);
         } else if bulge.abs() > arc::STRAIGHT {
             let path = join(&bulges_path, index);
-            return Err(GeometryError::invalid(path, "an edge without length cannot be an arc"));
+            return Err(Part::Geometry.invalid(path, "an edge without length cannot be an arc"));
         }
     }
     let segments: f64 = edges(&vertices)
@@ -370,15 +365,15 @@ fn dilated(
     dilation: f64,
     is_slanted: bool,
     path: &str,
-) -> Result<Vec<Point2>, GeometryError> {
+) -> Result<Vec<Point2>, SceneError> {
     let rates = rates(vertices);
     let result = shifted(vertices, &rates, dilation);
     if let Some(collapse) = first_collapse(vertices, &rates, dilation) {
         if signed_area(&result) < LEAST_AREA || all_collapsed(vertices, &rates, dilation) {
-            return Err(GeometryError::unsupported(path, "an erosion that leaves nothing of the polygon"));
+            return Err(Part::Geometry.unsupported(path, "an erosion that leaves nothing of the polygon"));
         }
         if is_slanted {
-            return Err(GeometryError::unsupported(
+            return Err(Part::Geometry.unsupported(
                 path,
                 format!(
                     "a slanted slab whose polygon intersects itself when dilated by more than {collapse:.6} um"
@@ -393,10 +388,10 @@ fn dilated(
 /// Refuses walls that run into each other: where the polygon would lose edges, split, or grow holes.
 ///
 /// What happens within the polygon tolerance of the end is let pass: a slab may end in a point.
-fn check_walls(vertices: &[Point2], rates: &[Point2], shift: f64, path: &str) -> Result<(), GeometryError> {
+fn check_walls(vertices: &[Point2], rates: &[Point2], shift: f64, path: &str) -> Result<(), SceneError> {
     let shift = shift.signum() * (shift.abs() - POLYGON_TOLERANCE).max(0.0);
     if let Some(collapse) = first_collapse(vertices, rates, shift) {
-        return Err(GeometryError::unsupported(
+        return Err(Part::Geometry.unsupported(
             path,
             format!(
                 "a slanted slab that intersects itself where its edges have moved by {:.6} um, of {:.6} um,",
@@ -410,11 +405,11 @@ fn check_walls(vertices: &[Point2], rates: &[Point2], shift: f64, path: &str) ->
     })
 }
 
-fn refuse_crossing(vertices: &[Point2], path: &str, cause: &str) -> Result<(), GeometryError> {
+fn refuse_crossing(vertices: &[Point2], path: &str, cause: &str) -> Result<(), SceneError> {
     let what = match self_crossing(vertices) {
         Crossing::None => return Ok(()),
         Crossing::Found => "a polygon that intersects itself when its edges move",
         Crossing::Unknown => "a polygon of so many overlapping edges whose edges move",
     };
-    Err(GeometryError::unsupported(path, format!("{what} {cause}")))
+    Err(Part::Geometry.unsupported(path, format!("{what} {cause}")))
 }

@@ -1,9 +1,8 @@
 //! Spheres, cylinders and cones.
 
 use super::Bounds;
-use super::error::GeometryError;
 use super::feature::Features;
-use super::read::Fields;
+use crate::reading::{Fields, Part, SceneError};
 
 /// The length that the client computes with where a shape is infinitely long.
 pub(super) const LARGE_LENGTH: f64 = 1e10;
@@ -16,7 +15,7 @@ pub(super) struct Sphere {
 }
 
 impl Sphere {
-    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, GeometryError> {
+    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, SceneError> {
         Ok(Self { center: fields.center()?, radius: fields.finite_size("radius")? })
     }
 
@@ -50,7 +49,7 @@ pub(super) enum ReferencePlane {
 }
 
 impl ReferencePlane {
-    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, GeometryError> {
+    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, SceneError> {
         if fields.optional("reference_plane").is_none() {
             return Ok(Self::Middle);
         }
@@ -58,7 +57,7 @@ impl ReferencePlane {
             "bottom" => Ok(Self::Bottom),
             "middle" => Ok(Self::Middle),
             "top" => Ok(Self::Top),
-            _ => Err(GeometryError::invalid(
+            _ => Err(Part::Geometry.invalid(
                 fields.path_of("reference_plane"),
                 "a reference plane is `bottom`, `middle` or `top`",
             )),
@@ -67,11 +66,11 @@ impl ReferencePlane {
 }
 
 /// The tangent of the `sidewall_angle`; positive where the cross-section shrinks along the axis.
-pub(super) fn sidewall_tangent(fields: &Fields<'_>) -> Result<f64, GeometryError> {
+pub(super) fn sidewall_tangent(fields: &Fields<'_>) -> Result<f64, SceneError> {
     let angle = fields.finite_or("sidewall_angle", 0.0)?;
     if angle.abs() >= std::f64::consts::FRAC_PI_2 {
         let path = fields.path_of("sidewall_angle");
-        return Err(GeometryError::invalid(path, "a sidewall angle is between -pi/2 and pi/2"));
+        return Err(Part::Geometry.invalid(path, "a sidewall angle is between -pi/2 and pi/2"));
     }
     Ok(angle.tan())
 }
@@ -101,13 +100,13 @@ pub(super) struct Cylinder {
 }
 
 impl Cylinder {
-    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, GeometryError> {
+    pub(super) fn from_fields(fields: &Fields<'_>) -> Result<Self, SceneError> {
         let radius = fields.finite_size("radius")?;
         let length = fields.size("length")?;
         let tangent = sidewall_tangent(fields)?;
         let reference = ReferencePlane::from_fields(fields)?;
         if tangent != 0.0 && length.is_infinite() && reference != ReferencePlane::Middle {
-            return Err(GeometryError::invalid(
+            return Err(Part::Geometry.invalid(
                 fields.path_of("reference_plane"),
                 "a slanted cylinder of infinite length needs the reference plane `middle`",
             ));

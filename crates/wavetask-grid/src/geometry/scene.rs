@@ -3,10 +3,9 @@
 use serde_json::Value;
 use wavetask_document::ArraySource;
 
-use super::error::GeometryError;
-use super::read::{Fields, join, list};
 use super::tree::{COSTLY, Tree};
 use super::{Bounds, Geometry, MAXIMUM_STRUCTURES};
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// A geometry filled with a medium.
 #[derive(Debug)]
@@ -37,27 +36,23 @@ impl Scene {
     /// `path` is where the simulation stands in the document: empty for the document itself.
     /// `structure_priority_mode` is honoured as the client does: in the mode `conductor`, perfect
     /// conductors take priority 100 and lossy metals 90 unless a structure states its own.
-    pub fn from_json(
-        simulation: &Value,
-        path: &str,
-        arrays: &dyn ArraySource,
-    ) -> Result<Self, GeometryError> {
-        let fields = Fields::of(simulation, path)?;
+    pub fn from_json(simulation: &Value, path: &str, arrays: &dyn ArraySource) -> Result<Self, SceneError> {
+        let fields = Fields::of(Part::Geometry, simulation, path)?;
         let conductors_first = match fields.optional("structure_priority_mode").map(Value::as_str) {
             None | Some(Some("equal")) => false,
             Some(Some("conductor")) => true,
             Some(_) => {
                 let path = fields.path_of("structure_priority_mode");
-                return Err(GeometryError::unsupported(path, "this mode of structure priorities"));
+                return Err(Part::Geometry.unsupported(path, "this mode of structure priorities"));
             }
         };
         let path = fields.path_of("structures");
         let values = match fields.optional("structures") {
-            Some(value) => list(value, &path)?,
+            Some(value) => Part::Geometry.list(value, &path)?,
             None => &[],
         };
         if values.len() > MAXIMUM_STRUCTURES {
-            return Err(GeometryError::LimitExceeded { path, what: "structures", limit: MAXIMUM_STRUCTURES });
+            return Err(Part::Geometry.too_many(path, "structures", MAXIMUM_STRUCTURES));
         }
         let structures = values
             .iter()
@@ -103,15 +98,15 @@ impl Structure {
         path: &str,
         arrays: &dyn ArraySource,
         conductors_first: bool,
-    ) -> Result<Self, GeometryError> {
-        let fields = Fields::of(value, path)?;
+    ) -> Result<Self, SceneError> {
+        let fields = Fields::of(Part::Geometry, value, path)?;
         let geometry =
             Geometry::from_json(fields.required("geometry")?, &fields.path_of("geometry"), arrays)?;
         let name = fields.optional("name").map(|_| fields.text("name")).transpose()?.map(str::to_owned);
         let medium = fields.optional("medium").cloned().unwrap_or(Value::Null);
         let priority = match fields.optional("priority") {
             Some(value) => value.as_i64().ok_or_else(|| {
-                GeometryError::invalid(fields.path_of("priority"), "an integer is expected")
+                Part::Geometry.invalid(fields.path_of("priority"), "an integer is expected")
             })?,
             None if conductors_first => conductor_priority(&medium),
             None => 0,

@@ -7,14 +7,14 @@ use wavetask_document::ArraySource;
 
 use super::combine::{Clip, Group, Operation, Transformed};
 use super::cuboid::Cuboid;
-use super::error::GeometryError;
 use super::feature::Features;
 use super::mesh::Mesh;
 use super::polyslab::PolySlab;
-use super::read::{Fields, finite, join, list, numbers};
+use super::read::{finite, numbers};
 use super::round::{Cylinder, Sphere};
 use super::transform::Transform;
 use super::{Bounds, Geometry, MAXIMUM_DEPTH, MAXIMUM_SHAPES};
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// A shape: the primitive ones and the ways to combine them.
 #[derive(Debug)]
@@ -125,16 +125,12 @@ impl<'a> Reader<'a> {
         value: &Value,
         path: &str,
         depth: usize,
-    ) -> Result<Geometry, GeometryError> {
+    ) -> Result<Geometry, SceneError> {
         if depth > MAXIMUM_DEPTH {
-            return Err(GeometryError::LimitExceeded {
-                path: path.into(),
-                what: "nested geometries",
-                limit: MAXIMUM_DEPTH,
-            });
+            return Err(Part::Geometry.too_many(path, "nested geometries", MAXIMUM_DEPTH));
         }
         self.count(1, path)?;
-        let fields = Fields::of(value, path)?;
+        let fields = Fields::of(Part::Geometry, value, path)?;
         let shape = match fields.text("type")? {
             "Box" => Shape::Cuboid(Cuboid::from_fields(&fields)?),
             "Sphere" => Shape::Sphere(Sphere::from_fields(&fields)?),
@@ -146,34 +142,30 @@ impl<'a> Reader<'a> {
             "ClipOperation" => Shape::Clip(Box::new(self.clip(&fields, depth)?)),
             "Transformed" => Shape::Transformed(Box::new(self.transformed(&fields, depth)?)),
             kind => {
-                let kind = kind.chars().take(64).collect();
-                return Err(GeometryError::UnsupportedType { path: path.into(), kind });
+                let kind: String = kind.chars().take(64).collect();
+                return Err(Part::Geometry.unknown_type(path, kind));
             }
         };
         Ok(Geometry::of(shape))
     }
 
-    fn count(&mut self, shapes: usize, path: &str) -> Result<(), GeometryError> {
+    fn count(&mut self, shapes: usize, path: &str) -> Result<(), SceneError> {
         self.shapes = self.shapes.saturating_add(shapes);
         if self.shapes > MAXIMUM_SHAPES {
-            return Err(GeometryError::LimitExceeded {
-                path: path.into(),
-                what: "shapes of one geometry",
-                limit: MAXIMUM_SHAPES,
-            });
+            return Err(Part::Geometry.too_many(path, "shapes of one geometry", MAXIMUM_SHAPES));
         }
         Ok(())
     }
 
-    fn member(&mut self, fields: &Fields<'_>, name: &str, depth: usize) -> Result<Geometry, GeometryError> {
+    fn member(&mut self, fields: &Fields<'_>, name: &str, depth: usize) -> Result<Geometry, SceneError> {
         self.geometry(fields.required(name)?, &fields.path_of(name), depth + 1)
     }
 
-    fn group(&mut self, fields: &Fields<'_>, depth: usize) -> Result<Group, GeometryError> {
+    fn group(&mut self, fields: &Fields<'_>, depth: usize) -> Result<Group, SceneError> {
         let path = fields.path_of("geometries");
-        let values = list(fields.required("geometries")?, &path)?;
+        let values = Part::Geometry.list(fields.required("geometries")?, &path)?;
         if values.is_empty() {
-            return Err(GeometryError::invalid(path, "a group holds at least one geometry"));
+            return Err(Part::Geometry.invalid(path, "a group holds at least one geometry"));
         }
         let members = values
             .iter()
@@ -183,7 +175,7 @@ impl<'a> Reader<'a> {
         Ok(Group::new(members))
     }
 
-    fn clip(&mut self, fields: &Fields<'_>, depth: usize) -> Result<Clip, GeometryError> {
+    fn clip(&mut self, fields: &Fields<'_>, depth: usize) -> Result<Clip, SceneError> {
         let operation = Operation::from_fields(fields)?;
         let a = self.member(fields, "geometry_a", depth)?;
         let b = self.member(fields, "geometry_b", depth)?;
@@ -191,16 +183,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The geometry that a transform or an array repeats, which must be finite as the client demands.
-    fn original(&mut self, fields: &Fields<'_>, depth: usize) -> Result<Arc<Geometry>, GeometryError> {
+    fn original(&mut self, fields: &Fields<'_>, depth: usize) -> Result<Arc<Geometry>, SceneError> {
         let geometry = self.member(fields, "geometry", depth)?;
         if geometry.bounds().iter().flatten().any(|bound| bound.is_infinite()) {
             let path = fields.path_of("geometry");
-            return Err(GeometryError::invalid(path, "a geometry of infinite size cannot be transformed"));
+            return Err(Part::Geometry.invalid(path, "a geometry of infinite size cannot be transformed"));
         }
         Ok(Arc::new(geometry))
     }
 
-    fn transformed(&mut self, fields: &Fields<'_>, depth: usize) -> Result<Transformed, GeometryError> {
+    fn transformed(&mut self, fields: &Fields<'_>, depth: usize) -> Result<Transformed, SceneError> {
         let geometry = self.original(fields, depth)?;
         let transform = match fields.optional("transform") {
             Some(value) => Transform::from_json(value, &fields.path_of("transform"))?,
@@ -210,20 +202,20 @@ impl<'a> Reader<'a> {
     }
 
     /// An array is a group of copies: each turned by its transform, then moved by its offset.
-    fn array(&mut self, fields: &Fields<'_>, depth: usize) -> Result<Group, GeometryError> {
-        let entries = |name: &str| -> Result<Option<(String, &[Value])>, GeometryError> {
+    fn array(&mut self, fields: &Fields<'_>, depth: usize) -> Result<Group, SceneError> {
+        let entries = |name: &str| -> Result<Option<(String, &[Value])>, SceneError> {
             let path = fields.path_of(name);
             let Some(value) = fields.optional(name) else { return Ok(None) };
-            let values = list(value, &path)?;
+            let values = Part::Geometry.list(value, &path)?;
             if values.is_empty() {
-                return Err(GeometryError::invalid(path, "the list is empty"));
+                return Err(Part::Geometry.invalid(path, "the list is empty"));
             }
             Ok(Some((path, values)))
         };
         let (offsets, transforms) = (entries("offsets")?, entries("transforms")?);
         let count = match (&offsets, &transforms) {
             (Some((_, offsets)), Some((path, transforms))) if offsets.len() != transforms.len() => {
-                return Err(GeometryError::invalid(path.as_str(), "there must be one transform per offset"));
+                return Err(Part::Geometry.invalid(path.as_str(), "there must be one transform per offset"));
             }
             (Some((_, entries)), _) | (None, Some((_, entries))) => entries.len(),
             (None, None) => 1,

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::Bounds;
-use super::error::GeometryError;
-use super::read::{finite, join, list, numbers};
+use super::read::{finite, numbers};
 use super::vector::{Point3, dot};
+use crate::reading::{Part, SceneError, join};
 
 /// Entries of a rotation that should be zero are this far from it, relative to the row's greatest.
 const ROUNDING: f64 = 1e-12;
@@ -29,10 +29,10 @@ pub(super) struct Transform {
 
 impl Transform {
     /// Reads a 4x4 matrix, row by row, whose last row is `0 0 0 1`.
-    pub(super) fn from_json(value: &Value, path: &str) -> Result<Self, GeometryError> {
-        let rows = list(value, path)?;
+    pub(super) fn from_json(value: &Value, path: &str) -> Result<Self, SceneError> {
+        let rows = Part::Geometry.list(value, path)?;
         if rows.len() != 4 {
-            return Err(GeometryError::invalid(path, "a transform is a matrix of 4 x 4 numbers"));
+            return Err(Part::Geometry.invalid(path, "a transform is a matrix of 4 x 4 numbers"));
         }
         let mut matrix = [[0.0; 4]; 4];
         for (index, (row, value)) in matrix.iter_mut().zip(rows).enumerate() {
@@ -43,12 +43,12 @@ impl Transform {
             .zip([0.0, 0.0, 0.0, 1.0])
             .any(|(entry, expected)| (entry - expected).abs() > 1e-12)
         {
-            return Err(GeometryError::unsupported(path, "a transform whose last row is not 0 0 0 1"));
+            return Err(Part::Geometry.unsupported(path, "a transform whose last row is not 0 0 0 1"));
         }
         let linear = std::array::from_fn(|row| std::array::from_fn(|column| matrix[row][column]));
         let offset = std::array::from_fn(|row| matrix[row][3]);
         Self::new(linear, offset)
-            .ok_or_else(|| GeometryError::invalid(path, "the transform is not invertible"))
+            .ok_or_else(|| Part::Geometry.invalid(path, "the transform is not invertible"))
     }
 
     /// `None` if the matrix cannot be inverted.

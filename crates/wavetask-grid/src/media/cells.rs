@@ -90,19 +90,14 @@ impl Cells {
         self.plane == other.plane && self.cells == other.cells && self.points == other.points
     }
 
-    pub(super) fn interpolate(
-        &self,
-        values: &[Complex64],
-        point: [f64; 3],
-        interpolation: Interpolation,
-    ) -> Complex64 {
+    pub(super) fn interpolate(&self, values: &[Complex64], point: [f64; 3], how: Interpolation) -> Complex64 {
         let point = match self.plane {
             Some(Plane { axis: 0, .. }) => [point[1], point[2], 0.0],
             Some(Plane { axis: 1, .. }) => [point[0], point[2], 0.0],
             Some(_) => [point[0], point[1], 0.0],
             None => point,
         };
-        if interpolation == Interpolation::Linear
+        if how == Interpolation::Linear
             && let Some(value) = self.inside(values, point)
         {
             return value;

@@ -13,10 +13,10 @@ use super::VACUUM_PERMITTIVITY;
 use super::dispersion::{
     at_least, conduction, debye, drude, lorentz, passive, pole, positive, sellmeier, stable, terms,
 };
-use super::error::MediumError;
-use super::fields::{Fields, elements, join};
+use super::fields::elements;
 use super::lattice::Interpolation;
 use super::samples::{SampleReader, Samples, Support};
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// One component of a medium that varies in space.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Varying {
         kind: &str,
         fields: &Fields<'_>,
         arrays: &dyn ArraySource,
-    ) -> Result<Option<[Arc<Self>; 3]>, MediumError> {
+    ) -> Result<Option<[Arc<Self>; 3]>, SceneError> {
         if matches!(kind, "CustomAnisotropicMedium" | "CustomAnisotropicMediumInternal") {
             let interpolation = match fields.optional("interp_method") {
                 Some(_) => Some(interpolation(fields)?),
@@ -75,22 +75,21 @@ impl Varying {
         name: &str,
         arrays: &dyn ArraySource,
         interpolation: Option<Interpolation>,
-    ) -> Result<Arc<Self>, MediumError> {
+    ) -> Result<Arc<Self>, SceneError> {
         let path = fields.path_of(name);
-        let fields = Fields::of(fields.required(name)?, &path)?;
+        let fields = Fields::of(Part::Medium, fields.required(name)?, &path)?;
         super::refuse_extras(&fields)?;
         let kind = fields.text("type")?;
         let is_anisotropic = kind.starts_with("CustomAnisotropic");
         let parts = if is_anisotropic { None } else { Self::read(kind, &fields, arrays)? };
-        let [part, other, another] = parts
-            .ok_or_else(|| MediumError::UnsupportedType { path: path.as_str().into(), kind: kind.into() })?;
+        let [part, other, another] = parts.ok_or_else(|| Part::Medium.unknown_type(path.as_str(), kind))?;
         if !part.is_same(&other) || !part.is_same(&another) {
-            return Err(MediumError::invalid(path, "a component is an isotropic medium"));
+            return Err(Part::Medium.invalid(path, "a component is an isotropic medium"));
         }
         let Some(interpolation) = interpolation else { return Ok(part) };
         drop((other, another));
         let Self { support, model, subpixel, .. } = Arc::try_unwrap(part)
-            .map_err(|_| MediumError::invalid(path, "a component is an isotropic medium"))?;
+            .map_err(|_| Part::Medium.invalid(path, "a component is an isotropic medium"))?;
         Ok(Arc::new(Self { support, interpolation, model, subpixel }))
     }
 
@@ -99,14 +98,13 @@ impl Varying {
     }
 
     /// The components of the older way to give a complex permittivity at one frequency.
-    fn dataset(fields: &Fields<'_>, arrays: &dyn ArraySource) -> Result<[Arc<Self>; 3], MediumError> {
+    fn dataset(fields: &Fields<'_>, arrays: &dyn ArraySource) -> Result<[Arc<Self>; 3], SceneError> {
         let path = fields.path_of("eps_dataset");
-        let dataset = Fields::of(fields.required("eps_dataset")?, &path)?;
+        let dataset = Fields::of(Part::Medium, fields.required("eps_dataset")?, &path)?;
         if fields.optional("permittivity").is_some() || fields.optional("conductivity").is_some() {
-            return Err(MediumError::invalid(
-                path,
-                "`eps_dataset` excludes `permittivity` and `conductivity`",
-            ));
+            return Err(
+                Part::Medium.invalid(path, "`eps_dataset` excludes `permittivity` and `conductivity`")
+            );
         }
         let gain = fields.flag("allow_gain")?;
         let mut parts = Vec::with_capacity(3);
@@ -114,7 +112,7 @@ impl Varying {
             let path = dataset.path_of(name);
             let samples = SampleReader::new(arrays).read(dataset.required(name)?, &path)?;
             let Some(frequency) = samples.frequency else {
-                return Err(MediumError::invalid(path, "permittivity data needs its frequency"));
+                return Err(Part::Medium.invalid(path, "permittivity data needs its frequency"));
             };
             let support = Arc::clone(&samples.support);
             let values = samples.into_complex();
@@ -132,7 +130,7 @@ impl Varying {
             }));
         }
         let [x, y, z] = <[Arc<Self>; 3]>::try_from(parts)
-            .map_err(|_| MediumError::invalid(path.as_str(), "three components are expected"))?;
+            .map_err(|_| Part::Medium.invalid(path.as_str(), "three components are expected"))?;
         if x.equals(&y) && x.equals(&z) {
             return Ok([Arc::clone(&x), Arc::clone(&x), x]);
         }
@@ -164,7 +162,7 @@ impl Model {
         kind: &str,
         fields: &Fields<'_>,
         reader: &mut SampleReader<'_>,
-    ) -> Result<Option<Self>, MediumError> {
+    ) -> Result<Option<Self>, SceneError> {
         let gain = fields.flag("allow_gain")?;
         Ok(Some(match kind {
             "CustomMedium" | "CustomIsotropicMedium" => {
@@ -281,21 +279,21 @@ fn sum<T>(infinite: &[f64], terms: &[T], term: impl Fn(&T, usize) -> Complex64) 
     values
 }
 
-fn interpolation(fields: &Fields<'_>) -> Result<Interpolation, MediumError> {
+fn interpolation(fields: &Fields<'_>) -> Result<Interpolation, SceneError> {
     match fields.optional("interp_method").map(Value::as_str) {
         None | Some(Some("nearest")) => Ok(Interpolation::Nearest),
         Some(Some("linear")) => Ok(Interpolation::Linear),
         Some(_) => {
-            Err(MediumError::unsupported(fields.path_of("interp_method"), "this interpolation method"))
+            Err(Part::Medium.unsupported(fields.path_of("interp_method"), "this interpolation method"))
         }
     }
 }
 
-fn real(reader: &mut SampleReader<'_>, value: &Value, path: &str) -> Result<Vec<f64>, MediumError> {
+fn real(reader: &mut SampleReader<'_>, value: &Value, path: &str) -> Result<Vec<f64>, SceneError> {
     reader.read(value, path).and_then(|samples: Samples| samples.into_real(path))
 }
 
-fn infinite(fields: &Fields<'_>, reader: &mut SampleReader<'_>) -> Result<Vec<f64>, MediumError> {
+fn infinite(fields: &Fields<'_>, reader: &mut SampleReader<'_>) -> Result<Vec<f64>, SceneError> {
     let path = fields.path_of("eps_inf");
     let infinite = real(reader, fields.required("eps_inf")?, &path)?;
     each(&infinite, |value| at_least(value, 0.0, &path))?;
@@ -305,7 +303,7 @@ fn infinite(fields: &Fields<'_>, reader: &mut SampleReader<'_>) -> Result<Vec<f6
 fn coefficients<const N: usize>(
     fields: &Fields<'_>,
     reader: &mut SampleReader<'_>,
-) -> Result<Vec<[Vec<f64>; N]>, MediumError> {
+) -> Result<Vec<[Vec<f64>; N]>, SceneError> {
     let path = fields.path_of("coeffs");
     let mut coefficients = Vec::new();
     for (index, value) in terms(fields, "coeffs")?.iter().enumerate() {
@@ -321,7 +319,7 @@ fn coefficients<const N: usize>(
 }
 
 /// Checks every sample; only a sample that fails costs more than a comparison.
-fn each(values: &[f64], check: impl Fn(f64) -> Result<(), MediumError>) -> Result<(), MediumError> {
+fn each(values: &[f64], check: impl Fn(f64) -> Result<(), SceneError>) -> Result<(), SceneError> {
     let (least, most) = values.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), &value| {
         (least.min(value), most.max(value))
     });

@@ -20,9 +20,9 @@ use std::f64::consts::TAU;
 use num_complex::Complex64;
 use serde_json::Value;
 
-use super::error::MediumError;
-use super::fields::{Fields, complex, elements, join, list, number};
+use super::fields::{complex, elements, number};
 use super::{MAXIMUM_TERMS, PERFECT_CONDUCTOR, SPEED_OF_LIGHT, VACUUM_PERMITTIVITY};
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// `i σ / (ω ε0)` of a conductivity in S/µm at a frequency in hertz.
 pub(super) fn conduction(conductivity: f64, frequency: f64) -> Complex64 {
@@ -76,7 +76,7 @@ impl Dispersion {
     /// Reads the parameters of the class `kind`; `None` if it is not a homogeneous isotropic one.
     ///
     /// Perturbation media are read by their unperturbed parameters, as the client evaluates them.
-    pub(super) fn read(kind: &str, fields: &Fields<'_>) -> Result<Option<Self>, MediumError> {
+    pub(super) fn read(kind: &str, fields: &Fields<'_>) -> Result<Option<Self>, SceneError> {
         let gain = fields.flag("allow_gain")?;
         Ok(Some(match kind {
             "PECMedium" => Self::PerfectElectric,
@@ -167,30 +167,26 @@ fn sum<T>(infinite: f64, terms: &[T], term: impl Fn(&T) -> Complex64) -> Complex
     terms.iter().map(term).fold(infinite.into(), |sum, term| sum + term)
 }
 
-fn infinite(fields: &Fields<'_>) -> Result<f64, MediumError> {
+fn infinite(fields: &Fields<'_>) -> Result<f64, SceneError> {
     let infinite = fields.number_or("eps_inf", 1.0)?;
     positive(infinite, &fields.path_of("eps_inf"))?;
     Ok(infinite)
 }
 
 /// The list of terms of a dispersion model, within the limit.
-pub(super) fn terms<'a>(fields: &Fields<'a>, name: &str) -> Result<&'a [Value], MediumError> {
+pub(super) fn terms<'a>(fields: &Fields<'a>, name: &str) -> Result<&'a [Value], SceneError> {
     let path = fields.path_of(name);
     let terms = match fields.optional(name) {
-        Some(value) => list(value, &path)?,
+        Some(value) => Part::Medium.list(value, &path)?,
         None => &[],
     };
     if terms.len() > MAXIMUM_TERMS {
-        return Err(MediumError::LimitExceeded {
-            path,
-            what: "terms of a dispersion model",
-            limit: MAXIMUM_TERMS,
-        });
+        return Err(Part::Medium.too_many(path, "terms of a dispersion model", MAXIMUM_TERMS));
     }
     Ok(terms)
 }
 
-fn coefficients<const N: usize>(fields: &Fields<'_>) -> Result<Vec<[f64; N]>, MediumError> {
+fn coefficients<const N: usize>(fields: &Fields<'_>) -> Result<Vec<[f64; N]>, SceneError> {
     let path = fields.path_of("coeffs");
     let mut coefficients = Vec::new();
     for (index, value) in terms(fields, "coeffs")?.iter().enumerate() {
@@ -205,32 +201,32 @@ fn coefficients<const N: usize>(fields: &Fields<'_>) -> Result<Vec<[f64; N]>, Me
     Ok(coefficients)
 }
 
-pub(super) fn at_least(value: f64, least: f64, path: &str) -> Result<(), MediumError> {
+pub(super) fn at_least(value: f64, least: f64, path: &str) -> Result<(), SceneError> {
     if value >= least {
         return Ok(());
     }
-    Err(MediumError::invalid(path, format!("a number of at least {least} is expected, not {value}")))
+    Err(Part::Medium.invalid(path, format!("a number of at least {least} is expected, not {value}")))
 }
 
-pub(super) fn positive(value: f64, path: &str) -> Result<(), MediumError> {
+pub(super) fn positive(value: f64, path: &str) -> Result<(), SceneError> {
     if value > 0.0 {
         return Ok(());
     }
-    Err(MediumError::invalid(path, format!("a number above zero is expected, not {value}")))
+    Err(Part::Medium.invalid(path, format!("a number above zero is expected, not {value}")))
 }
 
 /// A negative value is gain, which the medium must allow.
-pub(super) fn passive(gain: bool, value: f64, path: &str, what: &str) -> Result<(), MediumError> {
+pub(super) fn passive(gain: bool, value: f64, path: &str, what: &str) -> Result<(), SceneError> {
     if gain || value >= 0.0 {
         return Ok(());
     }
-    Err(MediumError::invalid(path, format!("{what} is {value}: a medium with gain has to set `allow_gain`")))
+    Err(Part::Medium.invalid(path, format!("{what} is {value}: a medium with gain has to set `allow_gain`")))
 }
 
 /// A pole in the right half plane grows without bound.
-pub(super) fn stable(a: Complex64, path: &str) -> Result<(), MediumError> {
+pub(super) fn stable(a: Complex64, path: &str) -> Result<(), SceneError> {
     if a.re <= 0.0 {
         return Ok(());
     }
-    Err(MediumError::invalid(path, "the real part of a pole cannot be positive"))
+    Err(Part::Medium.invalid(path, "the real part of a pole cannot be positive"))
 }

@@ -1,45 +1,33 @@
 //! Reading the fields of a medium's JSON, with errors that name the path.
 
 use num_complex::Complex64;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::error::MediumError;
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// Beyond this magnitude no parameter of a medium makes sense (the client draws the line there, too).
 pub(crate) const LARGEST: f64 = 1e38;
 
-/// One JSON object and where it stands in the document.
-#[derive(Clone, Copy)]
-pub(crate) struct Fields<'a> {
-    pub(crate) map: &'a Map<String, Value>,
-    pub(crate) path: &'a str,
-}
-
-/// The path of a member of a value: a field name or an index.
-pub(crate) fn join(path: &str, member: impl std::fmt::Display) -> String {
-    if path.is_empty() { member.to_string() } else { format!("{path}/{member}") }
-}
-
 /// A finite number that is not absurdly large.
-pub(crate) fn number(value: &Value, path: &str) -> Result<f64, MediumError> {
+pub(crate) fn number(value: &Value, path: &str) -> Result<f64, SceneError> {
     let number = value
         .as_f64()
         .filter(|number| number.is_finite())
-        .ok_or_else(|| MediumError::invalid(path, "a finite number is expected"))?;
+        .ok_or_else(|| Part::Medium.invalid(path, "a finite number is expected"))?;
     if number.abs() > LARGEST {
-        return Err(MediumError::invalid(path, format!("no parameter may exceed {LARGEST:e}")));
+        return Err(Part::Medium.invalid(path, format!("no parameter may exceed {LARGEST:e}")));
     }
     Ok(number)
 }
 
 /// A complex number: an object of `real` and `imag`, or a real number.
-pub(super) fn complex(value: &Value, path: &str) -> Result<Complex64, MediumError> {
+pub(super) fn complex(value: &Value, path: &str) -> Result<Complex64, SceneError> {
     match value {
         Value::Object(map) => {
             let part = |name: &str| {
                 let path = join(path, name);
                 map.get(name).map_or_else(
-                    || Err(MediumError::invalid(path.as_str(), "a part of a complex number is missing")),
+                    || Err(Part::Medium.invalid(path.as_str(), "a part of a complex number is missing")),
                     |value| number(value, &path),
                 )
             };
@@ -49,27 +37,19 @@ pub(super) fn complex(value: &Value, path: &str) -> Result<Complex64, MediumErro
     }
 }
 
-/// The elements of a JSON list.
-pub(crate) fn list<'a>(value: &'a Value, path: &str) -> Result<&'a [Value], MediumError> {
-    match value {
-        Value::Array(values) => Ok(values),
-        _ => Err(MediumError::invalid(path, "a list is expected")),
-    }
-}
-
 /// A list of exactly `N` elements.
 pub(crate) fn elements<'a, const N: usize>(
     value: &'a Value,
     path: &str,
-) -> Result<&'a [Value; N], MediumError> {
-    let values = list(value, path)?;
+) -> Result<&'a [Value; N], SceneError> {
+    let values = Part::Medium.list(value, path)?;
     values
         .try_into()
-        .map_err(|_| MediumError::invalid(path, format!("{N} elements are expected, not {}", values.len())))
+        .map_err(|_| Part::Medium.invalid(path, format!("{N} elements are expected, not {}", values.len())))
 }
 
 /// A matrix of three rows of three numbers.
-pub(super) fn matrix(value: &Value, path: &str) -> Result<[[f64; 3]; 3], MediumError> {
+pub(super) fn matrix(value: &Value, path: &str) -> Result<[[f64; 3]; 3], SceneError> {
     let rows: &[Value; 3] = elements(value, path)?;
     let mut matrix = [[0.0; 3]; 3];
     for (row, (entries, value)) in matrix.iter_mut().zip(rows).enumerate() {
@@ -82,50 +62,22 @@ pub(super) fn matrix(value: &Value, path: &str) -> Result<[[f64; 3]; 3], MediumE
     Ok(matrix)
 }
 
-impl<'a> Fields<'a> {
-    pub(crate) fn of(value: &'a Value, path: &'a str) -> Result<Self, MediumError> {
-        match value {
-            Value::Object(map) => Ok(Self { map, path }),
-            _ => Err(MediumError::invalid(path, "an object is expected")),
-        }
-    }
-
-    /// The path of a field of this object.
-    pub(crate) fn path_of(&self, name: &str) -> String {
-        join(self.path, name)
-    }
-
-    /// A field that must be there.
-    pub(crate) fn required(&self, name: &str) -> Result<&'a Value, MediumError> {
-        self.optional(name)
-            .ok_or_else(|| MediumError::invalid(self.path, format!("the field `{name}` is missing")))
-    }
-
-    /// A field that may be absent or null.
-    pub(crate) fn optional(&self, name: &str) -> Option<&'a Value> {
-        self.map.get(name).filter(|value| !value.is_null())
-    }
-
-    pub(crate) fn text(&self, name: &str) -> Result<&'a str, MediumError> {
-        self.required(name)?
-            .as_str()
-            .ok_or_else(|| MediumError::invalid(self.path_of(name), "a string is expected"))
-    }
-
-    pub(crate) fn number_or(&self, name: &str, default: f64) -> Result<f64, MediumError> {
+impl Fields<'_> {
+    /// A finite number with a default.
+    pub(crate) fn number_or(&self, name: &str, default: f64) -> Result<f64, SceneError> {
         self.optional(name).map_or(Ok(default), |value| number(value, &self.path_of(name)))
     }
 
     /// A flag, false by default.
-    pub(crate) fn flag(&self, name: &str) -> Result<bool, MediumError> {
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, SceneError> {
         self.flag_or(name, false)
     }
 
-    pub(crate) fn flag_or(&self, name: &str, default: bool) -> Result<bool, MediumError> {
+    pub(crate) fn flag_or(&self, name: &str, default: bool) -> Result<bool, SceneError> {
         self.optional(name).map_or(Ok(default), |value| {
             value
                 .as_bool()
-                .ok_or_else(|| MediumError::invalid(self.path_of(name), "true or false is expected"))
+                .ok_or_else(|| Part::Medium.invalid(self.path_of(name), "true or false is expected"))
         })
     }
 }

@@ -39,19 +39,14 @@ impl Lattice {
         Self { axes: [vec![0.0], vec![0.0], vec![0.0]] }
     }
 
-    pub(super) fn interpolate(
-        &self,
-        values: &[Complex64],
-        point: [f64; 3],
-        interpolation: Interpolation,
-    ) -> Complex64 {
+    pub(super) fn interpolate(&self, values: &[Complex64], point: [f64; 3], how: Interpolation) -> Complex64 {
         let stride = [self.axes[1].len() * self.axes[2].len(), self.axes[2].len(), 1];
         let is_outside = || {
             self.axes.iter().zip(point).any(|(axis, coordinate)| {
                 axis.len() > 1 && !(axis[0] <= coordinate && coordinate <= axis[axis.len() - 1])
             })
         };
-        if interpolation == Interpolation::Nearest || is_outside() {
+        if how == Interpolation::Nearest || is_outside() {
             let index: usize = (0..3).map(|axis| nearest(&self.axes[axis], point[axis]) * stride[axis]).sum();
             return values[index];
         }

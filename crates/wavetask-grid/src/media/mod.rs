@@ -23,12 +23,10 @@
 mod cells;
 mod custom;
 mod dispersion;
-mod error;
 pub(crate) mod fields;
 mod lattice;
 mod samples;
 
-pub use error::MediumError;
 /// Complex numbers, as all permittivities are.
 pub use num_complex::Complex64;
 
@@ -39,7 +37,9 @@ use wavetask_document::ArraySource;
 
 use custom::Varying;
 use dispersion::{Dispersion, at_least, passive};
-use fields::{Fields, matrix};
+use fields::matrix;
+
+use crate::reading::{Fields, Part, SceneError};
 
 /// The speed of light in vacuum, µm/s; the client's constant.
 pub const SPEED_OF_LIGHT: f64 = 2.997_924_58e14;
@@ -94,17 +94,17 @@ impl Medium {
     /// read.
     ///
     /// # Errors
-    /// Types that are not known are refused with [`MediumError::UnsupportedType`]; nonlinear and modulated
-    /// media, and multiphysics media without an optical part, with [`MediumError::UnsupportedOption`].
-    pub fn read(value: &Value, path: &str, arrays: &dyn ArraySource) -> Result<Self, MediumError> {
-        let fields = Fields::of(value, path)?;
+    /// Types that are not known are refused with [`Fault::UnsupportedType`](crate::Fault::UnsupportedType); nonlinear and modulated
+    /// media, and multiphysics media without an optical part, with [`Fault::UnsupportedOption`](crate::Fault::UnsupportedOption).
+    pub fn read(value: &Value, path: &str, arrays: &dyn ArraySource) -> Result<Self, SceneError> {
+        let fields = Fields::of(Part::Medium, value, path)?;
         let kind = fields.text("type")?;
         if kind == "MultiPhysicsMedium" {
             let path = fields.path_of("optical");
             return match fields.optional("optical") {
                 Some(optical) => Self::read(optical, &path, arrays),
                 None => {
-                    Err(MediumError::unsupported(path, "a multiphysics medium without optical properties"))
+                    Err(Part::Medium.unsupported(path, "a multiphysics medium without optical properties"))
                 }
             };
         }
@@ -113,7 +113,7 @@ impl Medium {
         let matter = match kind {
             "LossyMetalMedium" => {
                 let Some(metal) = Dispersion::read(kind, &fields)? else {
-                    return Err(MediumError::UnsupportedType { path: path.into(), kind: kind.into() });
+                    return Err(Part::Medium.unknown_type(path, kind));
                 };
                 Matter::LossyMetal(metal, fields.flag("penetrable")?)
             }
@@ -127,10 +127,9 @@ impl Medium {
                 let sides = [component(&fields, "ss")?, component(&fields, "tt")?];
                 let perfect = sides.each_ref().map(|side| matches!(side, Dispersion::PerfectElectric));
                 if perfect[0] != perfect[1] {
-                    return Err(MediumError::invalid(
-                        path,
-                        "`ss` and `tt` are both perfect conductors or none is",
-                    ));
+                    return Err(
+                        Part::Medium.invalid(path, "`ss` and `tt` are both perfect conductors or none is")
+                    );
                 }
                 Matter::Sheet(Box::new(sides))
             }
@@ -139,7 +138,7 @@ impl Medium {
                 None => match Varying::read(kind, &fields, arrays)? {
                     Some(parts) => Matter::Varying(parts),
                     None => {
-                        return Err(MediumError::UnsupportedType { path: path.into(), kind: kind.into() });
+                        return Err(Part::Medium.unknown_type(path, kind));
                     }
                 },
             },
@@ -345,35 +344,34 @@ fn finite(frequency: f64) -> f64 {
 }
 
 /// Refuses what would change the answer and is not simulated.
-fn refuse_extras(fields: &Fields<'_>) -> Result<(), MediumError> {
+fn refuse_extras(fields: &Fields<'_>) -> Result<(), SceneError> {
     for (name, what) in
         [("nonlinear_spec", "a nonlinear medium"), ("modulation_spec", "a medium that is modulated in time")]
     {
         if fields.optional(name).is_some() {
-            return Err(MediumError::unsupported(fields.path_of(name), what));
+            return Err(Part::Medium.unsupported(fields.path_of(name), what));
         }
     }
     Ok(())
 }
 
 /// A homogeneous isotropic component of an anisotropic medium.
-fn component(fields: &Fields<'_>, name: &str) -> Result<Dispersion, MediumError> {
+fn component(fields: &Fields<'_>, name: &str) -> Result<Dispersion, SceneError> {
     let path = fields.path_of(name);
-    let fields = Fields::of(fields.required(name)?, &path)?;
+    let fields = Fields::of(Part::Medium, fields.required(name)?, &path)?;
     refuse_extras(&fields)?;
     let kind = fields.text("type")?;
     if kind == "LossyMetalMedium" && !fields.flag("penetrable")? {
-        return Err(MediumError::unsupported(path, "a lossy metal that is not penetrable, as a component,"));
+        return Err(Part::Medium.unsupported(path, "a lossy metal that is not penetrable, as a component,"));
     }
-    Dispersion::read(kind, &fields)?
-        .ok_or_else(|| MediumError::UnsupportedType { path: path.as_str().into(), kind: kind.into() })
+    Dispersion::read(kind, &fields)?.ok_or_else(|| Part::Medium.unknown_type(path.as_str(), kind))
 }
 
 /// Entries that differ by less than this are equal, as the client sees them: the epsilon of 32-bit floats.
 const TENSOR_TOLERANCE: f64 = f32::EPSILON as f64;
 
 /// Permittivity and conductivity of a `FullyAnisotropicMedium`.
-fn tensor(fields: &Fields<'_>) -> Result<[[[f64; 3]; 3]; 2], MediumError> {
+fn tensor(fields: &Fields<'_>) -> Result<[[[f64; 3]; 3]; 2], SceneError> {
     let read = |name: &str, default: f64| match fields.optional(name) {
         Some(value) => matrix(value, &fields.path_of(name)),
         None => Ok(std::array::from_fn(|row| {
@@ -388,7 +386,7 @@ fn tensor(fields: &Fields<'_>) -> Result<[[[f64; 3]; 3]; 2], MediumError> {
         (one - other).abs() > TENSOR_TOLERANCE + 1e-5 * other.abs()
     };
     if [(0, 1), (0, 2), (1, 2)].into_iter().any(is_lopsided) {
-        return Err(MediumError::invalid(path, "the permittivity tensor is not symmetric"));
+        return Err(Part::Medium.invalid(path, "the permittivity tensor is not symmetric"));
     }
     let (values, _) = crate::linear::symmetric_eigen(symmetric_part(&permittivity));
     for value in values {

@@ -8,9 +8,9 @@ use wavetask_document::{Array, ArraySource, VALUES_DATASET, Values};
 
 use super::MAXIMUM_SAMPLES;
 use super::cells::{Cells, Plane};
-use super::error::MediumError;
-use super::fields::{Fields, LARGEST, join, number};
+use super::fields::{LARGEST, number};
 use super::lattice::{Interpolation, Lattice};
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// Where samples are.
 #[derive(Debug)]
@@ -20,15 +20,10 @@ pub(super) enum Support {
 }
 
 impl Support {
-    pub(super) fn interpolate(
-        &self,
-        values: &[Complex64],
-        point: [f64; 3],
-        interpolation: Interpolation,
-    ) -> Complex64 {
+    pub(super) fn interpolate(&self, values: &[Complex64], point: [f64; 3], how: Interpolation) -> Complex64 {
         match self {
-            Self::Lattice(lattice) => lattice.interpolate(values, point, interpolation),
-            Self::Cells(cells) => cells.interpolate(values, point, interpolation),
+            Self::Lattice(lattice) => lattice.interpolate(values, point, how),
+            Self::Cells(cells) => cells.interpolate(values, point, how),
         }
     }
 
@@ -59,13 +54,13 @@ pub(super) enum Numbers {
 
 impl Samples {
     /// The values as real numbers, of a parameter that cannot be complex.
-    pub(super) fn into_real(self, path: &str) -> Result<Vec<f64>, MediumError> {
+    pub(super) fn into_real(self, path: &str) -> Result<Vec<f64>, SceneError> {
         match self.values {
             Numbers::Real(values) => Ok(values),
             Numbers::Complex(values) if values.iter().all(|value| value.im == 0.0) => {
                 Ok(values.into_iter().map(|value| value.re).collect())
             }
-            Numbers::Complex(_) => Err(MediumError::invalid(path, "real numbers are expected")),
+            Numbers::Complex(_) => Err(Part::Medium.invalid(path, "real numbers are expected")),
         }
     }
 
@@ -94,60 +89,54 @@ impl<'a> SampleReader<'a> {
     }
 
     /// Reads the array that `value` stands for, beneath `path`.
-    pub(super) fn read(&mut self, value: &Value, path: &str) -> Result<Samples, MediumError> {
+    pub(super) fn read(&mut self, value: &Value, path: &str) -> Result<Samples, SceneError> {
         let mut samples = match value {
             Value::String(kind) if kind == "SpatialDataArray" || kind == "ScalarFieldDataArray" => {
                 self.lattice(path, kind == "ScalarFieldDataArray")?
             }
             Value::Object(_) => self.cells(value, path)?,
-            _ => return Err(MediumError::invalid(path, "spatial data is expected")),
+            _ => return Err(Part::Medium.invalid(path, "spatial data is expected")),
         };
         match &self.support {
             Some(support) if support.is_same(&samples.support) => samples.support = Arc::clone(support),
             Some(_) => {
-                return Err(MediumError::invalid(
-                    path,
-                    "all arrays of a custom medium need the same coordinates",
-                ));
+                return Err(
+                    Part::Medium.invalid(path, "all arrays of a custom medium need the same coordinates")
+                );
             }
             None => self.support = Some(Arc::clone(&samples.support)),
         }
         Ok(samples)
     }
 
-    fn load(&self, path: &str, array: &str) -> Result<Array, MediumError> {
-        let array_path = join(path, array);
-        match self.arrays.load(&array_path) {
-            Ok(Some(array)) => Ok(array),
-            Ok(None) => Err(MediumError::MissingArray { path: path.into(), array: array_path }),
-            Err(source) => Err(MediumError::UnreadableArray { path: path.into(), source }),
-        }
+    fn load(&self, path: &str, array: &str) -> Result<Array, SceneError> {
+        Part::Medium.load(self.arrays, path, &join(path, array))
     }
 
-    fn coordinates(&self, path: &str, name: &str) -> Result<Vec<f64>, MediumError> {
+    fn coordinates(&self, path: &str, name: &str) -> Result<Vec<f64>, SceneError> {
         let place = join(path, name);
         let array = self.load(path, name)?;
         let [count] = *array.shape() else {
-            return Err(MediumError::invalid(place, "coordinates are a list of numbers"));
+            return Err(Part::Medium.invalid(place, "coordinates are a list of numbers"));
         };
         if count == 0 {
-            return Err(MediumError::invalid(place, "there are no coordinates"));
+            return Err(Part::Medium.invalid(place, "there are no coordinates"));
         }
         within_limit(count, &place)?;
         let (_, values) = array
             .into_floats()
-            .ok_or_else(|| MediumError::invalid(place.as_str(), "coordinates are real numbers"))?;
+            .ok_or_else(|| Part::Medium.invalid(place.as_str(), "coordinates are real numbers"))?;
         refuse_unusable(values.iter().copied(), &place)?;
         Ok(values)
     }
 
-    fn lattice(&self, path: &str, has_frequency: bool) -> Result<Samples, MediumError> {
+    fn lattice(&self, path: &str, has_frequency: bool) -> Result<Samples, SceneError> {
         let values_path = join(path, VALUES_DATASET);
         let axes = [self.coordinates(path, "x")?, self.coordinates(path, "y")?, self.coordinates(path, "z")?];
         let frequency = if has_frequency {
             let frequencies = self.coordinates(path, "f")?;
             let [frequency] = frequencies[..] else {
-                return Err(MediumError::invalid(path, "permittivity data has a single frequency"));
+                return Err(Part::Medium.invalid(path, "permittivity data has a single frequency"));
             };
             super::dispersion::positive(frequency, &join(path, "f"))?;
             Some(frequency)
@@ -158,14 +147,14 @@ impl<'a> SampleReader<'a> {
         let mut expected = axes.iter().map(Vec::len).collect::<Vec<_>>();
         expected.extend(has_frequency.then_some(1));
         if array.shape() != expected {
-            return Err(MediumError::invalid(
+            return Err(Part::Medium.invalid(
                 values_path,
                 format!("values have the shape {expected:?} of their coordinates, not {:?}", array.shape()),
             ));
         }
         within_limit(array.values().len(), &values_path)?;
         let (lattice, orders) = Lattice::new(axes)
-            .ok_or_else(|| MediumError::invalid(path, "a coordinate repeats along an axis"))?;
+            .ok_or_else(|| Part::Medium.invalid(path, "a coordinate repeats along an axis"))?;
         let values = match numbers(array, &values_path)? {
             Numbers::Real(values) => Numbers::Real(sorted(values, &orders)),
             Numbers::Complex(values) => Numbers::Complex(sorted(values, &orders)),
@@ -173,24 +162,23 @@ impl<'a> SampleReader<'a> {
         Ok(Samples { support: Arc::new(Support::Lattice(lattice)), values, frequency })
     }
 
-    fn cells(&self, value: &Value, path: &str) -> Result<Samples, MediumError> {
-        let fields = Fields::of(value, path)?;
+    fn cells(&self, value: &Value, path: &str) -> Result<Samples, SceneError> {
+        let fields = Fields::of(Part::Medium, value, path)?;
         let (dimensions, plane) = match fields.text("type")? {
             "TriangularGridDataset" => {
                 let axis = match fields.required("normal_axis")?.as_u64() {
                     Some(axis @ 0..=2) => usize::try_from(axis).unwrap_or(2),
                     _ => {
-                        return Err(MediumError::invalid(
-                            fields.path_of("normal_axis"),
-                            "an axis is 0, 1 or 2",
-                        ));
+                        return Err(
+                            Part::Medium.invalid(fields.path_of("normal_axis"), "an axis is 0, 1 or 2")
+                        );
                     }
                 };
                 let position = number(fields.required("normal_pos")?, &fields.path_of("normal_pos"))?;
                 (2, Some(Plane { axis, position }))
             }
             "TetrahedralGridDataset" => (3, None),
-            kind => return Err(MediumError::UnsupportedType { path: path.into(), kind: kind.into() }),
+            kind => return Err(Part::Medium.unknown_type(path, kind)),
         };
         let points_path = join(path, "points");
         let array = self.load(&points_path, VALUES_DATASET)?;
@@ -199,13 +187,13 @@ impl<'a> SampleReader<'a> {
             _ => {
                 let found = array.shape();
                 let reason = format!("points have the shape (n, {dimensions}) with n > 0, not {found:?}");
-                return Err(MediumError::invalid(points_path, reason));
+                return Err(Part::Medium.invalid(points_path, reason));
             }
         };
         within_limit(count, &points_path)?;
         let coordinates = array
             .to_floats()
-            .ok_or_else(|| MediumError::invalid(points_path.as_str(), "coordinates are real numbers"))?;
+            .ok_or_else(|| Part::Medium.invalid(points_path.as_str(), "coordinates are real numbers"))?;
         refuse_unusable(coordinates.iter().copied(), &points_path)?;
         let points: Vec<[f64; 3]> = coordinates
             .chunks_exact(dimensions)
@@ -216,7 +204,7 @@ impl<'a> SampleReader<'a> {
         let values_path = join(path, "values");
         let array = self.load(&values_path, VALUES_DATASET)?;
         if *array.shape() != [count] {
-            return Err(MediumError::invalid(
+            return Err(Part::Medium.invalid(
                 values_path,
                 format!("one value per point is expected: [{count}], not {:?}", array.shape()),
             ));
@@ -229,20 +217,20 @@ impl<'a> SampleReader<'a> {
         })
     }
 
-    fn connections(&self, path: &str, corners: usize, points: usize) -> Result<Vec<[u32; 4]>, MediumError> {
+    fn connections(&self, path: &str, corners: usize, points: usize) -> Result<Vec<[u32; 4]>, SceneError> {
         let array = self.load(path, VALUES_DATASET)?;
         match *array.shape() {
             [count, extent] if extent == corners && count > 0 => within_limit(count, path)?,
             _ => {
                 let found = array.shape();
                 let reason = format!("cells have the shape (n, {corners}) with n > 0, not {found:?}");
-                return Err(MediumError::invalid(path, reason));
+                return Err(Part::Medium.invalid(path, reason));
             }
         }
         let vertices: Vec<Option<u32>> = match array.values() {
             Values::Int64(values) => values.iter().map(|&value| u32::try_from(value).ok()).collect(),
             Values::Int32(values) => values.iter().map(|&value| u32::try_from(value).ok()).collect(),
-            _ => return Err(MediumError::invalid(path, "vertices are integers")),
+            _ => return Err(Part::Medium.invalid(path, "vertices are integers")),
         };
         let in_range = |vertex: &u32| usize::try_from(*vertex).is_ok_and(|vertex| vertex < points);
         vertices
@@ -255,34 +243,28 @@ impl<'a> SampleReader<'a> {
                 Some(filled)
             })
             .collect::<Option<_>>()
-            .ok_or_else(|| MediumError::invalid(path, "a cell names a point that does not exist"))
+            .ok_or_else(|| Part::Medium.invalid(path, "a cell names a point that does not exist"))
     }
 }
 
-fn within_limit(count: usize, path: &str) -> Result<(), MediumError> {
+fn within_limit(count: usize, path: &str) -> Result<(), SceneError> {
     if count <= MAXIMUM_SAMPLES {
         return Ok(());
     }
-    Err(MediumError::LimitExceeded {
-        path: path.into(),
-        what: "samples of one array",
-        limit: MAXIMUM_SAMPLES,
-    })
+    Err(Part::Medium.too_many(path, "samples of one array", MAXIMUM_SAMPLES))
 }
 
 /// Refuses what is not a number, infinite or absurdly large.
-fn refuse_unusable(mut values: impl Iterator<Item = f64>, path: &str) -> Result<(), MediumError> {
+fn refuse_unusable(mut values: impl Iterator<Item = f64>, path: &str) -> Result<(), SceneError> {
     match values.position(|value| value.is_nan() || value.abs() > LARGEST) {
         None => Ok(()),
-        Some(index) => Err(MediumError::invalid(
-            path,
-            format!("the element number {index} is not a finite number within {LARGEST:e}"),
-        )),
+        Some(index) => Err(Part::Medium
+            .invalid(path, format!("the element number {index} is not a finite number within {LARGEST:e}"))),
     }
 }
 
-fn numbers(array: Array, path: &str) -> Result<Numbers, MediumError> {
-    let not_numbers = || MediumError::invalid(path, "numbers are expected");
+fn numbers(array: Array, path: &str) -> Result<Numbers, SceneError> {
+    let not_numbers = || Part::Medium.invalid(path, "numbers are expected");
     let pairs: Vec<Complex64> = match array.values() {
         Values::Complex128(values) => values.iter().map(|&[re, im]| Complex64::new(re, im)).collect(),
         Values::Complex64(values) => {

@@ -8,8 +8,8 @@ use wavetask_document::ArraySource;
 use super::sheet::Sheet;
 use crate::geometry::tree::{COSTLY, Tree};
 use crate::geometry::{self, Bounds, Geometry};
-use crate::media::fields::{Fields, join};
-use crate::media::{Medium, MediumError};
+use crate::media::Medium;
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// The structures of a simulation with their media and the background.
 #[derive(Debug)]
@@ -38,10 +38,10 @@ impl Scene {
     ///
     /// # Errors
     /// What [`Medium::read`] and [`crate::geometry::Scene::from_json`] refuse, and lumped elements.
-    pub fn read(simulation: &Value, path: &str, arrays: &dyn ArraySource) -> Result<Self, MediumError> {
-        let fields = Fields::of(simulation, path)?;
+    pub fn read(simulation: &Value, path: &str, arrays: &dyn ArraySource) -> Result<Self, SceneError> {
+        let fields = Fields::of(Part::Medium, simulation, path)?;
         if fields.optional("lumped_elements").and_then(Value::as_array).is_some_and(|list| !list.is_empty()) {
-            return Err(MediumError::unsupported(fields.path_of("lumped_elements"), "a lumped element"));
+            return Err(Part::Medium.unsupported(fields.path_of("lumped_elements"), "a lumped element"));
         }
         let structures = geometry::Scene::from_json(simulation, path, arrays)?;
         let mut media = vec![match fields.optional("medium") {
@@ -49,7 +49,7 @@ impl Scene {
             None => Medium::vacuum(),
         }];
         if media[0].is_sheet() {
-            return Err(MediumError::unsupported(fields.path_of("medium"), "a two-dimensional background"));
+            return Err(Part::Medium.unsupported(fields.path_of("medium"), "a two-dimensional background"));
         }
         let path = fields.path_of("structures");
         // Media without arrays are told apart by their text.
@@ -71,7 +71,7 @@ impl Scene {
         let scene = Self::of(structures, path, media, medium_of);
         for (index, structure) in scene.structures().iter().enumerate() {
             if scene.medium(index).is_sheet() && flat_axis(&structure.geometry).is_none() {
-                return Err(MediumError::invalid(
+                return Err(Part::Medium.invalid(
                     join(&scene.path, index),
                     "a two-dimensional medium needs a geometry of zero size along exactly one axis",
                 ));
@@ -156,7 +156,7 @@ impl Scene {
     ///
     /// # Errors
     /// A sheet whose nearest boundary is the first or the last one has no cell on one side.
-    pub fn place_sheets(&mut self, boundaries: [&[f64]; 3]) -> Result<(), MediumError> {
+    pub fn place_sheets(&mut self, boundaries: [&[f64]; 3]) -> Result<(), SceneError> {
         let mut sheets = HashMap::new();
         for (index, structure) in self.structures.structures().iter().enumerate() {
             if !self.medium(index).is_sheet() {
@@ -165,7 +165,7 @@ impl Scene {
             let Some(axis) = flat_axis(&structure.geometry) else { continue };
             let position = structure.geometry.bounds()[axis][0];
             let sheet = Sheet::new(axis, position, boundaries[axis]).ok_or_else(|| {
-                MediumError::invalid(
+                Part::Medium.invalid(
                     join(&self.path, index),
                     "the grid has no cell on both sides of this two-dimensional medium",
                 )

@@ -1,7 +1,7 @@
 //! Why a subpixel averaging cannot be done.
 
-use crate::media::MediumError;
 use crate::permittivity::PermittivityError;
+use crate::reading::SceneError;
 
 /// The averaging that the simulation asks for is not available.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum SubpixelError {
     },
     /// The specification is not what the schema of the client allows.
     #[error(transparent)]
-    Specification(#[from] MediumError),
+    Specification(#[from] SceneError),
     /// The question about the grid cannot be answered.
     #[error(transparent)]
     Permittivity(#[from] PermittivityError),

@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use super::error::SubpixelError;
-use crate::media::MediumError;
-use crate::media::fields::{Fields, join};
 use crate::permittivity::Scene;
+use crate::reading::{Fields, Part, SceneError, join};
 
 /// At interfaces between dielectrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +98,7 @@ impl Specification {
             Some(Value::Bool(false)) => return Ok(Self::staircasing()),
             Some(value) => value,
         };
-        let fields = Fields::of(value, path)?;
+        let fields = Fields::of(Part::Medium, value, path)?;
         let mut read = Self::default();
         if let Some((kind, part)) = method(&fields, "dielectric")? {
             read.dielectric = match kind {
@@ -162,16 +161,16 @@ impl Specification {
 }
 
 /// The class of a method and its path.
-fn method<'a>(fields: &Fields<'a>, name: &str) -> Result<Option<(&'a str, String)>, MediumError> {
+fn method<'a>(fields: &Fields<'a>, name: &str) -> Result<Option<(&'a str, String)>, SceneError> {
     let path = fields.path_of(name);
     let Some(value) = fields.optional(name) else { return Ok(None) };
     let Value::Object(map) = value else {
-        return Err(MediumError::invalid(path, "an object is expected"));
+        return Err(Part::Medium.invalid(path, "an object is expected"));
     };
     let kind = map
         .get("type")
         .and_then(Value::as_str)
-        .ok_or_else(|| MediumError::invalid(path.as_str(), "the field `type` is missing"))?;
+        .ok_or_else(|| Part::Medium.invalid(path.as_str(), "the field `type` is missing"))?;
     Ok(Some((kind, path)))
 }
 
@@ -179,7 +178,7 @@ fn metal(fields: &Fields<'_>, name: &str, kind: &str, path: &str) -> Result<Meta
     match kind {
         "Staircasing" => Ok(Metal::Staircase),
         "VolumetricAveraging" => {
-            let options = Fields::of(fields.required(name)?, path)?;
+            let options = Fields::of(Part::Medium, fields.required(name)?, path)?;
             let staircase_normal = options.flag_or("staircase_normal_component", true)?;
             Ok(Metal::Volumetric { staircase_normal })
         }

@@ -14,7 +14,8 @@ mod source;
 
 use serde_json::Value;
 use wavetask_document::{Array, ArrayError, ArraySource};
-use wavetask_grid::geometry::{Bounds, GeometryError, Scene};
+use wavetask_grid::Fault;
+use wavetask_grid::geometry::{Bounds, Scene};
 use wavetask_solver::{Reader, Refusal, Refused, class_of};
 
 use crate::error::{SUBJECT, refused};
@@ -241,9 +242,9 @@ fn read_scene(reader: &mut Reader, simulation: &Value, arrays: &dyn ArraySource)
     match Scene::from_json(simulation, "", arrays) {
         Ok(scene) => Some(scene),
         Err(error) => {
-            let feature = match &error {
-                GeometryError::UnsupportedType { kind, .. } => kind.clone(),
-                GeometryError::UnsupportedOption { what, .. } => what.clone(),
+            let feature = match error.fault() {
+                Fault::UnsupportedType { kind } => kind.clone(),
+                Fault::UnsupportedOption { what } => what.clone(),
                 _ => "geometry".to_owned(),
             };
             reader.push(Refusal::of_part(error.path(), feature, &error.to_string(), error.hint()));
