@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 
 use proptest::collection::vec;
@@ -247,19 +245,10 @@ struct DumpedArray {
 }
 
 fn against_h5py(variable: &str) {
-    let Some(python) = std::env::var_os(variable) else {
-        eprintln!("skipped: {variable} is not set");
-        return;
-    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/describe_oracle.py");
+    let Some(mut oracle) = wavetask_oracle::command(variable, script) else { return };
     let folder = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/describe_oracle.py");
-    let output = Command::new(python)
-        .arg(script)
-        .arg(folder.path())
-        .env("TIDY3D_BASE_DIR", folder.path())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    wavetask_oracle::finish(oracle.arg(folder.path()).env("TIDY3D_BASE_DIR", folder.path()), b"");
     let dumped: Vec<Dumped> =
         serde_json::from_slice(&std::fs::read(folder.path().join("dump.json")).unwrap()).unwrap();
     assert!(dumped.len() >= 5);

@@ -7,7 +7,6 @@
 use std::fs::File;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use wavetask_document::{
     Array, ArraySource, Document, DocumentArrays, Limits, MemoryBlocks, ResultBuilder, Values, hdf5, unpack,
@@ -24,25 +23,17 @@ fn older_client() {
 }
 
 fn run(variable: &str) {
-    let Some(python) = std::env::var_os(variable) else {
-        eprintln!("skipped: {variable} is not set");
-        return;
-    };
     let folder = tempfile::tempdir().unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle.py");
-    let oracle = |verb: &str| {
-        let output = Command::new(&python)
-            .arg(&script)
-            .arg(verb)
-            .arg(folder.path())
-            .env("TIDY3D_BASE_DIR", folder.path())
-            .output()
-            .unwrap();
-        let (out, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{verb}: {out}\n{error}");
-        eprintln!("{out}");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/oracle.py");
+    let oracle = |verb: &str| -> Option<()> {
+        let mut command = wavetask_oracle::command(variable, script)?;
+        command.arg(verb).arg(folder.path()).env("TIDY3D_BASE_DIR", folder.path());
+        eprintln!("{}", wavetask_oracle::finish(&mut command, b""));
+        Some(())
     };
-    oracle("make");
+    if oracle("make").is_none() {
+        return;
+    }
     translate(folder.path());
     oracle("check");
 }

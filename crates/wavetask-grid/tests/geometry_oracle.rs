@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that states what it compared")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::Command;
+mod client;
 
-use serde_json::Value;
-use wavetask_document::{Array, Values};
+use std::collections::BTreeSet;
+
 use wavetask_grid::geometry::Geometry;
+
+use client::{answers, arrays, floats, with_both_clients};
 
 /// Points this near to a surface may be answered either way, in micrometres.
 const ON_SURFACE: f64 = 1e-9;
@@ -16,34 +16,8 @@ const ON_SURFACE: f64 = 1e-9;
 /// How many geometries each client makes up.
 const CASES: &str = "200";
 
-fn floats(value: &Value) -> Vec<f64> {
-    value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number")).collect()
-}
-
-fn arrays(value: &Value) -> BTreeMap<String, Array> {
-    let read = |(path, array): (&String, &Value)| {
-        let shape = array["shape"].as_array().expect("a shape").iter();
-        let shape =
-            shape.map(|extent| usize::try_from(extent.as_u64().expect("an extent")).unwrap()).collect();
-        let array = Array::new(shape, Values::Float64(floats(&array["values"]))).expect("consistent");
-        (path.clone(), array)
-    };
-    value.as_object().expect("an object").iter().map(read).collect()
-}
-
 fn compare_with(variable: &str) {
-    let Ok(python) = std::env::var(variable) else {
-        println!("skipped: {variable} names no Python with a tidy3d client");
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/geometry_oracle.py");
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("geometry_{variable}.json"));
-    let seed = std::env::var("WAVETASK_TEST_SEED").unwrap_or_else(|_| "1".into());
-    let status =
-        Command::new(&python).arg(&script).arg(&output).args([&seed, CASES]).status().expect("python runs");
-    assert!(status.success(), "the oracle failed: {status}");
-    let document: Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
-
+    let Some(document) = answers(variable, "geometry", CASES) else { return };
     let (mut compared, mut skipped, mut inside_count) = (0, 0, 0);
     let mut refused = Vec::new();
     let mut kinds = BTreeSet::new();
@@ -106,12 +80,4 @@ fn compare_with(variable: &str) {
     assert!(refused.len() * 50 < cases.len(), "{} geometries of {} were refused", refused.len(), cases.len());
 }
 
-#[test]
-fn agrees_with_the_newest_client() {
-    compare_with("WAVETASK_TEST_PYTHON");
-}
-
-#[test]
-fn agrees_with_an_older_client() {
-    compare_with("WAVETASK_TEST_PYTHON_OLD");
-}
+with_both_clients!(compare_with);

@@ -2,14 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that states what it compared")]
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
+mod client;
+
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use wavetask_document::{Array, Values};
 use wavetask_grid::boundaries::{BoxRegion, Grid, GridError, Location, ModePlane, SceneSource};
+use wavetask_oracle::OLDER;
+
+use client::{answers, arrays, floats, with_both_clients};
 
 /// By how much coordinates may differ, relative to the extent of the grid.
 const TOLERANCE: f64 = 1e-9;
@@ -19,10 +20,6 @@ const CASES: &str = "240";
 
 /// How many the older client makes up.
 const OLDER_CASES: &str = "80";
-
-fn floats(value: &Value) -> Vec<f64> {
-    value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number")).collect()
-}
 
 fn three(value: &Value) -> [f64; 3] {
     floats(value).try_into().unwrap()
@@ -40,15 +37,6 @@ fn span(value: &Value) -> Vec<Vec<i64>> {
 fn region(value: &Value) -> BoxRegion {
     let size = three(&value["size"]).map(|size| if size >= 1e300 { f64::INFINITY } else { size });
     BoxRegion { center: three(&value["center"]), size }
-}
-
-fn arrays(value: &Value) -> BTreeMap<String, Array> {
-    let read = |(path, array): (&String, &Value)| {
-        let shape = floats(&array["shape"]).into_iter().map(|extent| extent as usize).collect();
-        let array = Array::new(shape, Values::Float64(floats(&array["values"]))).expect("consistent");
-        (path.clone(), array)
-    };
-    value.as_object().expect("an object").iter().map(read).collect()
 }
 
 /// Fails unless the lines are equal within the tolerance; the largest difference, relative to the extent.
@@ -123,19 +111,9 @@ fn check_parts(grid: &Grid, case: &Value, name: &str) -> usize {
     case["boxes"].as_array().unwrap().len() + case["monitors"].as_array().unwrap().len()
 }
 
-fn compare_with(variable: &str, count: &str) {
-    let Ok(python) = std::env::var(variable) else {
-        println!("skipped: {variable} names no Python with a tidy3d client");
-        return;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/grid_oracle.py");
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("grid_{variable}.json"));
-    let seed = std::env::var("WAVETASK_TEST_SEED").unwrap_or_else(|_| "1".into());
-    let status =
-        Command::new(&python).arg(&script).arg(&output).args([&seed, count]).status().expect("python runs");
-    assert!(status.success(), "the oracle failed: {status}");
-    let document: Value = serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap();
-
+fn compare_with(variable: &str) {
+    let count = if variable == OLDER { OLDER_CASES } else { CASES };
+    let Some(document) = answers(variable, "grid", count) else { return };
     let cases = document["cases"].as_array().unwrap();
     let (mut compared, mut without, mut cells, mut largest) = (0, 0, 0, 0.0f64);
     let (mut parts, mut planes, mut reduced) = (0, 0, 0);
@@ -205,15 +183,7 @@ fn compare_with(variable: &str, count: &str) {
     assert!(without * 10 < cases.len(), "{without} of {} have no grid", cases.len());
     assert!(parts > 0, "no part was compared");
     // Older clients solve modes on the plane's whole grid.
-    assert!(planes > 0 || variable.ends_with("OLD"), "no mode plane was compared");
+    assert!(planes > 0 || variable == OLDER, "no mode plane was compared");
 }
 
-#[test]
-fn agrees_with_the_newest_client() {
-    compare_with("WAVETASK_TEST_PYTHON", CASES);
-}
-
-#[test]
-fn agrees_with_an_older_client() {
-    compare_with("WAVETASK_TEST_PYTHON_OLD", OLDER_CASES);
-}
+with_both_clients!(compare_with);

@@ -2,41 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test that states what it compared")]
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Command;
+mod client;
 
-use serde_json::Value;
-use wavetask_document::{Array, Values};
+use std::collections::BTreeMap;
+
 use wavetask_grid::media::Complex64;
 use wavetask_grid::permittivity::{Component, Scene, on_grid, on_points};
 
+use client::{answers, arrays, floats, with_both_clients};
+
 /// How many scenes each client makes up.
 const CASES: &str = "320";
-
-fn floats(value: &Value) -> Vec<f64> {
-    value.as_array().expect("a list").iter().map(|number| number.as_f64().expect("a number")).collect()
-}
-
-fn arrays(value: &Value) -> BTreeMap<String, Array> {
-    let read = |(path, array): (&String, &Value)| {
-        let shape = floats(&array["shape"]);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small extents")]
-        let shape = shape.into_iter().map(|extent| extent as usize).collect();
-        let values = floats(&array["values"]);
-        let values = match array["kind"].as_str() {
-            Some("c") => {
-                let parts = values.into_iter().zip(floats(&array["imag"]));
-                Values::Complex128(parts.map(|(re, im)| [re, im]).collect())
-            }
-            #[expect(clippy::cast_possible_truncation, reason = "written from integers")]
-            Some("i" | "u") => Values::Int64(values.into_iter().map(|value| value as i64).collect()),
-            _ => Values::Float64(values),
-        };
-        (path.clone(), Array::new(shape, values).expect("consistent"))
-    };
-    value.as_object().expect("an object").iter().map(read).collect()
-}
 
 fn component(key: &str) -> Component {
     let axis = |letter: u8| usize::from(letter - b'x');
@@ -56,27 +32,8 @@ fn around(point: [f64; 3]) -> impl Iterator<Item = [f64; 3]> {
     })
 }
 
-fn oracle(variable: &str) -> Option<Value> {
-    let Ok(python) = std::env::var(variable) else {
-        println!("skipped: {variable} names no Python with a tidy3d client");
-        return None;
-    };
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/permittivity_oracle.py");
-    let output = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("permittivity_{variable}.json"));
-    let seed = std::env::var("WAVETASK_TEST_SEED").unwrap_or_else(|_| "1".into());
-    let status = Command::new(&python)
-        .env("OMP_NUM_THREADS", "1")
-        .arg(&script)
-        .arg(&output)
-        .args([&seed, CASES])
-        .status()
-        .expect("python runs");
-    assert!(status.success(), "the oracle failed: {status}");
-    Some(serde_json::from_slice(&std::fs::read(&output).unwrap()).unwrap())
-}
-
 fn compare_with(variable: &str) {
-    let Some(document) = oracle(variable) else { return };
+    let Some(document) = answers(variable, "permittivity", CASES) else { return };
     let cases = document["cases"].as_array().unwrap();
     let (mut compared, mut edges, mut different) = (0_usize, 0_usize, Vec::new());
     let mut media: BTreeMap<String, usize> = BTreeMap::new();
@@ -157,12 +114,4 @@ fn compare_with(variable: &str) {
     assert!(media.len() >= 21, "only {} kinds of media were compared", media.len());
 }
 
-#[test]
-fn agrees_with_the_newest_client() {
-    compare_with("WAVETASK_TEST_PYTHON");
-}
-
-#[test]
-fn agrees_with_an_older_client() {
-    compare_with("WAVETASK_TEST_PYTHON_OLD");
-}
+with_both_clients!(compare_with);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::process::Command;
 
 use num_complex::Complex64;
 use serde_json::Value;
@@ -229,30 +228,21 @@ fn compare_arrays(name: &str, ours: &BTreeMap<String, Array>, theirs: &Value, to
 
 #[test]
 fn modes_are_finished_as_the_client_does() {
-    compare_with("WAVETASK_TEST_PYTHON", 65);
+    compare_with(wavetask_oracle::NEWEST, 65);
 }
 
 #[test]
 fn modes_are_finished_as_the_older_client_does() {
-    compare_with("WAVETASK_TEST_PYTHON_OLD", 60);
+    compare_with(wavetask_oracle::OLDER, 60);
 }
 
 /// Compares with the client of the Python that a variable names, in at least so many cases.
 fn compare_with(variable: &str, at_least: usize) {
-    let Some(python) = std::env::var_os(variable) else {
-        eprintln!("skipped: {variable} is not set");
-        return;
-    };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postprocess.py");
+    let Some(mut oracle) = wavetask_oracle::command(variable, script) else { return };
     let folder = tempfile::tempdir().unwrap();
     let lines = folder.path().join("lines");
-    let status = Command::new(python)
-        .args(["-W", "ignore", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/postprocess.py")])
-        .arg(&lines)
-        .env("OMP_NUM_THREADS", "1")
-        .stdout(std::process::Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
+    wavetask_oracle::finish(oracle.arg(&lines), b"");
     let text = std::fs::read_to_string(lines).unwrap();
     let failures: Vec<String> = text
         .lines()

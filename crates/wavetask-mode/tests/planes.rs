@@ -3,8 +3,7 @@
 //! One Python process (`plane_cases.py`) solves all cases of a selection with the client installed beside it. The
 //! fully tensorial solver is part of the older client only.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use num_complex::Complex;
 use serde_json::Value;
@@ -25,22 +24,11 @@ impl Oracle {
         let folder = match std::env::var_os(format!("WAVETASK_MODE_CASES_{}", selection.to_uppercase())) {
             Some(folder) => PathBuf::from(folder),
             None => {
-                let Some(python) = std::env::var_os(variable) else {
-                    eprintln!("skipped: {variable} is not set");
-                    return None;
-                };
+                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/plane_cases.py");
+                let mut oracle = wavetask_oracle::command(variable, script)?;
                 let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("planes-{selection}"));
                 std::fs::create_dir_all(&folder).expect("a folder for the cases");
-                let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plane_cases.py");
-                let status = Command::new(python)
-                    .arg(script)
-                    .arg(&folder)
-                    .arg(selection)
-                    .env("OMP_NUM_THREADS", "1")
-                    .env("OPENBLAS_NUM_THREADS", "1")
-                    .status()
-                    .expect("Python starts");
-                assert!(status.success(), "the cases are written");
+                wavetask_oracle::finish(oracle.arg(&folder).arg(selection), b"");
                 folder
             }
         };
