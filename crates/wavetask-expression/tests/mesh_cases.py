@@ -106,7 +106,7 @@ def sampled(random, data, expression):
         if exact and random.random() < 0.6:
             places[random.random(places.size) < 0.5] = own[random.integers(len(own)), axis]
         grid.append(np.unique(places))
-    keywords = dict(zip("xyz", grid))
+    keywords = dict(zip("xyz", grid, strict=False))
     places = [[name, {"values": values.tolist()}] for name, values in keywords.items()]
     if "voltage" in data.values.dims and len(data.values.voltage) > 1 and random.random() < 0.3:
         keywords["voltage"] = [0.75, -0.25]
