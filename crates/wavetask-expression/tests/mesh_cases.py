@@ -162,7 +162,9 @@ def main(folder):
             "cells": numbers.store(data.cells.values),
             "values": numbers.store(data.values.values),
             "complex": bool(data.is_complex),
-            "voltage": data.values.coords["voltage"].values.tolist() if "voltage" in data.values.dims else None,
+            "voltage": data.values.coords["voltage"].values.tolist()
+            if "voltage" in data.values.dims
+            else None,
         }
         if isinstance(data, td.TriangularGridDataset):
             field["normal"] = [data.normal_axis, data.normal_pos]
