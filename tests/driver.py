@@ -107,14 +107,32 @@ class Driver:
 
     def temperatures(self, task: str) -> dict[str, np.ndarray]:
         """Every array of the result's `data`, by its path."""
+        return self.arrays(task, "data")
+
+    def arrays(self, task: str, group: str, name: str = "output/simulation_data.hdf5") -> dict[str, np.ndarray]:
+        """Every array of a group of the result, by its path."""
         arrays: dict[str, np.ndarray] = {}
-        with h5py.File(io.BytesIO(self.fetch(task)), "r") as file:
-            file["data"].visititems(
+        with h5py.File(io.BytesIO(self.fetch(task, name)), "r") as file:
+            file[group].visititems(
                 lambda path, item: (
                     arrays.__setitem__(path, item[()]) if isinstance(item, h5py.Dataset) else None
                 )
             )
         return arrays
+
+    def entered(self, state: str = "success") -> dict[str, int]:
+        """How often each task has come into a state."""
+        counts: dict[str, int] = {}
+        after = 0
+        while True:
+            page = self.call("GET", f"/api/v1/events?after={after}&limit=500")
+            if not page["events"]:
+                return counts
+            for event in page["events"]:
+                if event["state"] == state:
+                    task = event["task"]["task"]
+                    counts[task] = counts.get(task, 0) + 1
+            after = page["last"]
 
 
 def packed(simulation, tmp_path) -> bytes:

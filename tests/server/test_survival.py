@@ -67,17 +67,7 @@ def check(driver: Driver, tasks: list[str], undisturbed) -> None:
                 np.testing.assert_allclose(values, undisturbed[number][path], rtol=1e-9, err_msg=path)
             else:
                 np.testing.assert_array_equal(values, undisturbed[number][path], err_msg=path)
-    published: dict[str, int] = {}
-    after = 0
-    while True:
-        page = driver.server.request("GET", f"/api/v1/events?after={after}&limit=500", key=driver.key)[1]
-        if not page["events"]:
-            break
-        for event in page["events"]:
-            if event["state"] == "success":
-                task = event["task"]["task"]
-                published[task] = published.get(task, 0) + 1
-        after = page["last"]
+    published = driver.entered()
     assert {task: published.get(task, 0) for task in tasks} == dict.fromkeys(tasks, 1), (
         "each result is published once"
     )

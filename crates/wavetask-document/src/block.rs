@@ -25,6 +25,12 @@ pub trait BlockSource: Sync {
     fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()>;
 }
 
+impl<B: BlockSource + ?Sized> BlockSource for &B {
+    fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()> {
+        (**self).get(digest, buffer)
+    }
+}
+
 /// Blocks in memory: for tests and small tools.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryBlocks {

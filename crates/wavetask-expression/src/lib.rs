@@ -17,6 +17,7 @@
 mod arithmetic;
 mod arrange;
 mod blocks;
+mod documents;
 mod evaluate;
 mod interpolate;
 mod mesh;

@@ -15,7 +15,7 @@
 //! | `POST /api/v1/worker/results` | several small results ([`ResultHeader`]) | [`ResultAnswers`] when durable and visible |
 //! | `POST /api/v1/worker/leases/{lease}/failure` | [`Failure`]; header [`SOLVER_VERSION_HEADER`] | 200 |
 //!
-//! Answers other than 200: 401 wrong key, 403 the lease does not open that document, 410 the lease is no longer valid (drop the work), 507 no room
+//! Answers other than 200: 401 wrong key, 400 the lease does not open that document, 410 the lease is no longer valid (drop the work), 507 no room
 //! now (keep the result and try again), other 5xx try again.
 
 use crate::{LeaseId, Progress, TaskError, TaskId, TaskKind, WorkerId};

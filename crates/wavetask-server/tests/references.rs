@@ -144,9 +144,9 @@ async fn three_stages_are_submitted_before_anything_has_run() {
     let block = named.arrays["data/0/temperature/x"].blocks[0];
     assert_eq!(worker.named_block(&second, digest, &block.to_string()).await.unwrap().len(), 16);
     let foreign = simulation.document.arrays["structures/0/x"].blocks[0];
-    assert_eq!(worker.named_block(&second, digest, &foreign.to_string()).await, Err(403));
+    assert_eq!(worker.named_block(&second, digest, &foreign.to_string()).await, Err(400));
     let other = simulation.document.digest().unwrap().to_string();
-    assert_eq!(worker.named(&second, &other).await.err(), Some(403));
+    assert_eq!(worker.named(&second, &other).await.err(), Some(400));
     assert_eq!(worker.result(&second, evaluated(&[301.0, 302.0])).await, 200);
     assert_eq!(worker.named(&second, digest).await.err(), Some(410), "the lease has ended");
 

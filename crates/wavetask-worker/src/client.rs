@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
+use wavetask_document::{Digest, Document};
 use wavetask_protocol::LeaseId;
 use wavetask_protocol::SOLVER_VERSION;
 use wavetask_protocol::worker::{
@@ -112,6 +113,26 @@ impl Client {
             file.write_all(&bytes).await.map_err(file_error)?;
         }
         file.flush().await.map_err(file_error)
+    }
+
+    /// A document that the recipe of an evaluation names.
+    pub(crate) async fn document(&self, lease: &LeaseId, digest: &Digest) -> Result<Document, RequestError> {
+        let path = format!("leases/{lease}/documents/{digest}");
+        let response = send(self.request(Method::GET, &path), &Method::GET, &path).await?;
+        response.json().await.map_err(|error| failed(&Method::GET, &path, &error))
+    }
+
+    /// A block of such a document.
+    pub(crate) async fn block(
+        &self,
+        lease: &LeaseId,
+        document: &Digest,
+        block: &Digest,
+    ) -> Result<Vec<u8>, RequestError> {
+        let path = format!("leases/{lease}/documents/{document}/blocks/{block}");
+        let response = send(self.request(Method::GET, &path), &Method::GET, &path).await?;
+        let bytes = response.bytes().await.map_err(|error| failed(&Method::GET, &path, &error))?;
+        Ok(bytes.into())
     }
 
     /// Sends several small results, in the form that `wavetask_protocol::worker` tells.

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use wavetask_protocol::worker::{Assignment, Failure, Report, Verdict};
-use wavetask_protocol::{ErrorKind, LeaseId, Progress, TaskError};
+use wavetask_protocol::{ErrorKind, LeaseId, Progress, TaskError, TaskKind};
 
 use crate::client::{Client, RequestError};
 use crate::decide::{Answer, ChildEnd, Disposition, Stop, after_child, after_verdict, pause};
+use crate::evaluation;
 use crate::leases::Leases;
 use crate::line::{self, Message};
 use crate::process::{self, Event, Gone, Hygiene, Program};
@@ -174,7 +175,7 @@ impl Held {
         self.told.send_replace(false);
     }
 
-    fn stage(&self, stage: &str) {
+    pub(crate) fn stage(&self, stage: &str) {
         let mut telling = self.telling();
         let percent = telling.progress().percent;
         telling.set_progress(Progress { percent, residual: None, stage: stage.to_owned() });
@@ -201,6 +202,8 @@ pub(crate) struct Surroundings {
     pub(crate) capacity: crate::room::Capacity,
     pub(crate) work_folder: PathBuf,
     pub(crate) leases: Leases,
+    /// A permit for each core: evaluations run in this process.
+    pub(crate) evaluating: tokio::sync::Semaphore,
     /// Wakes the heart: something should be told now and not at the next beat.
     pub(crate) heart: tokio::sync::Notify,
     /// How many results wait for room on the server.
@@ -239,7 +242,12 @@ pub(crate) fn tell_end(held: &Held, disposition: &Disposition) {
 }
 
 /// Downloads the input and runs the solver.
-async fn attempt(held: &Held, surroundings: &Surroundings, folder: &Path, threads: usize) -> Disposition {
+async fn attempt(
+    held: &Arc<Held>,
+    surroundings: &Arc<Surroundings>,
+    folder: &Path,
+    threads: usize,
+) -> Disposition {
     // Waited for whatever happens: a folder that is made by a thread which nobody waits for may be made after it
     // was removed.
     if let Err(disposition) = prepare_folder(folder, held.assignment.task.as_str()).await {
@@ -256,7 +264,11 @@ async fn attempt(held: &Held, surroundings: &Surroundings, folder: &Path, thread
             }
         }
     }
-    solve(held, surroundings, folder, threads).await
+    if held.assignment.kind == TaskKind::Evaluation {
+        evaluation::attempt(held, surroundings, folder).await
+    } else {
+        solve(held, surroundings, folder, threads).await
+    }
 }
 
 pub(crate) const fn after_stop(reason: Stop) -> Disposition {
@@ -334,10 +346,19 @@ pub(crate) async fn fetch_input(
     surroundings: &Surroundings,
     target: &Path,
 ) -> Result<(), Disposition> {
+    fetch(surroundings, "the simulation", || surroundings.client.input(&held.assignment.lease, target)).await
+}
+
+/// Asks until there is an answer.
+pub(crate) async fn fetch<T, F: Future<Output = Result<T, RequestError>>>(
+    surroundings: &Surroundings,
+    what: &str,
+    request: impl Fn() -> F,
+) -> Result<T, Disposition> {
     let mut tries = 0;
     loop {
-        match surroundings.client.input(&held.assignment.lease, target).await {
-            Ok(()) => return Ok(()),
+        match request().await {
+            Ok(fetched) => return Ok(fetched),
             Err(RequestError::File { path, source }) => {
                 return Err(Disposition::Fail(file_failure(&path, &source)));
             }
@@ -346,7 +367,7 @@ pub(crate) async fn fetch_input(
                 return Err(Disposition::Fail(TaskError {
                     kind: ErrorKind::Infrastructure,
                     code: "worker.input_refused".to_owned(),
-                    message: format!("The server does not give the simulation: {error}."),
+                    message: format!("The server does not give {what}: {error}."),
                 }));
             }
             Err(error @ RequestError::Server { answer, .. }) => {

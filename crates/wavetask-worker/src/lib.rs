@@ -18,6 +18,7 @@
 mod client;
 mod crew;
 pub mod decide;
+mod evaluation;
 mod journey;
 mod leases;
 pub mod line;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -112,14 +112,14 @@ fn solve(job: &Job, reporter: &Reporter) -> Result<(), TaskError> {
         }
     };
     drop((document, blocks));
-    write_result(job, found, &folder)?;
+    write_result(&job.output, found, &folder)?;
     reporter.log(&format!("done in {:.2} s", started.elapsed().as_secs_f64()));
     reporter.send(&Message::Progress(Progress { percent: 100.0, residual: None, stage: "done".to_owned() }));
     Ok(())
 }
 
 /// What a solver found: the data in the client's form, and its arrays by their paths in the result.
-type Found = (Vec<Value>, BTreeMap<String, Array>);
+pub(crate) type Found = (Vec<Value>, BTreeMap<String, Array>);
 
 fn heat(
     job: &Job,
@@ -163,7 +163,7 @@ fn modes(
 }
 
 /// Writes `{"data": […], "diverged": false}` and the arrays, under another name first.
-fn write_result(job: &Job, (data, arrays): Found, folder: &std::path::Path) -> Result<(), TaskError> {
+pub(crate) fn write_result(output: &Path, (data, arrays): Found, folder: &Path) -> Result<(), TaskError> {
     let mut blocks =
         ScratchBlocks::new(folder).map_err(|error| file_error("making a scratch file", &error))?;
     let json = serde_json::json!({ "data": data, "diverged": false }).to_string();
@@ -175,14 +175,14 @@ fn write_result(job: &Job, (data, arrays): Found, folder: &std::path::Path) -> R
         document.arrays.insert(path, descriptor);
     }
     let plan = hdf5::FilePlan::new(&document).map_err(|error| document_error(&error))?;
-    let unfinished = job.output.with_extension("unfinished");
+    let unfinished = output.with_extension("unfinished");
     let write = || -> Result<(), DocumentError> {
         let io = |doing| move |source| DocumentError::Io { doing, source };
         let file = File::create(&unfinished).map_err(io("creating the result file"))?;
-        let mut output = io::BufWriter::with_capacity(1 << 20, file);
-        plan.write(&blocks, &mut output)?;
-        output.flush().map_err(io("writing the result file"))?;
-        std::fs::rename(&unfinished, &job.output).map_err(io("naming the result file"))
+        let mut writer = io::BufWriter::with_capacity(1 << 20, file);
+        plan.write(&blocks, &mut writer)?;
+        writer.flush().map_err(io("writing the result file"))?;
+        std::fs::rename(&unfinished, output).map_err(io("naming the result file"))
     };
     write().map_err(|error| document_error(&error))
 }

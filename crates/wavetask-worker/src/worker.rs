@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
-use wavetask_protocol::WorkerId;
 use wavetask_protocol::worker::{
     Assignment, Failure, Heartbeat, LeaseAnswer, LeaseRequest, Report, SmallTasks,
 };
+use wavetask_protocol::{TaskKind, WorkerId};
 
 use crate::client::{Client, RequestError};
 use crate::crew::{self, Crew};
@@ -126,6 +126,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
             capacity: config.capacity,
             work_folder: config.work_folder,
             leases: Leases::default(),
+            evaluating: tokio::sync::Semaphore::new(config.capacity.cores.max(1)),
             heart: Notify::new(),
             waiting_for_room: watch::Sender::new(0),
             freed: Notify::new(),
@@ -303,10 +304,10 @@ impl Worker {
         }
     }
 
-    /// Hands a small task to the crew; gives back any other.
+    /// Hands a small task to the crew; gives back any other, and what is no task for a solver.
     fn keep_small(&self, assignment: Assignment) -> Option<Assignment> {
         match &self.crew {
-            Some(crew) if crew::is_small(&assignment.estimate) => {
+            Some(crew) if crew::is_small(&assignment.estimate) && assignment.kind != TaskKind::Evaluation => {
                 tracing::debug!(task = %assignment.task, attempt = assignment.attempt, "queued here");
                 crew.push(self.hold(assignment, true));
                 None

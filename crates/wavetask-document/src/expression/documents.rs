@@ -81,6 +81,11 @@ impl<B: BlockSource> Documents<B> {
         self.documents.insert(digest, document);
     }
 
+    /// Bytes of all arrays of all documents together.
+    pub fn array_bytes(&self) -> u64 {
+        self.documents.values().fold(0, |sum, document| sum.saturating_add(document.array_bytes()))
+    }
+
     /// Where the blocks are.
     pub const fn blocks(&self) -> &B {
         &self.blocks

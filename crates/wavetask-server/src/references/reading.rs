@@ -81,7 +81,8 @@ fn named(app: &App, lease: &str, document: &str) -> Result<StoredDocument, Refus
 
 fn no_such_part() -> Refused {
     Refused::new(
-        axum::http::StatusCode::FORBIDDEN,
+        // Not 403, upon which a worker reads its key anew and asks again.
+        axum::http::StatusCode::BAD_REQUEST,
         "input.not_named",
         "the task of this lease does not refer to that",
     )
