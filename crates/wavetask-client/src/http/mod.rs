@@ -220,6 +220,10 @@ impl Core {
 
 #[async_trait::async_trait]
 impl Server for NativeServer {
+    fn evaluates(&self) -> bool {
+        true
+    }
+
     async fn status(&self) -> Result<ServerStatus, ClientError> {
         self.core.call(Ask::get("/api/v1/status")).await
     }
