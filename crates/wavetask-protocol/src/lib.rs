@@ -18,4 +18,4 @@ pub use task::{ErrorKind, Estimate, Progress, TaskError, TaskKind, TaskState, Un
 /// The version of the solvers that come with this build: what a worker names with a result, and what a server
 /// compares to find out whether an earlier result is what a solver would find now. To be raised with the release,
 /// or by hand when a solver's results change in between.
-pub const SOLVER_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+2");
+pub const SOLVER_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+3");
