@@ -109,7 +109,9 @@ class Driver:
         """Every array of the result's `data`, by its path."""
         return self.arrays(task, "data")
 
-    def arrays(self, task: str, group: str, name: str = "output/simulation_data.hdf5") -> dict[str, np.ndarray]:
+    def arrays(
+        self, task: str, group: str, name: str = "output/simulation_data.hdf5"
+    ) -> dict[str, np.ndarray]:
         """Every array of a group of the result, by its path."""
         arrays: dict[str, np.ndarray] = {}
         with h5py.File(io.BytesIO(self.fetch(task, name)), "r") as file:
