@@ -14,18 +14,19 @@ import subprocess
 import sys
 import time
 
-from machine import current_memory, hold, peak_memory, processor_seconds, table
+from machine import hold, peak_memory, processor_seconds, table
 
 ROOT = pathlib.Path(__file__).parents[1]
 FREQUENCY = 2.99792458e14 / 1.55
 
-# The plane's cells, in micrometres: about 150 x 110 of them.
+# The plane's cells, in micrometres: about 150 x 110 of them. And so large ones that solving takes next to no memory.
 STEP = 0.02
+COARSE = 0.2
 SWEEP = 21
 BATCH = 50
 
 
-def solver(frequencies: int = 1, width: float = 0.493):
+def solver(frequencies: int = 1, width: float = 0.493, step: float | None = None):
     """A silicon strip; of many frequencies, with the group index at each."""
     import numpy as np
     import tidy3d as td
@@ -36,7 +37,7 @@ def solver(frequencies: int = 1, width: float = 0.493):
     )
     simulation = td.Simulation(
         size=(3.0, 1.0, 2.2),
-        grid_spec=td.GridSpec.uniform(dl=STEP),
+        grid_spec=td.GridSpec.uniform(dl=step or STEP),
         structures=[strip],
         medium=td.Medium(permittivity=1.444**2),
         run_time=1e-12,
@@ -64,8 +65,8 @@ def solve_locally(frequencies: int) -> dict:
     """The client's own solver, in this process."""
     problem = solver(frequencies)
     # What it loads at first use is not part of the solve.
-    problem.updated_copy(mode_spec=problem.mode_spec.updated_copy(num_modes=1), freqs=[FREQUENCY]).solve()
-    before, started, processor = current_memory(), time.perf_counter(), processor_seconds(os.getpid())
+    solver(frequencies, step=COARSE).solve()
+    before, started, processor = peak_memory(os.getpid()), time.perf_counter(), processor_seconds(os.getpid())
     data = problem.solve()
     return {
         "wall": time.perf_counter() - started,
@@ -115,6 +116,8 @@ def read_values(result: pathlib.Path, name: str) -> list[float]:
 def by_wavetask(frequencies: int, threads: int, folder: pathlib.Path) -> dict:
     """One process from the file to the file."""
     place, result = folder / f"solver-{frequencies}.hdf5", folder / f"result-{frequencies}.hdf5"
+    solver(frequencies, step=COARSE).to_file(str(place))
+    before, _ = solve_file(place, result, threads)
     solver(frequencies).to_file(str(place))
     started = time.perf_counter()
     memory, cpu = solve_file(place, result, threads)
@@ -122,7 +125,7 @@ def by_wavetask(frequencies: int, threads: int, folder: pathlib.Path) -> dict:
         "wall": time.perf_counter() - started,
         "cpu": cpu,
         "memory": memory,
-        "added": memory,
+        "added": memory - before,
         "n_eff": read_values(result, "n_complex"),
         "n_group": read_values(result, "n_group_raw") if frequencies > 1 else [],
     }
@@ -153,10 +156,10 @@ def compare_solves(folder: pathlib.Path) -> list[list[str]]:
             ])  # fmt: skip
         hold(f"modes, {what}", f"{ratio:.1f}x", f"at least {bar:.0f}x", ratio >= bar)
         hold(
-            f"modes, {what}, memory of the process to the local solver's",
-            f"{memory:.2f} ({added:.2f} of what the solve adds to it)",
+            f"modes, {what}, memory to the local solver's",
+            f"{added:.2f} of what the plane adds to a process, {memory:.2f} of the whole process",
             "at most 0.5",
-            memory <= 0.5,
+            max(added, memory) <= 0.5,
         )
         hold(f"modes, {what}, effective indices apart", f"{index:.1e}", "at most 1e-6", index <= 1e-6)
         if not once:
@@ -236,7 +239,7 @@ def compare(folder: pathlib.Path) -> str:
         "wall",
         "CPU",
         "memory of the process",
-        "added by the solve",
+        "added by the plane",
         "ratio",
         "effective indices apart",
         "group indices apart",
@@ -245,8 +248,8 @@ def compare(folder: pathlib.Path) -> str:
     method = (
         "A silicon strip of 493 x 213 nm in glass on 150 x 110 cells, 4 modes, double precision, no subpixel averaging, "
         "as many threads for both. The best of five runs (three of the local solver; of the sweep two, and one). "
-        "Memory is the peak of the process, and what the solve added to it once everything was loaded; ours begins with "
-        "nothing, so both are the same.\n"
+        "Memory is the peak of the process, and by how much it is above that of a process which solves the same on cells "
+        "ten times as large, everything loaded.\n"
     )
     head = ["batch", "wall", "wall per plane", "CPU", "CPU of the client", "cores busy"]
     batch = table("Modes through the engine", head, [compare_batch(folder)])

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use wavetask_protocol::TaskState;
+
 use crate::engine::Engine;
 use crate::error::ClientError;
 use crate::server::TaskAction;
@@ -233,11 +235,15 @@ impl Batch {
     pub fn start(&self) -> Vec<(Task, ClientError)> {
         let (mut held, mut refused) = (Vec::new(), Vec::new());
         for task in self.tasks() {
-            match task.status().phase {
+            let status = task.status();
+            // On a server that checks it after it has taken it in, it is held only then.
+            let unchecked = matches!(status.state, Some(TaskState::Draft | TaskState::Validating));
+            match status.phase {
                 Phase::Held => held.push(task),
                 phase if is_on_its_way(phase) => {
                     refused.extend(task.start().err().map(|error| (task, error)));
                 }
+                Phase::Queued if unchecked => task.start_when_held(),
                 _ => {}
             }
         }

@@ -291,6 +291,12 @@ impl Task {
         self.cell.engine.block(act(self.clone(), TaskAction::Start))
     }
 
+    /// Starts it as soon as the server holds it.
+    pub(crate) fn start_when_held(&self) {
+        let member = self.cell.state.read(|state| state.member);
+        self.cell.engine.send(Input::Wanted { member, action: TaskAction::Start });
+    }
+
     /// Deletes it with its result.
     ///
     /// # Errors

@@ -24,12 +24,13 @@ use wavetask_protocol::worker::SmallTasks;
 use wavetask_protocol::{ErrorKind, Estimate, TaskError};
 
 use crate::decide::{ChildEnd, Disposition, Ended, Stop, after_child};
-use crate::journey::{Held, Surroundings, after_stop, fetch_input, file_failure, settle, tell_end};
+use crate::journey::{Held, Surroundings, after_stop, fetch_input, settle, tell_end};
 use crate::line::{self, EXIT_FAILED, Message};
 use crate::process::{self, Child, Event, Gone, Hygiene, Program};
 use crate::room::Occupant;
 use crate::shipment::Parcel;
 use crate::solve::Job;
+use crate::work_folder::{file_failure, make_folder};
 
 /// Memory that a small task is estimated to need at most, in bytes.
 const SMALL_MEMORY: u64 = 128 << 20;
@@ -381,7 +382,7 @@ async fn prepare(held: &Held, surroundings: &Surroundings, folder: &Path) -> Res
     let (place, task) = (folder.to_owned(), held.assignment.task.to_string());
     let input = held.assignment.input.clone();
     let written = tokio::task::spawn_blocking(move || -> std::io::Result<bool> {
-        crate::journey::make_folder(&place, &task)?;
+        make_folder(&place, &task)?;
         let Some(bytes) = input.and_then(|text| decode(&text)) else { return Ok(false) };
         std::fs::write(place.join("input.hdf5"), bytes)?;
         Ok(true)

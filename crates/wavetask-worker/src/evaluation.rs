@@ -24,8 +24,9 @@ use wavetask_expression::{RecentBlocks, WithMeshes, evaluate};
 use wavetask_protocol::{ErrorKind, TaskError, chain};
 
 use crate::decide::Disposition;
-use crate::journey::{Held, Surroundings, after_stop, fetch, file_failure};
+use crate::journey::{Held, Surroundings, after_stop, fetch};
 use crate::solve::{Found, write_result};
+use crate::work_folder::file_failure;
 
 /// Bytes of blocks that are kept for the next look at them.
 const KEPT_BLOCKS: usize = 64 << 20;

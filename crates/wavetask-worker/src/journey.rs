@@ -18,6 +18,7 @@ use crate::line::{self, Message};
 use crate::process::{self, Event, Gone, Hygiene, Program};
 use crate::report::{BYTES_PER_REQUEST, Telling};
 use crate::room::Occupant;
+use crate::work_folder::{file_failure, make_folder, remove_folder};
 
 /// A task that this worker holds a lease on. Shared by its journey, the heart and the lease loop.
 #[derive(Debug)]
@@ -284,61 +285,6 @@ async fn prepare_folder(folder: &Path, task: &str) -> Result<(), Disposition> {
     let made = tokio::task::spawn_blocking(move || make_folder(&place, &task)).await;
     let made = made.map_err(std::io::Error::other).and_then(|made| made);
     made.map_err(|error| Disposition::Fail(file_failure(folder, &error)))
-}
-
-/// Makes a task's folder, empty but for the file that names the task.
-pub(crate) fn make_folder(folder: &Path, task: &str) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let mut builder = std::fs::DirBuilder::new();
-    builder.mode(0o700);
-    match builder.create(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            std::fs::remove_dir_all(folder)?;
-            builder.create(folder)?;
-        }
-        made => made?,
-    }
-    std::fs::write(folder.join(crate::orphans::TASK_FILE), task)
-}
-
-/// How often a folder is removed in which a file appears meanwhile.
-const REMOVALS: usize = 10;
-
-/// Removes a task's folder, if it is there. A download that was broken off may still be creating its file; once the
-/// folder is gone it cannot.
-async fn remove_folder(folder: &Path) -> std::io::Result<()> {
-    use std::io::ErrorKind::{DirectoryNotEmpty, NotFound};
-    let mut left = REMOVALS;
-    loop {
-        left -= 1;
-        match tokio::fs::remove_dir_all(folder).await {
-            Err(error) if error.kind() == NotFound => return Ok(()),
-            Err(error) if error.kind() == DirectoryNotEmpty && left > 0 => {}
-            removed => return removed,
-        }
-    }
-}
-
-/// A file of the worker that cannot be used. A full disk is a matter of resources and is not tried again;
-/// anything else may go better on another machine.
-pub(crate) fn file_failure(path: &Path, error: &std::io::Error) -> TaskError {
-    let full = matches!(
-        error.kind(),
-        std::io::ErrorKind::StorageFull
-            | std::io::ErrorKind::QuotaExceeded
-            | std::io::ErrorKind::FileTooLarge
-    );
-    let (kind, code) = if full {
-        (ErrorKind::Resources, "worker.disk_full")
-    } else {
-        (ErrorKind::Infrastructure, "worker.files")
-    };
-    let place = path.parent().unwrap_or(path).display();
-    TaskError {
-        kind,
-        code: code.to_owned(),
-        message: format!("The worker cannot write to {place}: {error}."),
-    }
 }
 
 pub(crate) async fn fetch_input(

@@ -31,6 +31,7 @@ mod scratch;
 mod shipment;
 pub mod solve;
 pub mod support;
+mod work_folder;
 mod worker;
 
 pub use worker::{WorkerConfig, WorkerError, run};

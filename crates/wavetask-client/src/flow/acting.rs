@@ -61,7 +61,7 @@ impl Flow {
         match action {
             TaskAction::Cancel => self.stop(id),
             // The server cannot start it yet.
-            TaskAction::Start if member.is_on_its_way() => member.start = true,
+            TaskAction::Start if !member.held => member.start = true,
             _ if member.task.is_some() => self.act(action, id),
             // Nothing is there yet to be looked at, run again or deleted.
             _ => {}

@@ -143,7 +143,9 @@ impl Flow {
         if member.is_on_its_way() && !state.is_final() {
             return;
         }
-        let start = std::mem::take(&mut member.start) && !member.cancel;
+        // A server may have to check it before it can be started: until then the wish is kept.
+        member.held = phase == Phase::Held;
+        let start = member.held && std::mem::take(&mut member.start) && !member.cancel;
         self.effects.push(Effect::News { member: id, phase, summary });
         match phase {
             Phase::Done => self.end(id, Phase::Done, None),
@@ -160,7 +162,7 @@ impl Flow {
                 if let Some(member) = self.members.get_mut(&id) {
                     member.stage = Stage::Placed;
                 }
-                if phase == Phase::Held && start {
+                if start {
                     self.act(TaskAction::Start, id);
                 }
             }

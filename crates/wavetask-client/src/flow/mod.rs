@@ -165,6 +165,8 @@ struct Member {
     cancel: bool,
     /// Whether it is to be started once it is on the server and held there.
     start: bool,
+    /// Whether the server holds it.
+    held: bool,
     /// How often it was refused for now, and since when.
     refusals: u8,
     refused_since: Option<u64>,
@@ -192,6 +194,7 @@ impl Member {
             placed: false,
             cancel: false,
             start: false,
+            held: false,
             refusals: 0,
             refused_since: None,
             rank: 0,

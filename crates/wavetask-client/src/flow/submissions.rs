@@ -148,7 +148,7 @@ mod tests {
     use std::time::Duration;
 
     use wavetask_protocol::TaskId;
-    use wavetask_protocol::native::SubmitAnswer;
+    use wavetask_protocol::native::{EventPage, SubmitAnswer, TaskEvent};
 
     use super::*;
     use crate::error::ErrorGroup;
@@ -214,15 +214,19 @@ mod tests {
         assert!(effects.iter().any(over), "the first goes on when the script is run again: {effects:?}");
     }
 
-    /// The answer that takes a member in: it is held.
-    fn held(flow: &mut Flow, effects: &[Effect], now: u64) -> Vec<Effect> {
+    fn summary(member: MemberId, state: &str) -> wavetask_protocol::native::TaskSummary {
+        let task = serde_json::json!({
+            "task": format!("task-{}", member.0), "name": "", "folder": "folder-1", "folder_name": "default",
+            "kind": "HEAT", "state": state, "attempts": 0, "created_milliseconds": 0,
+        });
+        serde_json::from_value(task).unwrap()
+    }
+
+    /// The answer that takes a member in, which is in this state then.
+    fn accepted(flow: &mut Flow, effects: &[Effect], state: &str, now: u64) -> Vec<Effect> {
         let Some(Effect::Submit { request, members, .. }) = effects.last() else { panic!("{effects:?}") };
         let answer = |member: &MemberId| {
-            let task = serde_json::json!({
-                "task": format!("task-{}", member.0), "name": "", "folder": "folder-1", "folder_name": "default",
-                "kind": "HEAT", "state": "validated", "attempts": 0, "created_milliseconds": 0,
-            });
-            let task = serde_json::from_value(task).unwrap();
+            let task = summary(*member, state);
             wavetask_protocol::native::MemberAnswer::Accepted { task, new: true }
         };
         let members = members.iter().map(answer).collect();
@@ -251,9 +255,22 @@ mod tests {
             if !while_packed {
                 assert!(started(&flow.step(start(), 3)).is_empty());
             }
-            let effects = held(&mut flow, &effects, 4);
+            let effects = accepted(&mut flow, &effects, "validated", 4);
             assert_eq!(started(&effects), ["task-0".parse().unwrap()], "{effects:?}");
         }
+        // A server may check it only after it has taken it in.
+        let (mut flow, _) = begun(1);
+        let effects = flow.step(push(MemberId(0)), 2);
+        flow.step(start(), 3);
+        assert!(started(&accepted(&mut flow, &effects, "draft", 4)).is_empty());
+        let now_in = |flow: &mut Flow, sequence: u64, state: &str| {
+            let task = summary(MemberId(0), state);
+            let event = TaskEvent { sequence, at_milliseconds: 0, state: task.state, task };
+            let page = EventPage { events: vec![event], last: sequence };
+            started(&flow.step(Input::Events { outcome: Ok(page) }, 4 + sequence))
+        };
+        assert!(now_in(&mut flow, 2, "validating").is_empty());
+        assert_eq!(now_in(&mut flow, 3, "validated"), ["task-0".parse().unwrap()]);
         // Nobody wants it, or nobody any more.
         for wishes in [&[][..], &[TaskAction::Start, TaskAction::Cancel]] {
             let (mut flow, _) = begun(1);
@@ -261,7 +278,7 @@ mod tests {
             for action in wishes {
                 flow.step(Input::Wanted { member: MemberId(0), action: *action }, 3);
             }
-            let effects = held(&mut flow, &effects, 4);
+            let effects = accepted(&mut flow, &effects, "validated", 4);
             assert!(started(&effects).is_empty(), "{effects:?}");
         }
     }
