@@ -74,7 +74,7 @@ async fn answers_of_every_route_fit_their_schemas() {
         ask(&mut answers, Method::GET, &path, None).await;
     }
     let both = json!({ "tasks": [task, failed, draft, "task-0"] });
-    for action in ["status", "start", "retry", "cancel"] {
+    for action in ["status", "details", "start", "retry", "cancel"] {
         ask(&mut answers, Method::POST, &format!("tasks/{action}"), Some(&both)).await;
     }
     let results = json!({ "tasks": [task, failed, draft, "task-0"], "inline_bytes": 1000, "compress": true });

@@ -273,7 +273,7 @@ fn crashed(error: &tokio::task::JoinError) -> TaskError {
 
 #[cfg(test)]
 mod tests {
-    use wavetask_document::expression::{Expression, Field, Part, Reduction};
+    use wavetask_document::expression::{Expression, Field, InterpolationMethod, Part, Places, Reduction};
     use wavetask_document::{ResultBuilder, Values};
 
     use super::*;
@@ -316,9 +316,15 @@ mod tests {
         let (documents, digest) = documents();
         let amplitudes = field(digest, &["mode", "amps"]);
         let temperature = field(digest, &["T", "temperature"]);
+        let line = Expression::Interp {
+            of: Box::new(temperature.clone()),
+            places: vec![("x".into(), Places::Values(vec![0.1, 0.2])), ("z".into(), Places::Value(0.3))],
+            method: InterpolationMethod::Linear,
+            fill: None,
+        };
         let mean = Expression::Reduce {
             function: Reduction::Mean,
-            of: Box::new(temperature.clone()),
+            of: Box::new(line),
             dimensions: None,
             skip_nan: true,
         };

@@ -394,8 +394,10 @@ pub fn result_file(values: &[f64]) -> Vec<u8> {
         )
         .unwrap();
     result.member("diverged", &false).unwrap();
-    let values = Array::from_floats(values.to_vec());
-    result.labelled_array("data/0/temperature", &values, &[("x", &values)]).unwrap();
+    let [x, zero] = [values.to_vec(), vec![0.0]].map(Array::from_floats);
+    let values = Array::new(vec![values.len(), 1, 1], x.values().clone()).unwrap();
+    let labels = [("x", &x), ("y", &zero), ("z", &zero)];
+    result.labelled_array("data/0/temperature", &values, &labels).unwrap();
     let document = result.finish().unwrap();
     let mut file = Vec::new();
     FilePlan::new(&document).unwrap().write(&blocks, &mut file).unwrap();
