@@ -318,7 +318,11 @@ mod tests {
         let temperature = field(digest, &["T", "temperature"]);
         let line = Expression::Interp {
             of: Box::new(temperature.clone()),
-            places: vec![("x".into(), Places::Values(vec![0.1, 0.2])), ("z".into(), Places::Value(0.3))],
+            places: vec![
+                ("x".into(), Places::Values(vec![0.1, 0.2])),
+                ("y".into(), Places::Value(0.0)),
+                ("z".into(), Places::Value(0.3)),
+            ],
             method: InterpolationMethod::Linear,
             fill: None,
         };
