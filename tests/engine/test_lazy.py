@@ -84,8 +84,10 @@ def test_only_what_is_touched_is_fetched(connected, wire, tmp_path):
     with pytest.raises((ValueError, IndexError, connected.errors.WavetaskError)):
         document.array(path, [(0, points + 1)])
 
-    # One monitor, then the whole, which is what comes without `lazy`.
-    second = task["second"]
+    # One monitor, whose name costs nothing, then the whole, which is what comes without `lazy`.
+    named = task["second"]
+    assert received.since() < 1000
+    second = named.load()
     came = received.since()
     assert came > 0
     data = task.result()
