@@ -9,6 +9,8 @@ import time
 import wavetask
 from models import heat_result
 from wavetask import errors
+from wavetask._reference import DataReference
+from wavetask._tidy3d import fields, model
 
 _numbers = itertools.count(1)
 
@@ -21,7 +23,7 @@ class Task:
         self.engine = engine
         self.delay = delay
         self.error = None
-        self.data = None
+        self.solution = None
         self.cancelled = False
         self.status = "held" if hold else "queued"
         self.ended = threading.Event()
@@ -51,7 +53,7 @@ class Task:
             self._end("cancelled")
             return
         try:
-            self.data = self.engine.solve(self.simulation)
+            self.solution = self.engine.solve(self.simulation)
         except errors.WavetaskError as error:
             self.error = error
             self._end("failed")
@@ -88,14 +90,21 @@ class Task:
         self.ended.wait(timeout)
         if self.error is not None:
             raise self.error
-        return self.data
+        return self.solution
+
+    @property
+    def data(self):
+        return DataReference(self, fields.of_document(model.json_text(self.result())))
+
+    def _monitor_data(self, name):
+        return self.result()[name]
 
     def save(self, path):
         self.ended.wait()
         if self.error is not None:
             raise self.error
         self.engine.saved.append(path)
-        self.data.to_file(str(path))
+        self.solution.to_file(str(path))
 
     def add_done_callback(self, callback):
         with self.lock:

@@ -11,13 +11,13 @@ import xarray
 
 from wavetask._reference.evaluate import select
 
-from . import build, model
+from . import build, fields, model
 
 Ranges = Sequence[tuple[int, int]]
 LoadPart = Callable[..., build.Loaded]
 """Loads the array at a path, or the part of it within ranges along each dimension."""
 
-__all__ = ["build_field", "labels", "of_built", "spatial"]
+__all__ = ["build_field", "class_of", "labels", "of_built", "spatial"]
 
 
 def build_field(
@@ -72,6 +72,11 @@ def labels(
     }
     nothing = np.asarray(load(values, [(0, 0)] * len(dims)))
     return found, nothing.dtype.kind == "c", mesh
+
+
+def class_of(document_json: str, path: Sequence[str]) -> Any:
+    """The class of the object at a path in a result."""
+    return fields.class_named(_located(document_json, path)[1]["type"])
 
 
 def _located(document_json: str, path: Sequence[str]) -> tuple[str, Any, bool]:

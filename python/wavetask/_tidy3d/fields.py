@@ -20,7 +20,7 @@ from wavetask._reference.kinds import Data, Field
 
 from . import model
 
-__all__ = ["of_document", "of_simulation", "outline"]
+__all__ = ["class_named", "of_document", "of_simulation", "outline"]
 
 _DERIVED = {
     "n_eff": ("n_complex", "real"),
@@ -87,13 +87,13 @@ def of_document(text: str) -> Data:
     values = json.loads(text)
     monitors = {}
     for entry in values.get("data") or ():
-        data_class = _class_named(entry.get("type"))
+        data_class = class_named(entry.get("type"))
         name = str(entry["monitor"]["name"])
         fields = _present(entry)
         if any(entry.get("symmetry") or ()):
             fields = _symmetric(fields)
         monitors[name] = _data(data_class, fields, (name,))
-    data_class = _class_named(values.get("type"))
+    data_class = class_named(values.get("type"))
     return _data(data_class, _present(values), ())._replace(monitors=monitors)
 
 
@@ -202,7 +202,8 @@ def _data_classes() -> dict[str, Any]:
     return found
 
 
-def _class_named(name: Any) -> Any:
+def class_named(name: Any) -> Any:
+    """tidy3d's class of this name; what all have in common if it has none."""
     return next(
         (each for each in _subclasses(model.Tidy3dBaseModel) if each.__name__ == name), model.Tidy3dBaseModel
     )
@@ -212,7 +213,7 @@ def _class_named(name: Any) -> Any:
 def _result_class(kind: str) -> Any:
     """The class of the result of a kind of simulations."""
     if kind == "ModeSolver":
-        return _class_named("ModeSolverData")
+        return class_named("ModeSolverData")
     if kind in ("HeatSimulation", "HeatChargeSimulation", "ModeSimulation", "Simulation"):
-        return _class_named(f"{kind}Data")
+        return class_named(f"{kind}Data")
     return None

@@ -18,8 +18,16 @@ VALUES = DATA_ARRAY_VALUE_NAME
 
 IS_VERSION_2 = hasattr(Tidy3dBaseModel, "model_fields")
 
+HIDDEN_STATE = (
+    ("__pydantic_fields_set__", "__pydantic_private__", "__pydantic_extra__")
+    if IS_VERSION_2
+    else ("__fields_set__", "_cached_properties")
+)
+"""What a model keeps beside its dictionary."""
+
 __all__ = [
     "DATA_ARRAY_MAP",
+    "HIDDEN_STATE",
     "IS_VERSION_2",
     "VALUES",
     "Box",

@@ -45,6 +45,7 @@ class BatchData(original.BatchData):  # type: ignore[misc]
             if task is not None:
                 return _results.data_of(task, simulation, path, self.lazy)
             return _results.from_file(path, self.lazy)
+        # Of lazy data that is at the server, what is touched is fetched.
         return _results.deliver(task or _engine.find(task_id), simulation, path, lazy=self.lazy)
 
     @classmethod
@@ -55,10 +56,23 @@ class BatchData(original.BatchData):  # type: ignore[misc]
 
 
 class Batch(original.Batch):  # type: ignore[misc]
-    """Many simulations: `tidy3d.web.Batch` on wavetask's engine."""
+    """Many simulations: `tidy3d.web.Batch` on wavetask's engine.
+
+    With ``lazy=True`` results stay at the server: their data fetches what is touched, has the server compute what is
+    interpolated, and writes its file once all of it is needed. `download` writes all files.
+    """
 
     def _remember_cache(self, cache: bool | None) -> None:
         _models.state(self)["cache"] = cache
+
+    def _keep_files(self, wanted: bool) -> None:
+        """Whether files are written even though the data is lazy."""
+        _models.state(self)["files"] = wanted
+
+    @property
+    def _at_the_server(self) -> bool:
+        """Whether results stay at the server until they are touched."""
+        return bool(self.lazy) and not _models.state(self).get("files")
 
     def _members(self) -> dict[str, Any]:
         """The simulations by task name."""
@@ -111,6 +125,7 @@ class Batch(original.Batch):  # type: ignore[misc]
                     priority=priority,
                     hold=hold,
                     cache=state.get("cache"),
+                    lazy=self._at_the_server,
                 )
                 tasks.update(submitted.tasks)
                 state["batch"] = submitted.batch
@@ -159,11 +174,13 @@ class Batch(original.Batch):  # type: ignore[misc]
         vgpu_allocation: int | None = None,
         ignore_memory_limit: bool | None = None,
     ) -> Any:
-        """Runs all and gives their `BatchData`. Files are written as results come; members that fail are left out,
-        with a warning that says why."""
+        """Runs all and gives their `BatchData`. Files are written as results come, unless the data is lazy; members
+        that fail are left out, with a warning that says why."""
         self._check_path_dir(path_dir)
         self.start(priority)
-        self.monitor(download_on_success=True, path_dir=path_dir, replace_existing=replace_existing)
+        self.monitor(
+            download_on_success=not self._at_the_server, path_dir=path_dir, replace_existing=replace_existing
+        )
         self.to_file(self._batch_path(path_dir=path_dir))
         return self.load(path_dir=path_dir, skip_download=True)
 
@@ -233,10 +250,10 @@ class Batch(original.Batch):  # type: ignore[misc]
         replace_existing: bool = False,
         skip_download: bool = False,
     ) -> Any:
-        """Waits for all, writes their files unless told not to, and gives their `BatchData`."""
+        """Waits for all, writes their files unless told not to or the data is lazy, and gives their `BatchData`."""
         self._check_path_dir(path_dir)
         tasks = self._tasks(hold=True)
-        if not skip_download:
+        if not skip_download and not self._at_the_server:
             self.download(path_dir=path_dir, replace_existing=replace_existing)
         failed = self._failed()
         paths, ids = {}, {}

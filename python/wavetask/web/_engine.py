@@ -60,6 +60,7 @@ def submit(
     priority: int | None = None,
     hold: bool = False,
     cache: bool | None = None,
+    lazy: bool = False,
 ) -> Submitted:
     """Submits simulations by task name; returns at once.
 
@@ -72,6 +73,7 @@ def submit(
         priority=priority or 0,
         hold=hold,
         cache=default_cache(cache),
+        lazy=lazy,
         progress=None if verbose else False,
     )
     tasks = {name: batch[key] for name, key in zip(simulations, keys, strict=True)}

@@ -77,8 +77,9 @@ def run(
     """Runs a simulation, or any nesting of lists, tuples and dicts of them, and gives results of the same shape.
 
     A single simulation's file is written at ``path`` and its data is eager; of several each has a file in the
-    folder ``path`` and the data is lazy, unless ``lazy`` says otherwise. The same object is run once, wherever it
-    occurs. If members fail, the others are finished and saved before the error tells which. ``cache`` (whether a
+    folder ``path`` and the data is lazy, unless ``lazy`` says otherwise. With ``lazy=True`` results stay at the
+    server: what is touched is fetched, and a result's file is written once all of it is needed. The same object is
+    run once, wherever it occurs. If members fail, the others are finished and saved before the error tells which. ``cache`` (whether a
     known result will do) follows the client's own setting ``config.local_cache.enabled`` unless given.
 
     Versions, worker groups, payment, GPU shares, gradients and ``max_workers`` mean nothing here and are ignored;
@@ -95,9 +96,10 @@ def run(
         if path is not None and not pathlib.Path(path).suffixes:
             path = f"{path}.hdf5"
         name = task_name or default_name(single)
-        task = _submitted({name: single}, folder_name, verbose, priority, cache, reduce_simulation).tasks[
-            name
-        ]
+        submitted = _submitted(
+            {name: single}, folder_name, verbose, priority, cache, reduce_simulation, bool(lazy)
+        )
+        task = submitted.tasks[name]
         if progress_callback_upload is not None:
             progress_callback_upload(float(_sent_bytes(single)))
         data = _results.deliver(task, single, path, lazy=bool(lazy), progress=progress_callback_download)
@@ -117,17 +119,20 @@ def run(
         priority,
         cache,
         reduce_simulation,
+        bool(lazy),
     )
     where = pathlib.Path(path) if path is not None else pathlib.Path()
-    failed = _save_each(tasks, batch, where)
+    failed = _end_each(tasks, batch, None if lazy else where)
     if failed:
         raise _several(failed, len(tasks))
     loaded = {}
     for identity, (_, member) in members.items():
         task = tasks[names[identity]]
-        loaded[identity] = _results.data_of(
-            task, member, file_of(where, _engine.identifier(task)), lazy is None or lazy
-        )
+        place = file_of(where, _engine.identifier(task))
+        if lazy:
+            loaded[identity] = _results.at_the_server(task, member, place)
+        else:
+            loaded[identity] = _results.data_of(task, member, place, lazy is None)
     _say(verbose, f"{len(tasks)} tasks: status = success")
     return _rebuilt(simulation, loaded)
 
@@ -139,11 +144,12 @@ def _submitted(
     priority: int | None,
     cache: bool | None,
     reduce_simulation: Any,
+    lazy: bool,
 ) -> _engine.Submitted:
     sent = {name: _results.prepared(member, reduce_simulation) for name, member in simulations.items()}
     for name in simulations if verbose else ():
         _say(True, f"Submitting task '{name}'.")
-    return _engine.submit(sent, folder=folder, verbose=verbose, priority=priority, cache=cache)
+    return _engine.submit(sent, folder=folder, verbose=verbose, priority=priority, cache=cache, lazy=lazy)
 
 
 def _sent_bytes(simulation: Any) -> int:
@@ -158,14 +164,19 @@ def file_of(folder: PathLikeString, task_id: str) -> pathlib.Path:
     return pathlib.Path(folder) / f"{task_id}.hdf5"
 
 
-def _save_each(tasks: Mapping[str, Task], batch: Batch, folder: pathlib.Path) -> dict[str, BaseException]:
-    """Writes each result as it comes, whatever becomes of the others; returns why some have none."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _end_each(
+    tasks: Mapping[str, Task], batch: Batch, folder: pathlib.Path | None
+) -> dict[str, BaseException]:
+    """Waits for each, and writes its result into a folder as it comes, if there is one, whatever becomes of the others;
+    returns why some have none."""
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     failed: dict[str, BaseException] = {}
     for name, task in _waiting.as_ended(tasks, batch):
         try:
             _engine.finish(task)
-            _results.save(task, file_of(folder, _engine.identifier(task)))
+            if folder is not None:
+                _results.save(task, file_of(folder, _engine.identifier(task)))
         except (WebError, errors.WavetaskError, OSError) as error:
             failed[name] = error
     return failed
@@ -241,7 +252,8 @@ def run_async(
     *,
     cache: bool | None = None,
 ) -> BatchData:
-    """Runs simulations as a batch and gives its `BatchData`; members that fail are left out with a warning.
+    """Runs simulations as a batch and gives its `BatchData`; members that fail are left out with a warning. ``lazy`` is
+    as with `run`.
 
     Options that mean nothing here are ignored, as in `run`.
     """
@@ -258,6 +270,7 @@ def run_async(
         lazy=True if lazy is None else lazy,
     )
     batch._remember_cache(cache)
+    batch._keep_files(lazy is None)
     results: BatchData = batch.run(path_dir=path_dir, priority=priority)
     return results
 

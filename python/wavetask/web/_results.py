@@ -11,7 +11,7 @@ from tidy3d.web.api.tidy3d_stub import Tidy3dStubData
 
 from wavetask import errors
 
-from . import _engine
+from . import _engine, _lazy
 
 if TYPE_CHECKING:
     from wavetask import Task
@@ -48,13 +48,28 @@ def deliver(
     lazy: bool,
     progress: Callable[[float], None] | None = None,
 ) -> Any:
-    """Waits for a task, writes its file and gives its data object.
-
-    Lazy data is the client's own proxy, which reads the file when it is touched; other data comes from memory.
-    """
+    """Waits for a task and gives its data object: its file is written, or, of lazy data, will be once all of it is
+    needed."""
     _engine.finish(task)
-    place = save(task, path if path is not None else default_path(simulation), progress)
-    return data_of(task, simulation, place, lazy)
+    place = pathlib.Path(path if path is not None else default_path(simulation))
+    if lazy:
+        return at_the_server(task, simulation, place, progress)
+    return data_of(task, simulation, save(task, place, progress), lazy=False)
+
+
+def at_the_server(
+    task: Task, simulation: Any, place: pathlib.Path, progress: Callable[[float], None] | None = None
+) -> Any:
+    """The lazy data object of a task that has a result, of which nothing is fetched yet."""
+
+    def load() -> Any:
+        if not place.exists():
+            save(task, place, progress)
+        return data_of(task, None, place, lazy=False)
+
+    data = _lazy.result(task, load)
+    patch(simulation, data)
+    return data
 
 
 def data_of(task: Task, simulation: Any, path: Path, lazy: bool) -> Any:
