@@ -65,12 +65,13 @@ wheel: target/wheels/.ready ## the Python package, in target/wheels
 
 setup: .venv/.wavetask .venv-old/.wavetask ## both clients, the release build, the Python package
 
-demo: .venv/.ready $(BINARY) ## runs the thermo-optic heat sweep through the unmodified client
-	@.venv/bin/python scripts/with_server.py --binary $(BINARY) --log demo-output/server.log -- \
-		.venv/bin/python examples/thermo_optic_heat_sweep.py --output demo-output
+demo: .venv/.wavetask ## heat to modes of a thermo-optic phase shifter in three ways, and what each moves and takes
+	@.venv/bin/python scripts/demo.py --binary $(BINARY) --output demo-output
 
-examples: .venv/.wavetask ## runs all examples of the Python package, the notebook too
+examples: .venv/.wavetask ## runs all examples, the notebook too
 	@.venv/bin/python scripts/run_examples.py
+	@.venv/bin/python scripts/with_server.py --binary $(BINARY) --log example-output/server.log -- \
+		.venv/bin/python examples/thermo_optic_heat_sweep.py --output example-output/heat-sweep
 
 test: test-rust test-python ## all tests
 

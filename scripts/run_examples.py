@@ -19,7 +19,13 @@ from harness import stop_embedded
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 OUTPUT = EXAMPLES.parent / "example-output"
-SCRIPTS = ("parameter_scan.py", "one_line_changed.py", "overlapping_functions.py", "coming_back.py")
+SCRIPTS = (
+    "parameter_scan.py",
+    "one_line_changed.py",
+    "overlapping_functions.py",
+    "coming_back.py",
+    "thermo_optic_phase_shifter.py",
+)
 NOTEBOOKS = ("parameter_scan.ipynb",)
 
 
