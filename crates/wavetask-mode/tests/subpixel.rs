@@ -330,7 +330,8 @@ fn heated_strip(share: f64) -> Scene {
         arrays.insert(path("y"), Array::from_floats(places.clone()));
         arrays.insert(path("z"), Array::from_floats(vec![0.0]));
     }
-    let medium = json!({"type": "CustomMedium", "permittivity": "SpatialDataArray", "interp_method": "linear"});
+    let medium =
+        json!({"type": "CustomMedium", "permittivity": "SpatialDataArray", "interp_method": "linear"});
     let core = json!({"type": "Box", "center": [0, 0, 0], "size": [0.5, 0.22, "Infinity"]});
     let structures = json!([{"geometry": core, "medium": medium}]);
     let simulation = json!({"type": "Simulation", "medium": medium, "structures": structures});
