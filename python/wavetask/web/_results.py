@@ -63,9 +63,7 @@ def at_the_server(
     """The lazy data object of a task that has a result, of which nothing is fetched yet."""
 
     def load() -> Any:
-        if not place.exists():
-            save(task, place, progress)
-        return data_of(task, None, place, lazy=False)
+        return data_of(task, None, save(task, place, progress), lazy=False)
 
     data = _lazy.result(task, load)
     patch(simulation, data)
