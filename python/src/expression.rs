@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use wavetask_client::{ClientError, ErrorGroup, PackedSimulation};
 use wavetask_document::expression::{
     DataType, Dimension, Expression, ExpressionError, ExpressionLimits, Field, FieldSource, FieldType, Label,
-    Labels, MeshKind, MeshType, Recipe, Schema, infer,
+    Labels, MeshKind, MeshType, Recipe, Schema, Whole, infer, whole,
 };
 use wavetask_protocol::native::InputSlot;
 use wavetask_protocol::{Digest, TaskId, TaskKind};
@@ -53,12 +53,12 @@ impl Schema for Fields {
                 cells: 0,
                 identity: Digest::of(&[]),
                 byte_length: 0,
-                cuts: Vec::new(),
+                edits: Vec::new(),
                 field: known.field.clone(),
             })
         });
         let labels = Labels::new("field", known.dimensions.clone())?;
-        Ok(FieldType { labels, data_type: known.data_type, mesh })
+        Ok(FieldType { labels, data_type: known.data_type, mesh, whole: Whole::Stored })
     }
 }
 
@@ -131,4 +131,16 @@ pub(crate) fn expression_type(py: Python<'_>, expression: &str, fields: &str) ->
         Err(ExpressionError::NotKnown { .. }) => Ok(None),
         Err(error) => Err(failure::raise(py, &refused(&error))),
     }
+}
+
+/// What a field of the data of a monitor has as labels along its dimensions, of which those that are stored are given, as
+/// JSON both: `data` is the data's JSON, `name` the field's. `None` if that is not known here.
+#[pyfunction]
+pub(crate) fn whole_labels(data: &str, name: &str, stored: &str) -> PyResult<Option<String>> {
+    let unusable = |error: serde_json::Error| PyValueError::new_err(error.to_string());
+    let stored: Vec<Dimension> = serde_json::from_str(stored).map_err(unusable)?;
+    let Ok(stored) = Labels::new("field", stored) else { return Ok(None) };
+    let Ok(whole) = whole(data, name, &stored, false) else { return Ok(None) };
+    let dimensions = whole.labels(stored).dimensions;
+    serde_json::to_string(&dimensions).map(Some).map_err(unusable)
 }

@@ -45,6 +45,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(client::locate, module)?)?;
     module.add_function(wrap_pyfunction!(expression::expression_type, module)?)?;
+    module.add_function(wrap_pyfunction!(expression::whole_labels, module)?)?;
     module.add_function(wrap_pyfunction!(packed::pack, module)?)?;
     module.add_function(wrap_pyfunction!(process::adopt, module)?)?;
     module.add_function(wrap_pyfunction!(process::before_fork, module)?)?;

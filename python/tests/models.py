@@ -357,3 +357,33 @@ def heat_result(simulation=None):
             td.TemperatureData(monitor=simulation.monitors[1], temperature=spatial(1, 1, 1)),
         ],
     )
+
+
+def symmetric_result():
+    """A field of which the half on one side of a plane of symmetry is stored."""
+    simulation = fdtd(
+        symmetry=(1, 0, 0),
+        monitors=[td.FieldMonitor(size=(2, 0, 0), freqs=[2e14], name="field", fields=["Ey"], colocate=False)],
+        sources=[td.PointDipole(source_time=PULSE, polarization="Ey")],
+    )
+    [monitor] = simulation.monitors
+    coords = {"x": np.array([0.05, 0.15, 0.25]), "y": [0.0], "z": [0.0], "f": [2e14]}
+    field = td.ScalarFieldDataArray(numbers(3, 1, 1, 1) + 0j, coords=coords)
+    data = td.FieldData(
+        monitor=monitor,
+        Ey=field,
+        symmetry=(1, 0, 0),
+        symmetry_center=(0, 0, 0),
+        grid_expanded=simulation.discretize_monitor(monitor),
+    )
+    return td.SimulationData(simulation=simulation, log="", data=[data])
+
+
+def symmetric_heat_result():
+    """Temperatures on a grid of which the half on one side of a plane of symmetry is stored."""
+    line = td.TemperatureMonitor(size=(1, 0, 0), name="line", unstructured=False)
+    simulation = slab(symmetry=(1, 0, 0), monitors=[line])
+    coords = {"x": [0.0, 0.1, 0.3, 0.5], "y": [0.0], "z": [0.0]}
+    field = td.SpatialDataArray(numbers(4, 1, 1), coords=coords)
+    data = td.TemperatureData(monitor=line, temperature=field, symmetry=(1, 0, 0))
+    return td.HeatChargeSimulationData(simulation=simulation, log="", data=[data])

@@ -98,32 +98,11 @@ def test_one_monitor_loads_only_its_arrays():
 
 
 def test_one_monitor_of_symmetric_data_is_expanded():
-    simulation = fdtd(
-        symmetry=(1, 0, 0),
-        monitors=[td.FieldMonitor(size=(2, 0, 0), freqs=[2e14], name="field", fields=["Ey"], colocate=False)],
-        sources=[td.PointDipole(source_time=models.PULSE, polarization="Ey")],
-    )
-    x = np.array([0.05, 0.15, 0.25])
-    field = td.ScalarFieldDataArray(
-        models.numbers(3, 1, 1, 1) + 0j, coords={"x": x, "y": [0.0], "z": [0.0], "f": [2e14]}
-    )
-    result = td.SimulationData(
-        simulation=simulation,
-        log="",
-        data=[
-            td.FieldData(
-                monitor=simulation.monitors[0],
-                Ey=field,
-                symmetry=(1, 0, 0),
-                symmetry_center=(0, 0, 0),
-                grid_expanded=simulation.discretize_monitor(simulation.monitors[0]),
-            )
-        ],
-    )
+    result = models.symmetric_result()
     document = Document(result)
     expanded = document.monitor("field")
     assert expanded.Ey.shape == result["field"].Ey.shape
-    assert expanded.Ey.size > field.size
+    assert expanded.Ey.size > result.data[0].Ey.size
     assert expanded.Ey.equals(result["field"].Ey)
 
 

@@ -18,6 +18,7 @@ from tidy3d.plugins.mode import ModeSolver
 from wavetask import concat, errors
 from wavetask._reference import DataReference, Reference
 from wavetask._reference.node import Leaf
+from wavetask._reference.remote import computable
 from wavetask._tidy3d import field, fields
 
 RNG = np.random.default_rng(5)
@@ -133,6 +134,38 @@ def test_a_mode_solver_has_fields_without_monitors():
     assert plain(made_of.n_eff) == {
         "unary": {"function": "real", "of": {"field": {"source": {"task": "0199"}, "path": ["n_complex"]}}}
     }
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["before", "there"])
+@pytest.mark.parametrize(
+    ("result", "monitor", "name"),
+    [(models.symmetric_result, "field", "Ey"), (models.symmetric_heat_result, "line", "temperature")],
+)
+def test_a_symmetric_field_is_the_whole(result, monitor, name, known):
+    task = Task(result(), known)
+    expected = getattr(task.document.monitor(monitor), name)
+    reference = getattr(task.data[monitor], name)
+    assert computable(reference._expression)
+    assert expected.size > getattr(task.document.build().data[0], name).size
+    task.parts.clear()
+    assert reference.shape == expected.shape and reference.dtype == expected.dtype
+    for dim in expected.dims:
+        np.testing.assert_array_equal(reference.coords[dim].values, expected.coords[dim].values)
+    assert all(high == low for _, ranges in task.parts for low, high in ranges), "no value has been fetched"
+    np.testing.assert_array_equal(reference.values, expected.values)
+    np.testing.assert_array_equal(reference.isel(x=[0, -1]).values, expected.isel(x=[0, -1]).values)
+
+
+def test_what_a_mode_solver_has_is_what_is_stored_unless_the_whole_is_asked_for():
+    made = ModeSolver(
+        simulation=models.fdtd(symmetry=(1, 0, 0), sources=[]), plane=td.Box(size=(2, 2, 0)),
+        mode_spec=td.ModeSpec(), freqs=[2e14],
+    )  # fmt: skip
+    data = DataReference(Task(models.heat_result()), fields.of_simulation(fields.outline(made)))
+    assert plain(data.Ex)["field"]["path"] == ["Ex"]
+    whole = data.symmetry_expanded_copy
+    assert plain(whole.Ex)["field"]["path"] == ["symmetry_expanded_copy", "Ex"]
+    assert whole.symmetry_expanded_copy is whole and computable(whole.Ex._expression)
 
 
 def test_unknown_names_are_refused_by_name(heat):

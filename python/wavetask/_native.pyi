@@ -29,6 +29,7 @@ __all__ = [
     "expression_type",
     "locate",
     "pack",
+    "whole_labels",
 ]
 
 __version__: str
@@ -303,3 +304,10 @@ class Document:
         without a range are whole. Only the blocks that are touched are fetched."""
     def fetch(self, prefixes: Sequence[str] = ...) -> None:
         """Fetches the arrays below these paths (all without any) into memory, as far as there is room."""
+
+def whole_labels(data: str, name: str, stored: str) -> str | None:
+    """The dimensions of the whole of a field of a symmetric simulation, as JSON, from those that are stored: ``data`` is
+    the JSON of what the field belongs to. ``None`` if what it stands for is not known here.
+
+    Raises ``ValueError`` for a list that is none.
+    """

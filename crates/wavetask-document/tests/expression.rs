@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wavetask_document::expression::{
     Coordinate, DataType, Dimension, Expression, ExpressionError, ExpressionLimits, Field, FieldType,
-    Inferred, Labels, Operation, Schema, Step, Taken, infer,
+    Inferred, Labels, Operation, Schema, Step, Taken, Whole, infer,
 };
 
 /// Two fields of a task: `a` over x (descending), y and direction, complex; `b` over x (others) and time.
@@ -34,7 +34,7 @@ impl Schema for Fields {
                 return Err(ExpressionError::Field { field: field.to_string(), source });
             }
         };
-        Ok(FieldType { labels: Labels::new("field", dimensions)?, data_type, mesh: None })
+        Ok(FieldType { labels: Labels::new("field", dimensions)?, data_type, mesh: None, whole: Whole::Stored })
     }
 }
 

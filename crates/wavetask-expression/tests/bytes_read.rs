@@ -46,6 +46,7 @@ impl Schema for Cube {
             labels: Labels::new("field", dimensions.into())?,
             data_type: DataType::Float,
             mesh: None,
+            whole: Default::default(),
         })
     }
 }

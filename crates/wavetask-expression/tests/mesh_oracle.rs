@@ -60,13 +60,14 @@ impl MeshField {
             cells: cells.shape()[0] as u64,
             identity: Digest::of(b"mesh"),
             byte_length: 0,
-            cuts: Vec::new(),
+            edits: Vec::new(),
             field: Field { source, part: Default::default(), path: vec!["mesh".into()] },
         };
         let field = FieldType {
             labels: Labels::new("field", dimensions).expect("different names"),
             data_type: if complex { DataType::Complex } else { DataType::Float },
             mesh: Some(Arc::new(mesh)),
+            whole: Default::default(),
         };
         Self { field, values, geometry }
     }

@@ -56,7 +56,7 @@ impl Fields {
 impl Schema for Fields {
     fn field(&self, field: &Field) -> Result<FieldType, ExpressionError> {
         let stored = &self.stored[&*field.path[0]];
-        Ok(FieldType { labels: stored.labels.clone(), data_type: stored.data_type, mesh: None })
+        Ok(FieldType { labels: stored.labels.clone(), data_type: stored.data_type, mesh: None, whole: Default::default() })
     }
 }
 

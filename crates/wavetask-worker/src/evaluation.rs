@@ -20,7 +20,7 @@ use wavetask_document::expression::{
 use wavetask_document::{
     Array, BlockSource, Digest, Document, Limits, MemoryBlocks, VALUES_DATASET, Values, dimensions_of, hdf5,
 };
-use wavetask_expression::{RecentBlocks, WithMeshes, evaluate};
+use wavetask_expression::{MeshGeometry, RecentBlocks, WithMeshes, evaluate};
 use wavetask_protocol::{ErrorKind, TaskError, chain};
 
 use crate::decide::Disposition;
@@ -233,11 +233,11 @@ fn on_mesh<B: BlockSource>(
     documents: &Documents<B>,
     labels: &Labels,
 ) -> Result<Value, ExpressionError> {
-    if !mesh.cuts.is_empty() {
-        let what = "a plane through a mesh is interpolated to a grid before it is an output";
-        return Err(ExpressionError::invalid("output", what));
-    }
-    let (kind, points, cells) = documents.mesh_arrays(&mesh.field)?;
+    let (kind, points, cells) = if mesh.edits.is_empty() {
+        documents.mesh_arrays(&mesh.field)?
+    } else {
+        MeshGeometry::edited_as(documents, mesh)?.into_arrays()
+    };
     arrays.insert(format!("{group}/points/{VALUES_DATASET}"), points);
     arrays.insert(format!("{group}/cells/{VALUES_DATASET}"), cells);
     let names: Vec<&str> = labels.dimensions.iter().map(|dimension| &*dimension.name).collect();

@@ -13,6 +13,9 @@ from .reference import Reference
 
 __all__ = ["DataReference"]
 
+_EXPANDED = ("symmetry_expanded_copy", "symmetry_expanded")
+"""What stands in tidy3d's classes for the whole of symmetric data."""
+
 
 class DataReference:
     """The data of a monitor (``task["temperature"]``), or a whole result (``task.data``), of a task that need not have
@@ -21,6 +24,7 @@ class DataReference:
     >>> task["temperature"].temperature       # a `wavetask.Reference`: at once, nothing is fetched
     >>> task["temperature"].plot(…)           # everything else of tidy3d's class waits and fetches
     >>> task.data.n_eff                       # of a mode solver's result, which has no monitors
+    >>> task.data.symmetry_expanded_copy.Ex   # on the whole plane, where a symmetric part of it was solved
     """
 
     __slots__ = ("__weakref__", "_data", "_task")
@@ -32,7 +36,11 @@ class DataReference:
     def load(self) -> Any:
         """Waits, and gives tidy3d's object. Raises as `Task.result`."""
         place = self._data.place
-        return self._task._monitor_data(place[0]) if place else self._task.result()
+        if not place:
+            return self._task.result()
+        if place[0] in _EXPANDED:
+            return getattr(self._task.result(), place[0])
+        return self._task._monitor_data(place[0])
 
     @property
     def fields(self) -> dict[str, Reference]:
@@ -52,6 +60,9 @@ class DataReference:
         if name in data.fields:
             return self._reference(data.fields[name])
         if name in data.attributes:
+            if name in _EXPANDED:
+                # A monitor's data is the whole already.
+                return self if data.place else DataReference(self._task, data._replace(place=(name,)))
             return getattr(self.load(), name)
         there = ", ".join(data.fields) or ", ".join(f'["{each}"]' for each in data.monitors) or "none"
         raise AttributeError(f"{data.kind} has no `{name}`; its fields: {there}")

@@ -22,7 +22,8 @@ class Field(NamedTuple):
     function: str | None = None
     """What makes it of the array: `n_eff` is the ``real`` part of `n_complex`."""
     symmetric: bool = False
-    """Whether it is of a symmetric simulation, of which only a part is stored."""
+    """Whether it is of a symmetric simulation, of which only a part is stored, and of a kind whose whole the server does
+    not know."""
     labels: Mapping[str, tuple[Any, ...]] = {}
     """The labels along its dimensions, of those where they are known before it is computed."""
 

@@ -27,7 +27,8 @@ _NOT_THERE = frozenset(("lookup",))
 
 
 def computable(expression: Expression) -> bool:
-    """Whether the server computes this: not tables, and not fields of symmetric simulations, of which it has a part."""
+    """Whether the server computes this: not tables, and not fields of symmetric simulations of kinds whose whole it does
+    not know (on surfaces, for one)."""
     if any(operation in _NOT_THERE for operation in operations(expression)):
         return False
     return not any(leaf.known is not None and leaf.known.symmetric for leaf in leaves(expression))

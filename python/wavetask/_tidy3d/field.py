@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray
 
+from wavetask import _native
 from wavetask._reference.evaluate import select
 
 from . import build, fields, model
@@ -32,11 +33,14 @@ def build_field(
 
     ``None`` if the result has no data there. Raises `KeyError` if there is no such place.
     """
-    place, child, symmetric = _located(document_json, path)
-    if symmetric:
-        # What a symmetry stands for is said by the monitor's other fields, too.
-        data = build.build_monitor(document_json, path[0], load, paths)
-        return select(_at(data, path[1:]), selections)
+    place, child, data = _located(document_json, path)
+    if data is not None:
+        # What a symmetry stands for is said by the other fields, too.
+        if path[0] in build.monitor_names(document_json):
+            return select(
+                _at(build.build_monitor(document_json, path[0], load, paths), path[1:]), selections
+            )
+        return select(_at(build.build(document_json, load, paths), path), selections)
     if isinstance(child, str) and child in model.DATA_ARRAY_MAP:
         return _part(model.DATA_ARRAY_MAP[child], place, selections, load, paths)
     if isinstance(child, dict):
@@ -57,11 +61,11 @@ def labels(
 
     Raises `KeyError` if there is no such place.
     """
-    place, child, symmetric = _located(document_json, path)
+    place, child, data = _located(document_json, path)
     mesh = isinstance(child, dict) and str(child.get("type")).endswith("GridDataset")
     if mesh:
         place, child = f"{place}/values", child["values"]
-    if symmetric or child not in model.DATA_ARRAY_MAP:
+    if child not in model.DATA_ARRAY_MAP or (mesh and data is not None):
         return None
     values = f"{place}/{model.VALUES}"
     dims = model.DATA_ARRAY_MAP[child]._dims
@@ -70,28 +74,60 @@ def labels(
         dim: load(f"{place}/{dim}") if dim != "index" and f"{place}/{dim}" in paths else range(extent)
         for dim, extent in extents.items()
     }
+    if data is not None:
+        whole = _whole(data, path[-1], found)
+        if whole is None:
+            return None
+        found = whole
     nothing = np.asarray(load(values, [(0, 0)] * len(dims)))
     return found, nothing.dtype.kind == "c", mesh
 
 
 def class_of(document_json: str, path: Sequence[str]) -> Any:
     """The class of the object at a path in a result."""
-    return fields.class_named(_located(document_json, path)[1]["type"])
+    return fields.class_named(_located(document_json, path).child["type"])
 
 
-def _located(document_json: str, path: Sequence[str]) -> tuple[str, Any, bool]:
-    """Where in the document's arrays something is, what its text has there, and whether it is data of a symmetric
-    simulation."""
+def _whole(data: dict[str, Any], name: str, stored: dict[str, Any]) -> dict[str, Any] | None:
+    """The labels of the whole of a field of a symmetric simulation; ``None`` if they are not known here."""
+    dimensions = [{"name": dim, "coordinate": np.asarray(labels).tolist()} for dim, labels in stored.items()]
+    found = _native.whole_labels(json.dumps(data), name, json.dumps(dimensions))
+    if found is None:
+        return None
+    whole = {each["name"]: each["coordinate"] for each in json.loads(found)}
+    return {dim: whole[dim] if dim in "xyz" else labels for dim, labels in stored.items()}
+
+
+class _Located(NamedTuple):
+    """Where something is in a document."""
+
+    place: str
+    """In the document's arrays."""
+    child: Any
+    """What the document's text has there."""
+    data: dict[str, Any] | None
+    """What it belongs to, if that is of a symmetric simulation, and the whole of it is asked for."""
+
+
+_EXPANDED = ("symmetry_expanded_copy", "symmetry_expanded")
+
+
+def _located(document_json: str, path: Sequence[str]) -> _Located:
     node: Any = json.loads(document_json)
-    keys, place, symmetric = list(path), "", False
+    keys, place = list(path), ""
     names = build.monitor_names(document_json)
-    if keys[0] in names:
+    expanded = keys[0] in names
+    if expanded:
         index = names.index(keys.pop(0))
         node, place = node["data"][index], f"data/{index}/"
-        symmetric = any(node.get("symmetry") or ())
+    holder = node
     for key in keys:
-        node, place = node[key], f"{place}{key}/"
-    return place.rstrip("/"), node, symmetric
+        if key in _EXPANDED:
+            expanded = True
+            continue
+        holder, node, place = node, node[key], f"{place}{key}/"
+    symmetric = expanded and isinstance(holder, dict) and any(holder.get("symmetry") or ())
+    return _Located(place.rstrip("/"), node, holder if symmetric else None)
 
 
 def of_built(result: Any, path: Sequence[str], selections: list[Any]) -> Any:

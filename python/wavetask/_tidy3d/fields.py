@@ -40,6 +40,13 @@ _COMPLEX = frozenset(
 )  # fmt: skip
 """Classes that do not say themselves whether their values are complex."""
 
+_MADE_WHOLE = frozenset(
+    ("AuxFieldTimeData", "FieldData", "FieldTimeData", "MediumData", "ModeData", "ModeSolverData", "PermittivityData",
+     "SteadyChargeResidualData", "SteadyCurrentDensityData", "SteadyElectricFieldData", "SteadyEnergyBandData",
+     "SteadyFreeCarrierData", "SteadyPotentialData", "TemperatureData", "VolumeMeshData")
+)  # fmt: skip
+"""Classes of data of symmetric simulations whose whole the server knows."""
+
 
 def outline(simulation: Any) -> Any:
     """What `of_simulation` needs of a simulation: small, and without its arrays."""
@@ -70,7 +77,7 @@ def of_simulation(outline: Any) -> Data | None:
         labels = _labels(getattr(monitor, "freqs", ()), getattr(monitor, "mode_spec", None))
         fields = _fields(data_class, bool(getattr(monitor, "unstructured", False)), labels)
         if outline.symmetric:
-            fields = _symmetric(fields)
+            fields = _symmetric(data_class, fields)
         monitors[monitor.name] = _data(data_class, fields, (monitor.name,))
     result = _result_class(outline.kind)
     if result is None:
@@ -91,7 +98,7 @@ def of_document(text: str) -> Data:
         name = str(entry["monitor"]["name"])
         fields = _present(entry)
         if any(entry.get("symmetry") or ()):
-            fields = _symmetric(fields)
+            fields = _symmetric(data_class, fields)
         monitors[name] = _data(data_class, fields, (name,))
     data_class = class_named(values.get("type"))
     return _data(data_class, _present(values), ())._replace(monitors=monitors)
@@ -128,8 +135,10 @@ def _fields(data_class: Any, unstructured: bool, labels: Mapping[str, tuple[Any,
     return _with_derived(fields)
 
 
-def _symmetric(fields: dict[str, Field]) -> dict[str, Field]:
+def _symmetric(data_class: Any, fields: dict[str, Field]) -> dict[str, Field]:
     """Fields of which only the part on one side of a plane of symmetry is stored."""
+    if data_class.__name__ in _MADE_WHOLE:
+        return fields
     return {
         name: field._replace(symmetric=field.mesh or not {"x", "y", "z"}.isdisjoint(field.dims))
         for name, field in fields.items()

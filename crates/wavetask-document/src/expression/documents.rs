@@ -3,6 +3,9 @@
 //! A field of a result is named by its monitor and its member (`T`, `temperature`), or by keys where there are no
 //! monitors (`n_complex` of a mode solver's, `outputs`, `0` of an evaluation's). In the place that the name leads to, the
 //! JSON says which array is there: a class of labelled arrays, a set on a mesh, or an evaluation's output.
+//!
+//! Of a symmetric simulation a part is stored. As with tidy3d's objects, data that is asked for by its monitor is the
+//! whole (see [`whole`]), and other data is what is stored, unless its name says `symmetry_expanded_copy`.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -13,7 +16,7 @@ use wavetask_protocol::Digest;
 
 use super::{
     Coordinate, DataType, Dimension, ExpressionError, Field, FieldSource, FieldType, Labels, MeshKind,
-    MeshType, Schema,
+    MeshType, Schema, Whole, whole,
 };
 use crate::{
     Array, ArrayDescriptor, BlockSource, Document, ElementType, VALUES_DATASET, Values, dimensions_of,
@@ -21,6 +24,9 @@ use crate::{
 
 /// Bytes that the coordinates of one dimension may have.
 const COORDINATE_BYTES: u64 = 64 << 20;
+
+/// Names in the path of a field that stand for the whole of symmetric data.
+const EXPANDED: [&str; 2] = ["symmetry_expanded_copy", "symmetry_expanded"];
 
 /// Documents that expressions refer to by their digests, and where their blocks are.
 #[derive(Debug)]
@@ -39,6 +45,8 @@ struct Located<'d> {
     dimensions: Vec<Arc<str>>,
     /// The kind of mesh that it is on, and the group of that.
     mesh: Option<(MeshKind, String)>,
+    /// The data that it belongs to, and its name there, if it is the whole of it that is asked for.
+    of_data: Option<(String, Arc<str>)>,
 }
 
 /// What of an object's JSON says how it is to be read.
@@ -130,20 +138,26 @@ impl<B: BlockSource> Documents<B> {
         let document =
             self.documents.get(digest).ok_or_else(|| missing(field, "its document is not here"))?;
         let malformed = |error: crate::DocumentError| unreadable(field, error);
-        let (holder, rest) = match monitor(document, field)? {
-            Some(number) => (format!("data/{number}"), &field.path[1..]),
-            None => (String::new(), &field.path[..]),
+        let (mut group, rest, mut expanded) = match monitor(document, field)? {
+            Some(number) => (format!("data/{number}"), &field.path[1..], true),
+            None => (String::new(), &field.path[..], false),
         };
-        let mut group = holder.clone();
+        let mut holder = group.clone();
         for name in rest {
+            if EXPANDED.contains(&&**name) {
+                expanded = true;
+                continue;
+            }
             if name.is_empty() || name.contains('/') {
                 return Err(missing(field, "a name is not one"));
             }
+            holder.clone_from(&group);
             if !group.is_empty() {
                 group.push('/');
             }
             group.push_str(name);
         }
+        let of_data = rest.last().filter(|_| expanded).map(|name| (holder, Arc::clone(name)));
         let text = document.fragment(&group).map_err(malformed)?;
         let text = text.ok_or_else(|| missing(field, "there is nothing of that name"))?;
         let (dimensions, values, mesh) = if text.starts_with('"') {
@@ -155,21 +169,13 @@ impl<B: BlockSource> Documents<B> {
         } else {
             return Err(missing(field, "there is no array"));
         };
-        if dimensions.iter().any(|name| matches!(&**name, "x" | "y" | "z")) && is_symmetric(document, &holder)
-        {
-            return Err(missing(
-                field,
-                "it is of a symmetric simulation, of which only a part is stored; fetch it, or compute without \
-                 symmetry",
-            ));
-        }
         let path = format!("{values}/{VALUES_DATASET}");
         let found = document.arrays.get(&path).ok_or_else(|| missing(field, "there is no data"))?;
         if found.shape.len() != dimensions.len() {
             let what = format!("it has {} dimensions, not {}", found.shape.len(), dimensions.len());
             return Err(missing(field, &what));
         }
-        Ok(Located { values: found, document, group: values, dimensions, mesh })
+        Ok(Located { values: found, document, group: values, dimensions, mesh, of_data })
     }
 
     fn dimension(
@@ -223,7 +229,15 @@ impl<B: BlockSource> Schema for Documents<B> {
             Some((kind, group)) => Some(Arc::new(mesh_type(field, located.document, *kind, group)?)),
             None => None,
         };
-        Ok(FieldType { labels, data_type, mesh })
+        let whole = match &located.of_data {
+            Some((holder, name)) => {
+                let data = located.document.fragment(holder).map_err(|error| unreadable(field, error))?;
+                let data = data.ok_or_else(|| missing(field, "its data is not there"))?;
+                whole(data, name, &labels, mesh.is_some()).map_err(|what| missing(field, &what))?
+            }
+            None => Whole::Stored,
+        };
+        Ok(FieldType { labels, data_type, mesh, whole })
     }
 }
 
@@ -261,14 +275,6 @@ fn of_object(field: &Field, outline: Outline, group: &str) -> Result<Found, Expr
     Ok((of_class(field, class)?, format!("{group}/values"), Some((kind, group.to_owned()))))
 }
 
-/// Whether the object that holds a field says that it is one of the parts of something symmetric.
-fn is_symmetric(document: &Document, holder: &str) -> bool {
-    let path = if holder.is_empty() { "symmetry".to_owned() } else { format!("{holder}/symmetry") };
-    let text = document.fragment(&path).ok().flatten();
-    let symmetry = text.and_then(|text| serde_json::from_str::<Vec<i64>>(text).ok());
-    symmetry.is_some_and(|symmetry| symmetry.iter().any(|&axis| axis != 0))
-}
-
 fn mesh_descriptors<'d>(
     field: &Field,
     document: &'d Document,
@@ -296,7 +302,7 @@ fn mesh_type(
         identity: Digest::of(&identity),
         byte_length: points.byte_length.saturating_add(cells.byte_length),
         field: field.clone(),
-        cuts: Vec::new(),
+        edits: Vec::new(),
     })
 }
 
@@ -315,7 +321,7 @@ fn unreadable(field: &Field, error: impl std::error::Error + Send + Sync + 'stat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expression::{Expression, ExpressionLimits, Label, Part, infer};
+    use crate::expression::{Expression, ExpressionLimits, Label, Operation, Part, Taken, infer};
     use crate::{MemoryBlocks, ResultBuilder};
 
     fn documents() -> (Documents<MemoryBlocks>, Digest) {
@@ -323,15 +329,17 @@ mod tests {
         let mut result = ResultBuilder::new("HeatChargeSimulationData", &mut blocks);
         let data = r#"[
             {"type":"TemperatureData","monitor":{"name":"T"},"temperature":"SpatialDataArray","symmetry":[0,0,0]},
-            {"type":"TemperatureData","monitor":{"name":"half"},"temperature":"SpatialDataArray","symmetry":[0,1,0]},
+            {"type":"TemperatureData","monitor":{"name":"half","center":[0,5,0],"size":["Infinity",8,"Infinity"]},
+                "temperature":"SpatialDataArray","symmetry":[0,1,0],"symmetry_center":[0,4,0]},
             {"type":"TemperatureData","monitor":{"name":"mesh"},"temperature":
                 {"type":"TriangularGridDataset","normal_axis":1,"normal_pos":0.5,"values":"IndexedDataArray"}},
-            {"type":"ModeData","monitor":{"name":"odd"},"temperature":"NoSuchDataArray","none":null}
+            {"type":"ModeData","monitor":{"name":"odd"},"temperature":"NoSuchDataArray","none":null},
+            {"type":"SurfaceFieldData","monitor":{"name":"skin"},"temperature":"SpatialDataArray","symmetry":[0,0,1]}
         ]"#;
         result.verbatim("data", data).unwrap();
         let [x, y] = [vec![0.0, 1.0, 2.0], vec![5.0]].map(Array::from_floats);
         let values = Array::new(vec![3, 1, 1], Values::Float64(vec![300.0, 301.0, 302.0])).unwrap();
-        for group in ["data/0/temperature", "data/1/temperature"] {
+        for group in ["data/0/temperature", "data/1/temperature", "data/4/temperature"] {
             result.labelled_array(group, &values, &[("x", &x), ("y", &y), ("z", &y)]).unwrap();
         }
         let mesh = "data/2/temperature";
@@ -366,6 +374,22 @@ mod tests {
     }
 
     #[test]
+    fn a_symmetric_field_is_the_whole_and_is_read_from_what_is_stored() {
+        let (documents, digest) = documents();
+        let field = field(digest, &["half", "temperature"]);
+        let limits = ExpressionLimits::default();
+        let inferred = infer(&Expression::Field(field.clone()), &documents, &limits).unwrap();
+        assert_eq!(inferred.shape(), [3, 2, 1]);
+        let across = &inferred.labels().dimensions[1].coordinate;
+        assert_eq!([across.label(0), across.label(1)], [3.0, 5.0].map(|at| Some(Label::Number(at))));
+        let Operation::Read { taken, .. } = inferred.plan(&limits).unwrap().step.operation else {
+            panic!("nothing is computed")
+        };
+        assert_eq!(taken, [Taken::All, Taken::Places([0, 0].into()), Taken::All]);
+        assert_eq!(documents.shape(&field).unwrap(), [3, 1, 1]);
+    }
+
+    #[test]
     fn a_field_on_a_mesh_has_its_points() {
         let (documents, digest) = documents();
         let field = field(digest, &["mesh", "temperature"]);
@@ -390,7 +414,7 @@ mod tests {
             (&["T"], "no array"),
             (&["odd", "none"], "no array"),
             (&["odd", "temperature"], "NoSuchDataArray"),
-            (&["half", "temperature"], "symmetric"),
+            (&["skin", "temperature"], "`SurfaceFieldData` of a symmetric simulation"),
         ] {
             let error = documents.field(&field(digest, path)).err().unwrap();
             let ExpressionError::Field { source, .. } = &error else { panic!("{error}") };

@@ -7,13 +7,14 @@ use super::combine::{reduce, unary};
 use super::error::within;
 use super::interpolation::{Rule, samples};
 use super::labels::Label;
-use super::mesh::{self, Cut};
+use super::mesh::{self, EditedMesh, MeshEdit};
 use super::plan::{Sample, elements};
 use super::selection::{ByLabel, Taken, by_place};
+use super::symmetry;
 use super::{
     BinaryFunction, Coordinate, DataType, Dimension, Expression, ExpressionError, ExpressionLimits, Field,
     Fill, Indexer, InterpolationMethod, Labels, MeshType, Places, Plan, Reduction, SelectionMethod, Selector,
-    UnaryFunction,
+    UnaryFunction, Whole,
 };
 
 /// What is known of the fields.
@@ -24,14 +25,16 @@ pub trait Schema {
     /// `NotKnown` if they will be known later, `Field` if there is no such field.
     fn field(&self, field: &Field) -> Result<FieldType, ExpressionError>;
 
-    /// What a plane across an axis leaves of a mesh. Where points and cells are not at hand, that is not known.
+    /// What an edit makes of a mesh. Where points and cells are not at hand, that is not known.
     ///
     /// # Errors
-    /// `NotKnown` if it will be known later, `Invalid` if the plane misses the mesh, `Field` if the mesh cannot be read.
-    fn cut(&self, mesh: &MeshType, axis: usize, position: f64) -> Result<Cut, ExpressionError> {
-        let what =
-            format!("what the plane at {position} across axis {axis} leaves of the mesh of {}", mesh.field);
-        Err(ExpressionError::NotKnown { what })
+    /// `NotKnown` if it will be known later, `Invalid` if nothing of the mesh is left, `Field` if the mesh cannot be read.
+    fn edited(&self, mesh: &MeshType, edit: &MeshEdit) -> Result<EditedMesh, ExpressionError> {
+        let made = match edit {
+            MeshEdit::Cut { .. } => "a plane leaves",
+            MeshEdit::Mirror(_) | MeshEdit::Clip { .. } => "planes of symmetry make",
+        };
+        Err(ExpressionError::NotKnown { what: format!("what {made} of the mesh of {}", mesh.field) })
     }
 }
 
@@ -44,6 +47,9 @@ pub struct FieldType {
     pub data_type: DataType,
     /// The mesh at whose points it is; `None` for a field on a rectangular grid or none.
     pub mesh: Option<Arc<MeshType>>,
+    /// What it stands for, if it is of a symmetric simulation, of which a part is stored. All of the above is of what is
+    /// stored.
+    pub whole: Whole,
 }
 
 /// An expression with its labels.
@@ -201,9 +207,9 @@ impl Context<'_> {
         within("labels", self.limits.labels, self.held)
     }
 
-    /// What a plane leaves of a mesh.
-    pub(super) fn cut(&self, mesh: &MeshType, axis: usize, position: f64) -> Result<Cut, ExpressionError> {
-        self.schema.cut(mesh, axis, position)
+    /// What an edit makes of a mesh.
+    pub(super) fn edited(&self, mesh: &MeshType, edit: &MeshEdit) -> Result<EditedMesh, ExpressionError> {
+        self.schema.edited(mesh, edit)
     }
 
     fn infer(&mut self, expression: &Expression) -> Result<Inferred, ExpressionError> {
@@ -222,9 +228,16 @@ impl Context<'_> {
                 Ok(literal(labels, values.clone(), imaginary.clone()))
             }
             Expression::Field(field) => {
-                let FieldType { labels, data_type, mesh } = self.schema.field(field)?;
+                let FieldType { labels, data_type, mesh, whole } = self.schema.field(field)?;
                 self.hold(labels.shape().iter().sum())?;
-                Ok(Inferred { labels, data_type, mesh, node: Typed::Field(field.clone()) })
+                let stored = Inferred { labels, data_type, mesh, node: Typed::Field(field.clone()) };
+                match whole {
+                    Whole::Stored => Ok(stored),
+                    Whole::Labels(mirrors) => {
+                        mirrors.into_iter().try_fold(stored, |of, mirror| symmetry::mirrored(self, of, mirror))
+                    }
+                    Whole::Mesh(mirrors) => mesh::whole(self, stored, mirrors),
+                }
             }
             Expression::Sel { of, selectors, method } => {
                 let of = self.infer(of)?;

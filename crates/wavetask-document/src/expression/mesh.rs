@@ -13,7 +13,7 @@ use super::infer::{Context, Inferred, Typed};
 use super::plan::Sample;
 use super::selection::Taken;
 use super::{
-    Coordinate, Dimension, ExpressionError, Field, Fill, InterpolationMethod, Label, Labels, Selector,
+    Coordinate, Dimension, ExpressionError, Field, Fill, InterpolationMethod, Label, Labels, Mirrors, Selector,
 };
 
 /// The dimension of a mesh's points.
@@ -37,31 +37,56 @@ pub struct MeshType {
     pub byte_length: u64,
     /// The field whose mesh it is, or from whose mesh it was cut.
     pub field: Field,
-    /// The planes by which it was cut, one after the other: across which axis, and where (µm).
-    pub cuts: Vec<(usize, f64)>,
+    /// What was made of the field's mesh, one after the other.
+    pub edits: Vec<MeshEdit>,
 }
 
-/// What a plane across an axis leaves of a mesh. It depends on points and cells, and not on values.
+/// What is made of a mesh. It depends on points and cells, and not on values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum MeshEdit {
+    /// What a plane leaves of it: triangles of tetrahedra, a line of triangles.
+    Cut {
+        /// Across which axis.
+        axis: usize,
+        /// Where (µm).
+        position: f64,
+    },
+    /// What it stands for in a simulation with planes of symmetry.
+    Mirror(Mirrors),
+    /// What lies on one side of a plane.
+    Clip {
+        /// Across which axis.
+        axis: usize,
+        /// Where (µm).
+        position: f64,
+        /// Whether what lies above remains, or below.
+        above: bool,
+    },
+}
+
+/// A mesh of which something was made.
 #[derive(Clone, Debug)]
-pub struct Cut {
+pub struct EditedMesh {
     /// Where each of its points lies between two of the mesh.
-    pub points: Vec<CutPoint>,
+    pub points: Vec<EdgePoint>,
     /// What the points are of.
-    pub shape: CutShape,
+    pub shape: EditedShape,
+    /// What is to be made of it next, one after the other, before it is what was asked for.
+    pub next: Vec<MeshEdit>,
 }
 
 /// A point between two points of a mesh.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct CutPoint {
+pub struct EdgePoint {
     /// The points between which it is.
     pub ends: [u32; 2],
     /// How far it is from the first to the second, from 0 to 1.
     pub share: f64,
 }
 
-/// What the points of a cut are of.
+/// What the points of an edited mesh are of.
 #[derive(Clone, Debug)]
-pub enum CutShape {
+pub enum EditedShape {
     /// Of a line through triangles.
     Line {
         /// Along which axis.
@@ -69,8 +94,8 @@ pub enum CutShape {
         /// The point's coordinates along it, ascending.
         coordinates: Vec<f64>,
     },
-    /// Of triangles in a plane through tetrahedra.
-    Surface(Arc<MeshType>),
+    /// Of a mesh again.
+    Mesh(Arc<MeshType>),
 }
 
 /// What the cells of a mesh are.
@@ -91,6 +116,28 @@ impl MeshType {
     /// Bytes of points and cells.
     pub(super) const fn bytes(&self) -> u64 {
         self.byte_length
+    }
+
+    /// The identity of what an edit makes of it.
+    pub fn edited_identity(&self, edit: &MeshEdit) -> Digest {
+        let mut bytes = self.identity.as_bytes().to_vec();
+        let mut put = |numbers: &[f64]| {
+            bytes.extend(numbers.iter().flat_map(|number| number.to_bits().to_le_bytes()));
+        };
+        #[expect(clippy::cast_precision_loss, reason = "an axis is 0, 1 or 2")]
+        match *edit {
+            MeshEdit::Cut { axis, position } => put(&[0.0, axis as f64, position]),
+            MeshEdit::Clip { axis, position, above } => {
+                put(&[1.0, axis as f64, position, f64::from(u8::from(above))]);
+            }
+            MeshEdit::Mirror(Mirrors { axes, center, monitor }) => {
+                put(&[2.0]);
+                for axis in 0..3 {
+                    put(&[f64::from(u8::from(axes[axis])), center[axis], monitor[axis][0], monitor[axis][1]]);
+                }
+            }
+        }
+        Digest::of(&bytes)
     }
 }
 
@@ -234,32 +281,9 @@ fn cut(
     axis: usize,
     position: f64,
 ) -> Result<Inferred, ExpressionError> {
-    let Cut { points, shape } = context.cut(mesh, axis, position)?;
-    context.hold(points.len())?;
-    let sample = |point: CutPoint| match point {
-        CutPoint { ends: [only, _], share: 0.0 } => Sample::At(only as usize),
-        CutPoint { ends: [low, high], share } => Sample::Between {
-            low: low as usize,
-            high: high as usize,
-            coordinates: [0.0, 1.0],
-            target: share,
-            either_end: false,
-        },
-    };
-    let samples: Vec<Sample> = points.into_iter().map(sample).collect();
+    let edited = context.edited(mesh, &MeshEdit::Cut { axis, position })?;
     let from = mesh.kind;
-    let (name, coordinate, mesh) = match shape {
-        #[expect(clippy::cast_precision_loss, reason = "no mesh has 2^53 points")]
-        CutShape::Surface(mesh) => {
-            (INDEX, (0..samples.len()).map(|place| place as f64).collect(), Some(mesh))
-        }
-        CutShape::Line { axis: along, coordinates } => (AXES[along], coordinates, None),
-    };
-    let mut labels = of.labels.clone();
-    labels.dimensions[0] = Dimension::new(name, Coordinate::Numbers(coordinate));
-    let data_type = of.data_type.max(super::DataType::Float);
-    let node = Typed::Interpolate { of: Box::new(of), axis: 0, samples, scalar: false };
-    let cut = Inferred { labels, data_type, mesh, node };
+    let cut = on_edited(context, of, edited)?;
     let MeshKind::Triangular { normal_axis, normal_position } = from else { return Ok(cut) };
     // A line has all three axes of space, two of them with one place.
     let mut dimensions = Vec::with_capacity(cut.labels.dimensions.len() + 2);
@@ -272,5 +296,55 @@ fn cut(
     }
     dimensions.extend_from_slice(&cut.labels.dimensions[1..]);
     let labels = Labels { dimensions, scalars: cut.labels.scalars.clone() };
+    let data_type = cut.data_type;
     Ok(Inferred { labels, data_type, mesh: None, node: Typed::Expand { of: Box::new(cut) } })
+}
+
+/// A field of a symmetric simulation on the whole of its mesh.
+pub(super) fn whole(
+    context: &mut Context<'_>,
+    of: Inferred,
+    mirrors: Mirrors,
+) -> Result<Inferred, ExpressionError> {
+    let mut result = of;
+    let mut open = vec![MeshEdit::Mirror(mirrors)];
+    while let (Some(edit), Some(mesh)) = (open.pop(), result.mesh.clone()) {
+        let edited = context.edited(&mesh, &edit)?;
+        open.extend(edited.next.iter().rev().copied());
+        result = on_edited(context, result, edited)?;
+    }
+    Ok(result)
+}
+
+/// A field at the points of what was made of its mesh.
+fn on_edited(
+    context: &mut Context<'_>,
+    of: Inferred,
+    edited: EditedMesh,
+) -> Result<Inferred, ExpressionError> {
+    let EditedMesh { points, shape, next: _ } = edited;
+    context.hold(points.len())?;
+    let sample = |point: EdgePoint| match point {
+        EdgePoint { ends: [only, _], share: 0.0 } => Sample::At(only as usize),
+        EdgePoint { ends: [low, high], share } => Sample::Between {
+            low: low as usize,
+            high: high as usize,
+            coordinates: [0.0, 1.0],
+            target: share,
+            either_end: false,
+        },
+    };
+    let samples: Vec<Sample> = points.into_iter().map(sample).collect();
+    let (name, coordinate, mesh) = match shape {
+        #[expect(clippy::cast_precision_loss, reason = "no mesh has 2^53 points")]
+        EditedShape::Mesh(mesh) => {
+            (INDEX, (0..samples.len()).map(|place| place as f64).collect(), Some(mesh))
+        }
+        EditedShape::Line { axis: along, coordinates } => (AXES[along], coordinates, None),
+    };
+    let mut labels = of.labels.clone();
+    labels.dimensions[0] = Dimension::new(name, Coordinate::Numbers(coordinate));
+    let data_type = of.data_type.max(super::DataType::Float);
+    let node = Typed::Interpolate { of: Box::new(of), axis: 0, samples, scalar: false };
+    Ok(Inferred { labels, data_type, mesh, node })
 }

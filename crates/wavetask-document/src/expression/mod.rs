@@ -36,13 +36,14 @@ mod node;
 mod plan;
 mod recipe;
 mod selection;
+mod symmetry;
 
 pub use documents::Documents;
 pub use error::ExpressionError;
 pub use infer::{FieldType, Inferred, Schema, infer};
 pub use labels::{Coordinate, DataType, Dimension, Label, Labels};
 pub use limits::ExpressionLimits;
-pub use mesh::{Cut, CutPoint, CutShape, MeshKind, MeshType};
+pub use mesh::{EdgePoint, EditedMesh, EditedShape, MeshEdit, MeshKind, MeshType};
 pub use node::{
     BinaryFunction, Expression, Field, FieldSource, Fill, Indexer, InterpolationMethod, Part, Places,
     Reduction, SelectionMethod, Selector, UnaryFunction,
@@ -50,3 +51,4 @@ pub use node::{
 pub use plan::{Operand, Operation, Plan, Sample, Step};
 pub use recipe::{MAXIMUM_OUTPUTS, Recipe};
 pub use selection::Taken;
+pub use symmetry::{Mirror, Mirroring, Mirrors, Whole, whole};

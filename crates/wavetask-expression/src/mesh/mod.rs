@@ -9,18 +9,20 @@
 //! the tolerance along another axis than the one it looks along. Here they are on the mesh.
 
 mod cut;
+mod edit;
+mod mirror;
 mod nearest;
 
 use num_complex::Complex;
 use rayon::prelude::*;
-use wavetask_document::Array;
-use wavetask_document::expression::{ExpressionError, InterpolationMethod, MeshKind};
+use wavetask_document::expression::{ExpressionError, InterpolationMethod, MeshKind, MeshType};
+use wavetask_document::{Array, Values};
 use wavetask_grid::mesh::{Facets, Locator, NONE, SimplexMesh};
 
-pub use self::cut::WithMeshes;
-pub(crate) use self::cut::geometry_of;
+pub use self::edit::WithMeshes;
+pub(crate) use self::edit::geometry_of;
 use self::nearest::NearestPoints;
-use crate::Numbers;
+use crate::{Numbers, Reader};
 
 /// How far below zero the weight of a corner may be.
 const WEIGHT_TOLERANCE: f64 = 1e-6;
@@ -90,6 +92,29 @@ impl MeshGeometry {
         })
     }
 
+    /// The mesh of a field, with all that was made of it.
+    ///
+    /// # Errors
+    /// `Field` if the mesh cannot be read.
+    pub fn edited_as(reader: &dyn Reader, mesh: &MeshType) -> Result<Self, ExpressionError> {
+        geometry_of(reader, mesh)
+    }
+
+    /// Its kind, and the arrays in which tidy3d stores it.
+    pub fn into_arrays(self) -> (MeshKind, Array, Array) {
+        let dimensions: &[usize] = match self.kind {
+            MeshKind::Triangular { normal_axis: 0, .. } => &[1, 2],
+            MeshKind::Triangular { normal_axis: 1, .. } => &[0, 2],
+            MeshKind::Triangular { .. } => &[0, 1],
+            MeshKind::Tetrahedral => &[0, 1, 2],
+        };
+        let positions = self.points.iter().flat_map(|point| dimensions.iter().map(|&axis| point[axis]));
+        let corners = self.cells.iter().flat_map(|cell| cell[..=dimensions.len()].iter().copied());
+        let points = table(dimensions.len(), Values::Float64(positions.collect()));
+        let cells = table(dimensions.len() + 1, Values::Int64(corners.map(i64::from).collect()));
+        (self.kind, points, cells)
+    }
+
     /// Number of points.
     pub(crate) const fn point_count(&self) -> usize {
         self.points.len()
@@ -118,6 +143,12 @@ impl MeshGeometry {
         mesh.cells = solid;
         mesh
     }
+}
+
+/// An array of rows of this width.
+fn table(width: usize, values: Values) -> Array {
+    let count = values.len();
+    Array::new(vec![count / width, width], values).unwrap_or_else(|_| unreachable!("{count} in rows of {width}"))
 }
 
 /// Where a grid's point gets its value from.
