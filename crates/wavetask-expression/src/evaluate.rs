@@ -6,7 +6,7 @@ use wavetask_document::expression::{DataType, ExpressionError, Operand, Operatio
 use crate::arrange::{gather, strides};
 use crate::mesh::{Sampling, geometry_of, resample};
 use crate::read::{Reader, read, transpose};
-use crate::{Evaluated, Numbers, arithmetic, interpolate, reduce};
+use crate::{Evaluated, Numbers, arithmetic, interpolate, lookup, reduce};
 
 /// Computes the value of an expression.
 ///
@@ -53,6 +53,17 @@ fn step(this: &Step, reader: &dyn Reader) -> Result<Numbers, ExpressionError> {
                 None => None,
             };
             choose(of, &condition, otherwise)
+        }
+        Operation::Lookup { table, axes, at, method } => {
+            let table = step(table, reader)?;
+            let mut places = Vec::with_capacity(at.len());
+            for at in at {
+                let Numbers::Real(values) = operand(at, &this.shape, reader)? else {
+                    return Err(ExpressionError::invalid("lookup", "a place in a table is a real number"));
+                };
+                places.push(values);
+            }
+            lookup::lookup(&table, axes, &places, *method)
         }
         Operation::Concat { parts, order } => {
             let parts = parts

@@ -20,6 +20,7 @@ mod blocks;
 mod documents;
 mod evaluate;
 mod interpolate;
+mod lookup;
 mod mesh;
 mod numbers;
 mod read;

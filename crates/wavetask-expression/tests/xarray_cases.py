@@ -115,6 +115,23 @@ class Evaluation:
             return self(of).where(self(condition))
         return self(of).where(self(condition), self(otherwise))
 
+    def lookup(self, table, at, method="linear"):
+        table, at = self(table), {name: self(each) for name, each in at}
+        places = xr.broadcast(*xr.align(*at.values(), join="exact"))
+        result = sum(places[1:], places[0]).astype(table.dtype)
+        points = {}
+        for name, each in zip(at, places, strict=True):
+            labels = table[name].values
+            if labels.size == 1:
+                table = table.isel({name: 0}, drop=True)
+            else:
+                points[name] = ("place", np.clip(each.values.ravel(), labels.min(), labels.max()))
+        values = np.full(result.size, table.values) if not points else np.empty(0)
+        if points and result.size:
+            values = table.interp(points, method=method).values
+        missing = np.isnan([np.asarray(each.values, dtype=float).ravel() for each in places]).any(axis=0)
+        return result.copy(data=np.where(missing, np.nan, values).reshape(result.shape))
+
     def concat(self, parts, dimension, coordinate=None):
         parts = [self(part) for part in parts]
         if coordinate is None:

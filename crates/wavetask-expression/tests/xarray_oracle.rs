@@ -144,7 +144,12 @@ fn refused() -> Vec<Expression> {
             _ => on("sel", of, &format!("\"selectors\": {what}")),
         });
     }
+    let at = |table: &str, places: &str| format!("{{\"lookup\": {{\"table\": {table}, \"at\": {places}}}}}");
+    let three = "{\"number\": {\"value\": 3}}";
     texts.extend([
+        at(&twice, &format!("[[\"x\", {three}]]")),
+        at(&empty, &format!("[[\"x\", {three}]]")),
+        at(&plain, &format!("[[\"q\", {three}]]")),
         sum(&plain, &twice),
         on("where", &plain, &format!("\"condition\": {condition}, \"otherwise\": {beyond}")),
         on("reduce", &plain, "\"function\": \"sum\", \"dimensions\": [\"q\"]"),
@@ -241,9 +246,9 @@ fn random_expressions_are_what_xarray_says() {
         differing.len(),
         differing[..differing.len().min(8)].join("\n")
     );
-    for operation in
-        ["sel", "isel", "interp", "unary", "binary", "reduce", "where", "concat", "transpose", "squeeze"]
-    {
+    for operation in [
+        "sel", "isel", "interp", "unary", "binary", "reduce", "where", "lookup", "concat", "transpose", "squeeze",
+    ] {
         assert!(
             seen.get(operation).is_some_and(|&count| count > 20),
             "too few cases of {operation}: {seen:?}"

@@ -74,13 +74,6 @@ def _within(expression: Any) -> Iterator[Leaf | Node]:
             open_.extend(value)
 
 
-def operations(expression: Any) -> Iterator[str]:
-    """The operations of an expression, each place where it does one."""
-    for value in _within(expression):
-        if isinstance(value, Node):
-            yield value.operation
-
-
 def plain(expression: Any, source: Callable[[Leaf], Mapping[str, str]]) -> Any:
     """The JSON form as plain objects; ``source`` names each field's task, as ``{"task": id}``."""
     if isinstance(expression, Leaf):

@@ -15,22 +15,17 @@ import numpy as np
 from wavetask import errors
 from wavetask._client import REFERENCES
 
-from .node import VERSION, Expression, Leaf, json_text, leaves, operations, plain
+from .node import VERSION, Expression, Leaf, json_text, leaves, plain
 
 if TYPE_CHECKING:
     from wavetask import _native
 
 __all__ = ["begin", "computable", "computed", "recipe"]
 
-_NOT_THERE = frozenset(("lookup",))
-"""Operations that the server does not know; they are computed here."""
-
 
 def computable(expression: Expression) -> bool:
-    """Whether the server computes this: not tables, and not fields of symmetric simulations of kinds whose whole it does
-    not know (on surfaces, for one)."""
-    if any(operation in _NOT_THERE for operation in operations(expression)):
-        return False
+    """Whether the server computes this: not fields of symmetric simulations of kinds whose whole it does not know (on
+    surfaces, for one)."""
     return not any(leaf.known is not None and leaf.known.symmetric for leaf in leaves(expression))
 
 

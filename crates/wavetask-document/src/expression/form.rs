@@ -120,6 +120,7 @@ impl Expression {
             Self::Binary { .. } => "binary",
             Self::Reduce { .. } => "reduce",
             Self::Where { .. } => "where",
+            Self::Lookup { .. } => "lookup",
             Self::Concat { .. } => "concat",
             Self::Transpose { .. } => "transpose",
             Self::Squeeze { .. } => "squeeze",
@@ -155,6 +156,9 @@ impl Expression {
                 .flatten()
                 .map(|child| &**child)
                 .collect(),
+            Self::Lookup { table, at, .. } => {
+                std::iter::once(&**table).chain(at.iter().map(|(_, at)| at)).collect()
+            }
             Self::Concat { parts, .. } => parts.iter().collect(),
         }
     }
@@ -188,6 +192,9 @@ impl Expression {
                 .flatten()
                 .map(|child| &mut **child)
                 .collect(),
+            Self::Lookup { table, at, .. } => {
+                std::iter::once(&mut **table).chain(at.iter_mut().map(|(_, at)| at)).collect()
+            }
             Self::Concat { parts, .. } => parts.iter_mut().collect(),
         }
     }
@@ -230,6 +237,7 @@ impl Expression {
                 dimensions.as_ref().map_or(0, Vec::len)
             }
             Self::Transpose { dimensions, .. } => dimensions.len(),
+            Self::Lookup { at, .. } => at.len(),
             Self::Number { .. } | Self::Unary { .. } | Self::Binary { .. } | Self::Where { .. } => 1,
         };
         count as u64

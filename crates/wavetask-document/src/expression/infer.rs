@@ -99,6 +99,12 @@ pub(super) enum Typed {
         condition: Box<Inferred>,
         otherwise: Option<Box<Inferred>>,
     },
+    Lookup {
+        table: Box<Inferred>,
+        /// Where along each dimension of the table, in their order.
+        at: Vec<Inferred>,
+        method: InterpolationMethod,
+    },
     Concat {
         parts: Vec<Inferred>,
     },
@@ -267,6 +273,14 @@ impl Context<'_> {
                 let (of, condition) = (self.infer(of)?, self.infer(condition)?);
                 let otherwise = otherwise.as_ref().map(|otherwise| self.infer(otherwise)).transpose()?;
                 self.choose(of, condition, otherwise)
+            }
+            Expression::Lookup { table, at, method } => {
+                let table = self.infer(table)?;
+                let at = at
+                    .iter()
+                    .map(|(name, at)| Ok((name.clone(), self.infer(at)?)))
+                    .collect::<Result<Vec<_>, ExpressionError>>()?;
+                self.lookup(table, at, *method)
             }
             Expression::Concat { parts, dimension, coordinate } => {
                 let parts = parts.iter().map(|part| self.infer(part)).collect::<Result<Vec<_>, _>>()?;
@@ -468,7 +482,7 @@ pub(super) fn axes_of(
 }
 
 /// Refuses a name that is there twice.
-fn distinct<'a>(
+pub(super) fn distinct<'a>(
     operation: &'static str,
     names: impl Iterator<Item = &'a Arc<str>>,
 ) -> Result<(), ExpressionError> {

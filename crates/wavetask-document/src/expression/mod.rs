@@ -30,6 +30,7 @@ mod infer;
 mod interpolation;
 mod labels;
 mod limits;
+mod lookup;
 mod mesh;
 mod narrow;
 mod node;

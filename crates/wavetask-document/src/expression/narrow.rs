@@ -98,6 +98,17 @@ impl Narrowing<'_> {
                     None => None,
                 },
             },
+            Typed::Lookup { table, at, method } => {
+                let all = vec![Taken::All; table.labels.dimensions.len()];
+                let axes = table.labels.dimensions.iter();
+                let axes: Vec<Vec<f64>> = axes
+                    .map(|dimension| dimension.coordinate.numbers().unwrap_or_default().to_vec())
+                    .collect();
+                self.hold(axes.iter().map(Vec::len).sum())?;
+                let table = Box::new(self.step(table, &all)?);
+                let at = at.iter().map(|at| self.operand(at, &inferred.labels, wanted));
+                Operation::Lookup { table, axes, at: at.collect::<Result<_, _>>()?, method: *method }
+            }
             Typed::Concat { parts } => {
                 let (along, rest) = match wanted {
                     [along, rest @ ..] => (along, rest),

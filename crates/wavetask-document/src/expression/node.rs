@@ -101,6 +101,17 @@ pub enum Expression {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         otherwise: Option<Box<Expression>>,
     },
+    /// What a table says at fields: values between its places, found by what other arrays have. Beyond its ends the
+    /// table has what it has there; where a field is not a number, so is the result.
+    Lookup {
+        /// The table: of one or two dimensions, along which the places are numbers.
+        table: Box<Expression>,
+        /// Of each dimension of the table where along it: real arrays with equal coordinates along equal dimensions.
+        at: Vec<(Arc<str>, Expression)>,
+        /// How.
+        #[serde(default)]
+        method: InterpolationMethod,
+    },
     /// Arrays of equal dimensions and coordinates beside one another along a new dimension, the outermost one.
     Concat {
         /// The arrays.

@@ -104,6 +104,17 @@ pub enum Operation {
         /// What is taken elsewhere; without it NaN.
         otherwise: Option<Operand>,
     },
+    /// What a table has at places that arrays say.
+    Lookup {
+        /// The table.
+        table: Box<Step>,
+        /// The coordinates along each of its axes, none of them twice, in any order.
+        axes: Vec<Vec<f64>>,
+        /// Where along each axis.
+        at: Vec<Operand>,
+        /// How.
+        method: InterpolationMethod,
+    },
     /// Arrays beside one another along a new outermost axis.
     Concat {
         /// The arrays, all of one shape.
@@ -241,6 +252,9 @@ impl Step {
                 .flatten()
                 .map(|operand| &*operand.step)
                 .collect(),
+            Operation::Lookup { table, at, .. } => {
+                std::iter::once(&**table).chain(at.iter().map(|at| &*at.step)).collect()
+            }
             Operation::Concat { parts, .. } => parts.iter().collect(),
         }
     }
@@ -270,6 +284,8 @@ impl Plan {
             let operands = step.operands();
             let cost = match &step.operation {
                 Operation::Reduce { of, .. } => of.elements(),
+                // A search along each axis, and the corners between which a place is.
+                Operation::Lookup { axes, .. } => elements.saturating_mul(64 * axes.len() as u64),
                 // Finding a cell takes about a microsecond, and preparing the search as much for each cell.
                 Operation::Resample { mesh, grid, .. } => {
                     // A flat mesh is searched once for all places along its normal.

@@ -167,7 +167,7 @@ impl Generator {
         let chosen = &dimensions[..some];
         let names_of =
             |dimensions: &[Dimension]| dimensions.iter().map(|d| d.name.clone()).collect::<Vec<_>>();
-        let kind = self.random.u32(0..13);
+        let kind = self.random.u32(0..15);
         if chosen.is_empty() && matches!(kind, 0..=5) {
             return None;
         }
@@ -268,6 +268,7 @@ impl Generator {
                 let labels = Coordinate::Numbers(self.coordinate(2, 2));
                 Expression::Concat { parts, dimension: "part".into(), coordinate: Some(labels) }
             }
+            12 | 13 => return self.lookup(*of, inferred),
             _ if self.chance(50) => Expression::Transpose { of, dimensions: names_of(&dimensions) },
             _ => {
                 let single: Vec<Dimension> =
@@ -276,6 +277,39 @@ impl Generator {
                 Expression::Squeeze { of, dimensions: named.then(|| names_of(&single)) }
             }
         })
+    }
+
+    /// A table, of one dimension or two, at real numbers.
+    fn lookup(&mut self, of: Expression, inferred: &Inferred) -> Option<Expression> {
+        if matches!(inferred.data_type(), DataType::Complex | DataType::Boolean) {
+            return None;
+        }
+        let count = self.random.usize(1..=2);
+        let mut dimensions = Vec::new();
+        for name in &["T", "n"][..count] {
+            let places = self.random.usize(1..6);
+            let order = self.random.u8(0..3);
+            dimensions.push(Dimension::new(*name, Coordinate::Numbers(self.coordinate(places, order))));
+        }
+        let values: usize = dimensions.iter().map(|dimension| dimension.coordinate.len()).product();
+        let numbers = |random: &mut Rng| (0..values).map(|_| 6.0 * random.f64() - 3.0).collect::<Vec<f64>>();
+        let imaginary = self.chance(30).then(|| numbers(&mut self.random));
+        let table = Expression::Array { dimensions, values: numbers(&mut self.random), imaginary };
+        let other = Expression::Number { value: self.number(), imaginary: None };
+        let function = BinaryFunction::Multiply;
+        let product = |left: Expression, right: Expression| Expression::Binary {
+            function,
+            left: Box::new(left),
+            right: Box::new(right),
+        };
+        let second = if self.chance(60) { product(of.clone(), other) } else { other };
+        let mut at: Vec<(Arc<str>, Expression)> = vec![("T".into(), of), ("n".into(), second)];
+        at.truncate(count);
+        if self.chance(50) {
+            at.reverse();
+        }
+        let method = self.one_of(&[InterpolationMethod::Linear, InterpolationMethod::Nearest]);
+        Some(Expression::Lookup { table: Box::new(table), at, method })
     }
 
     /// A comparison of a field, whose values are the same to the last digit on both sides.
