@@ -203,6 +203,14 @@ def test_every_structure_gets_its_part():
     assert any("isel" in slot.json() for slot in template.slots.values()), "only what covers a structure"
 
 
+def test_tables_are_looked_up_on_the_server():
+    simulation = device(MEDIA["a table of temperature"], MEDIA["a table of charge"])
+    template = perturb(simulation, **fields(*DATA)[0])
+    assert template.computable and len(template.slots) == 2
+    for slot in template.slots.values():
+        assert "lookup" in slot.json() and slot.dtype == np.dtype("float64") and slot.ndim == len(slot.shape)
+
+
 def test_a_mode_solver_is_perturbed_in_its_simulation():
     solver = ModeSolver(
         simulation=device(MEDIA["index"], MEDIA["index and loss"]),

@@ -168,6 +168,30 @@ def test_what_a_mode_solver_has_is_what_is_stored_unless_the_whole_is_asked_for(
     assert whole.symmetry_expanded_copy is whole and computable(whole.Ex._expression)
 
 
+def test_the_flux_of_a_field_is_a_reference():
+    names = dict(x=[0.0, 0.1], y=[0.0], z=[0.0, 0.2, 0.3], f=[2e14, 2.1e14])
+    values = RNG.normal(size=(2, 1, 3, 2)) + 1j * RNG.normal(size=(2, 1, 3, 2))
+    field = td.ScalarFieldDataArray(values, coords=names)
+    monitor = td.FieldMonitor(size=(0.1, 0, 0.3), freqs=names["f"], name="plane")
+    point = td.FieldMonitor(size=(0, 0, 0), freqs=names["f"], name="point")
+    simulation = models.fdtd(monitors=[monitor, point])
+    grid = td.Grid(boundaries=td.Coords(x=[0, 0.1, 0.2], y=[0, 0.1], z=[0, 0.2, 0.3, 0.5]))
+    components = {f"{letter}{axis}": field for letter in "EH" for axis in "xyz"}
+    data = td.FieldData(monitor=monitor, grid_expanded=grid, **components)
+    alone = td.FieldData(
+        monitor=point, **{name: each.isel(x=[0], z=[0]) for name, each in components.items()}
+    )
+    result = td.SimulationData(simulation=simulation, log="", data=[data, alone])
+    for known in (True, False):
+        task = Task(result, known)
+        flux = task.data["plane"].flux
+        assert plain(flux) == {"field": {"source": {"task": "0199"}, "path": ["plane", "flux"]}}
+        assert flux.dims == ("f",) and flux.shape == (2,) and flux.dtype == np.dtype("float64")
+        np.testing.assert_array_equal(flux.values, data.flux.values)
+        np.testing.assert_array_equal((2 * flux).sel(f=2e14).values, 2 * data.flux.sel(f=2e14).values)
+        assert "flux" not in task.data["point"].fields
+
+
 def test_unknown_names_are_refused_by_name(heat):
     with pytest.raises(errors.NotFound, match="nowhere") as caught:
         heat.data["nowhere"]

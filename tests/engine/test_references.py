@@ -15,16 +15,12 @@ GRID = {"x": np.linspace(-0.5, 0.5, 6), "y": [0.0], "z": np.linspace(-0.6, 0.6, 
 RATES = {"low": 1e-6, "high": 3e-6}
 
 
-def guide():
+def guide(model=None):
     """A strip whose index grows with the temperature."""
+    model = model or td.LinearHeatPerturbation(temperature_ref=scenes.BASE, coeff=1.8e-4)
     silicon = td.PerturbationMedium(
         permittivity=12.0,
-        perturbation_spec=td.IndexPerturbation(
-            delta_n=td.ParameterPerturbation(
-                heat=td.LinearHeatPerturbation(temperature_ref=scenes.BASE, coeff=1.8e-4)
-            ),
-            freq=FREQUENCY,
-        ),
+        perturbation_spec=td.IndexPerturbation(delta_n=td.ParameterPerturbation(heat=model), freq=FREQUENCY),
     )
     strip = td.Structure(geometry=td.Box(size=(0.5, td.inf, 0.22)), medium=silicon)
     return mode_solver(modes=1, scene=simulation(structures=[strip]))
@@ -70,6 +66,58 @@ def test_values_are_computed_there(connected, heat):
     np.testing.assert_allclose(again.values, expected.max("x").values, rtol=1e-9)
     ratio = on_the_grid(heat["high"]) / on_the_grid(heat["low"])
     assert float(ratio.max()) > 1 and ratio.sum().load().shape == ()
+
+
+@pytest.mark.parametrize("unstructured", [True, False])
+def test_temperatures_of_a_symmetric_simulation_are_computed_there(connected, unstructured):
+    plane = td.TemperatureMonitor(size=(td.inf, 0, td.inf), name="plane", unstructured=unstructured)
+    task = connected.submit(scenes.slab(symmetry=(1, 0, 0), monitors=[plane]), progress=False)
+    modes = connected.perturb(guide(), temperature=on_the_grid(task))
+    assert modes.computable
+    found = connected.submit(modes, progress=False).result(timeout=300)
+    temperature = task.result()["plane"].temperature.interp(**GRID, **outside(unstructured))
+    np.testing.assert_allclose(on_the_grid(task).values, temperature.values, rtol=1e-12)
+    solver = guide()
+    perturbed = solver.simulation.perturbed_mediums_copy(temperature=temperature)
+    expected = connected.submit(solver.updated_copy(simulation=perturbed), progress=False).result()
+    assert float(found.n_eff[0, 0]) == pytest.approx(float(expected.n_eff[0, 0]), abs=1e-9)
+
+
+def outside(unstructured):
+    """What lies outside, as the classes of tidy3d take it."""
+    fill = {"fill_value": scenes.BASE}
+    return fill if unstructured else {"kwargs": fill}
+
+
+def test_a_table_of_temperatures_is_looked_up_there(connected, heat):
+    values = td.HeatDataArray([0.0, 1.5e-3, 9e-3], coords={"T": [scenes.BASE, 302.0, 330.0]})
+    table = td.CustomHeatPerturbation(perturbation_values=values)
+    modes = connected.perturb(guide(table), temperature=on_the_grid(heat["high"]))
+    assert modes.computable
+    found = connected.submit(modes, progress=False).result(timeout=300)
+    solver = guide(table)
+    temperature = heat["high"].result()["plane"].temperature.interp(**GRID, fill_value=scenes.BASE)
+    perturbed = solver.simulation.perturbed_mediums_copy(temperature=temperature)
+    expected = connected.submit(solver.updated_copy(simulation=perturbed), progress=False).result()
+    assert float(found.n_eff[0, 0]) == pytest.approx(float(expected.n_eff[0, 0]), abs=1e-9)
+
+
+@pytest.mark.parametrize("colocate", [True, False])
+def test_symmetric_modes_and_their_flux_are_computed_there(connected, colocate):
+    solver = mode_solver(scene=simulation(symmetry=(-1, 0, 1)), colocate=colocate)
+    task = connected.submit(solver, progress=False)
+    flux = task.data.flux
+    assert flux.dims == ("f", "mode_index") and flux.shape == (1, 2), "known before there is a result"
+    whole = task.data.symmetry_expanded_copy
+    strength = abs(whole.Ex).max(["x", "y", "z"])
+    result = task.result(timeout=300)
+    np.testing.assert_allclose(flux.values, result.flux.values, rtol=1e-10)
+    expected = result.symmetry_expanded_copy.Ex
+    np.testing.assert_allclose(strength.values, abs(expected).max(["x", "y", "z"]).values, rtol=1e-12)
+    assert whole.Ex.shape == expected.shape and whole.Ex.size > result.Ex.size
+    line = whole.Hz.isel(f=0, mode_index=0).interp(x=[-0.31, 0.31], z=[0.05]) * 2
+    there = 2 * result.symmetry_expanded_copy.Hz.isel(f=0, mode_index=0).interp(x=[-0.31, 0.31], z=[0.05])
+    np.testing.assert_allclose(line.values, there.values, rtol=1e-12, atol=1e-12)
 
 
 def test_what_an_input_lacks_fails_what_is_made_of_it(connected):

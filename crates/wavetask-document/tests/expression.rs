@@ -34,7 +34,12 @@ impl Schema for Fields {
                 return Err(ExpressionError::Field { field: field.to_string(), source });
             }
         };
-        Ok(FieldType { labels: Labels::new("field", dimensions)?, data_type, mesh: None, whole: Whole::Stored })
+        Ok(FieldType {
+            labels: Labels::new("field", dimensions)?,
+            data_type,
+            mesh: None,
+            whole: Whole::Stored,
+        })
     }
 }
 

@@ -64,8 +64,11 @@ pub(crate) fn lookup(
     method: InterpolationMethod,
 ) -> Numbers {
     let shape: Vec<usize> = axes.iter().map(Vec::len).collect();
-    let axes: Vec<Axis> =
-        axes.iter().zip(strides(&shape)).map(|(coordinates, stride)| Axis::new(coordinates, stride)).collect();
+    let axes: Vec<Axis> = axes
+        .iter()
+        .zip(strides(&shape))
+        .map(|(coordinates, stride)| Axis::new(coordinates, stride))
+        .collect();
     match table {
         Numbers::Real(values) => {
             let line = |low: f64, high: f64, share: f64| low + (high - low) * share;

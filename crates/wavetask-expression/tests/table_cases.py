@@ -20,9 +20,7 @@ td.config.logging.level = "ERROR"
 def literal(array):
     values = np.asarray(array.values)
     node = {
-        "dimensions": [
-            {"name": dim, "coordinate": array.coords[dim].values.tolist()} for dim in array.dims
-        ],
+        "dimensions": [{"name": dim, "coordinate": array.coords[dim].values.tolist()} for dim in array.dims],
         "values": values.real.ravel().tolist(),
     }
     if np.iscomplexobj(values):
@@ -68,10 +66,14 @@ def charge(random, method):
     electrons = field(random, table[0][0], table[0][-1], table[0])
     if random.random() < 0.3:
         holes = float(random.uniform(table[1][0], table[1][-1]))
-        return model.sample(electrons, holes), model, [
-            ["p", {"number": {"value": holes}}],
-            ["n", literal(electrons)],
-        ]
+        return (
+            model.sample(electrons, holes),
+            model,
+            [
+                ["p", {"number": {"value": holes}}],
+                ["n", literal(electrons)],
+            ],
+        )
     holes = electrons.copy(data=field(random, table[1][0], table[1][-1], table[1]).values)
     return model.sample(electrons, holes), model, [["n", literal(electrons)], ["p", literal(holes)]]
 

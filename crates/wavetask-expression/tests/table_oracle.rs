@@ -3,10 +3,10 @@
 mod support;
 
 use support::C;
+use wavetask_document::Array;
 use wavetask_document::expression::{
     Expression, ExpressionError, ExpressionLimits, Field, FieldType, Schema, infer,
 };
-use wavetask_document::Array;
 use wavetask_expression::{Numbers, Reader, evaluate};
 
 /// Where there are no fields.
@@ -34,14 +34,17 @@ impl Reader for Nothing {
 
 #[test]
 fn tables_say_what_tidy3d_says() {
-    let Some((cases, numbers)) = support::answers("table_cases.py", &support::folder("table")) else { return };
+    let Some((cases, numbers)) = support::answers("table_cases.py", &support::folder("table")) else {
+        return;
+    };
     assert!(cases.len() >= 300, "{} cases", cases.len());
     for case in &cases {
         let expression: Expression =
             serde_json::from_value(case["expression"].clone()).expect("an expression");
         let limits = ExpressionLimits::default();
         let plan = infer(&expression, &Nothing, &limits).and_then(|inferred| inferred.plan(&limits));
-        let ours = plan.and_then(|plan| evaluate(&plan, &Nothing)).unwrap_or_else(|error| panic!("{error}: {case}"));
+        let ours =
+            plan.and_then(|plan| evaluate(&plan, &Nothing)).unwrap_or_else(|error| panic!("{error}: {case}"));
         let values: Vec<C> = match ours.values {
             Numbers::Real(values) => values.into_iter().map(|value| C::new(value, 0.0)).collect(),
             Numbers::Complex(values) => values,

@@ -126,7 +126,7 @@ class Evaluation:
                 table = table.isel({name: 0}, drop=True)
             else:
                 points[name] = ("place", np.clip(each.values.ravel(), labels.min(), labels.max()))
-        values = np.full(result.size, table.values) if not points else np.empty(0)
+        values = np.full(result.size, table.values) if not points else np.empty(0, table.dtype)
         if points and result.size:
             values = table.interp(points, method=method).values
         missing = np.isnan([np.asarray(each.values, dtype=float).ravel() for each in places]).any(axis=0)

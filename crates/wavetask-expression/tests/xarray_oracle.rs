@@ -56,7 +56,12 @@ impl Fields {
 impl Schema for Fields {
     fn field(&self, field: &Field) -> Result<FieldType, ExpressionError> {
         let stored = &self.stored[&*field.path[0]];
-        Ok(FieldType { labels: stored.labels.clone(), data_type: stored.data_type, mesh: None, whole: Default::default() })
+        Ok(FieldType {
+            labels: stored.labels.clone(),
+            data_type: stored.data_type,
+            mesh: None,
+            whole: Default::default(),
+        })
     }
 }
 
@@ -247,7 +252,17 @@ fn random_expressions_are_what_xarray_says() {
         differing[..differing.len().min(8)].join("\n")
     );
     for operation in [
-        "sel", "isel", "interp", "unary", "binary", "reduce", "where", "lookup", "concat", "transpose", "squeeze",
+        "sel",
+        "isel",
+        "interp",
+        "unary",
+        "binary",
+        "reduce",
+        "where",
+        "lookup",
+        "concat",
+        "transpose",
+        "squeeze",
     ] {
         assert!(
             seen.get(operation).is_some_and(|&count| count > 20),

@@ -186,7 +186,8 @@ def _on_a_mesh(value: Any) -> bool:
 
 def is_part_of_a_field(expression: Expression) -> bool:
     """Whether it is a field or selections of one, so that fetching it moves what it is and little more."""
-    return isinstance(_selections(expression)[1], Leaf)
+    origin = _selections(expression)[1]
+    return isinstance(origin, Leaf) and not (origin.known is not None and origin.known.computed)
 
 
 def _selections(expression: Expression) -> tuple[list[Node], Expression]:

@@ -26,6 +26,8 @@ class Field(NamedTuple):
     not know."""
     labels: Mapping[str, tuple[Any, ...]] = {}
     """The labels along its dimensions, of those where they are known before it is computed."""
+    computed: bool = False
+    """Whether it is no array of the result, but computed of some: the flux of a field."""
 
 
 class Data(NamedTuple):

@@ -35,11 +35,9 @@ def build_field(
     """
     place, child, data = _located(document_json, path)
     if data is not None:
-        # What a symmetry stands for is said by the other fields, too.
+        # What a symmetry stands for, and what is computed of fields, is said by the other fields, too.
         if path[0] in build.monitor_names(document_json):
-            return select(
-                _at(build.build_monitor(document_json, path[0], load, paths), path[1:]), selections
-            )
+            return select(_at(build.build_monitor(document_json, path[0], load, paths), path[1:]), selections)
         return select(_at(build.build(document_json, load, paths), path), selections)
     if isinstance(child, str) and child in model.DATA_ARRAY_MAP:
         return _part(model.DATA_ARRAY_MAP[child], place, selections, load, paths)
@@ -61,6 +59,9 @@ def labels(
 
     Raises `KeyError` if there is no such place.
     """
+    if path[-1] == _FLUX and (field := _of_flux(document_json, path)) is not None:
+        found = labels(document_json, field, load, paths, shape)
+        return found and ({dim: each for dim, each in found[0].items() if dim not in "xyz"}, False, False)
     place, child, data = _located(document_json, path)
     mesh = isinstance(child, dict) and str(child.get("type")).endswith("GridDataset")
     if mesh:
@@ -106,10 +107,21 @@ class _Located(NamedTuple):
     child: Any
     """What the document's text has there."""
     data: dict[str, Any] | None
-    """What it belongs to, if that is of a symmetric simulation, and the whole of it is asked for."""
+    """What it belongs to, if that is needed: if it is of a symmetric simulation, and the whole of it is asked for, or
+    computed of other fields."""
 
 
 _EXPANDED = ("symmetry_expanded_copy", "symmetry_expanded")
+_FLUX = "flux"
+
+
+def _of_flux(document_json: str, path: Sequence[str]) -> list[str] | None:
+    """A field that the flux is computed of; ``None`` if it is stored."""
+    holder = _located(document_json, path).data
+    if holder is None or _FLUX in holder:
+        return None
+    names = (f"E{axis}" for axis in "xyz")
+    return next(([*path[:-1], name] for name in names if isinstance(holder.get(name), str)), None)
 
 
 def _located(document_json: str, path: Sequence[str]) -> _Located:
@@ -125,6 +137,8 @@ def _located(document_json: str, path: Sequence[str]) -> _Located:
         if key in _EXPANDED:
             expanded = True
             continue
+        if key == _FLUX and isinstance(node, dict) and _FLUX not in node:
+            return _Located(place.rstrip("/"), None, node)
         holder, node, place = node, node[key], f"{place}{key}/"
     symmetric = expanded and isinstance(holder, dict) and any(holder.get("symmetry") or ())
     return _Located(place.rstrip("/"), node, holder if symmetric else None)

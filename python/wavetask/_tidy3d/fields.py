@@ -40,6 +40,11 @@ _COMPLEX = frozenset(
 )  # fmt: skip
 """Classes that do not say themselves whether their values are complex."""
 
+_FLUX = "flux"
+
+_WITH_FLUX = frozenset(("FieldData", "FieldTimeData", "ModeData", "ModeSolverData"))
+"""Classes of data whose flux is computed of their fields."""
+
 _MADE_WHOLE = frozenset(
     ("AuxFieldTimeData", "FieldData", "FieldTimeData", "MediumData", "ModeData", "ModeSolverData", "PermittivityData",
      "SteadyChargeResidualData", "SteadyCurrentDensityData", "SteadyElectricFieldData", "SteadyEnergyBandData",
@@ -56,6 +61,9 @@ def outline(simulation: Any) -> Any:
         tuple(getattr(simulation, "freqs", ())),
         getattr(simulation, "mode_spec", None),
         any(getattr(simulation, "symmetry", ())),
+        _tangential(
+            getattr(getattr(simulation, "plane", None), "size", ()), getattr(simulation, "fields", None)
+        ),
     )
 
 
@@ -65,6 +73,8 @@ class _Outline(typing.NamedTuple):
     frequencies: tuple[float, ...]
     mode_spec: Any
     symmetric: bool
+    tangential: tuple[str, ...]
+    """Of a mode solver the fields in its plane, if it has them all."""
 
 
 def of_simulation(outline: Any) -> Data | None:
@@ -78,6 +88,9 @@ def of_simulation(outline: Any) -> Data | None:
         fields = _fields(data_class, bool(getattr(monitor, "unstructured", False)), labels)
         if outline.symmetric:
             fields = _symmetric(data_class, fields)
+        if getattr(monitor, "store_fields_direction", "+") is not None:
+            tangential = _tangential(monitor.size, getattr(monitor, "fields", None))
+            fields = _with_flux(data_class, fields, tangential)
         monitors[monitor.name] = _data(data_class, fields, (monitor.name,))
     result = _result_class(outline.kind)
     if result is None:
@@ -85,6 +98,7 @@ def of_simulation(outline: Any) -> Data | None:
     fields = {}
     if outline.kind == "ModeSolver":
         fields = _fields(result, False, _labels(outline.frequencies, outline.mode_spec))
+        fields = _with_flux(result, fields, outline.tangential)
     data = _data(result, fields, ())
     return data._replace(monitors=monitors)
 
@@ -99,9 +113,33 @@ def of_document(text: str) -> Data:
         fields = _present(entry)
         if any(entry.get("symmetry") or ()):
             fields = _symmetric(data_class, fields)
-        monitors[name] = _data(data_class, fields, (name,))
+        monitors[name] = _data(data_class, _with_flux(data_class, fields, _of_plane(entry)), (name,))
     data_class = class_named(values.get("type"))
-    return _data(data_class, _present(values), ())._replace(monitors=monitors)
+    fields = _with_flux(data_class, _present(values), _of_plane(values))
+    return _data(data_class, fields, ())._replace(monitors=monitors)
+
+
+def _of_plane(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields in the plane of a monitor, of the text of its data."""
+    monitor = entry.get("monitor")
+    return _tangential(monitor.get("size") or (), None) if isinstance(monitor, Mapping) else ()
+
+
+def _tangential(size: Any, names: Any) -> tuple[str, ...]:
+    """The components of E and H in a plane of this size; none if it is no plane, or they are not all among ``names``."""
+    axes = [axis for axis, extent in zip("xyz", size, strict=False) if extent != 0]
+    wanted = tuple(f"{letter}{axis}" for letter in "EH" for axis in axes)
+    return wanted if len(axes) == 2 and (names is None or set(wanted) <= set(names)) else ()
+
+
+def _with_flux(data_class: Any, fields: dict[str, Field], tangential: tuple[str, ...]) -> dict[str, Field]:
+    """With the power that they carry through a plane, which the server computes."""
+    if data_class.__name__ not in _WITH_FLUX or not tangential or not set(tangential) <= set(fields):
+        return fields
+    electric = fields[tangential[0]]
+    dims = tuple(dim for dim in electric.dims if dim not in ("x", "y", "z"))
+    flux = Field((_FLUX,), dims, False, False, labels=electric.labels, computed=True)
+    return {**fields, _FLUX: flux}
 
 
 def _present(values: Mapping[str, Any]) -> dict[str, Field]:

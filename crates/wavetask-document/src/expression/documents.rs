@@ -14,8 +14,9 @@ use std::sync::Arc;
 use serde::Deserialize;
 use wavetask_protocol::Digest;
 
+use super::flux::{FLUX, flux};
 use super::{
-    Coordinate, DataType, Dimension, ExpressionError, Field, FieldSource, FieldType, Labels, MeshKind,
+    Coordinate, DataType, Dimension, ExpressionError, Field, FieldSource, FieldType, Flux, Labels, MeshKind,
     MeshType, Schema, Whole, whole,
 };
 use crate::{
@@ -213,6 +214,31 @@ impl<B: BlockSource> Documents<B> {
 }
 
 impl<B: BlockSource> Schema for Documents<B> {
+    fn flux(&self, field: &Field) -> Result<Option<Flux>, ExpressionError> {
+        let [prefix @ .., last] = &field.path[..] else { return Ok(None) };
+        let FieldSource::Result(digest) = &field.source else { return Ok(None) };
+        let Some(document) = self.documents.get(digest).filter(|_| &**last == FLUX) else { return Ok(None) };
+        let (holder, prefix) = match prefix {
+            [] => (String::new(), vec![Arc::from(EXPANDED[0])]),
+            [name] if EXPANDED.contains(&&**name) => (String::new(), prefix.to_vec()),
+            [_] => match monitor(document, field)? {
+                Some(number) => (format!("data/{number}"), prefix.to_vec()),
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        };
+        let data = document.fragment(&holder).map_err(|error| unreadable(field, error))?;
+        let Some(data) = data.filter(|data| data.starts_with('{')) else { return Ok(None) };
+        let field_of = |name: &str| {
+            let path = prefix.iter().cloned().chain([Arc::from(name)]).collect();
+            Field { path, ..field.clone() }
+        };
+        flux(data, field_of, |field| {
+            let FieldType { labels, whole, .. } = self.field(field)?;
+            Ok(whole.labels(labels))
+        })
+    }
+
     fn field(&self, field: &Field) -> Result<FieldType, ExpressionError> {
         let located = self.locate(field)?;
         let named = located.dimensions.iter().zip(&located.values.shape);

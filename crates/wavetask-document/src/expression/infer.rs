@@ -13,8 +13,8 @@ use super::selection::{ByLabel, Taken, by_place};
 use super::symmetry;
 use super::{
     BinaryFunction, Coordinate, DataType, Dimension, Expression, ExpressionError, ExpressionLimits, Field,
-    Fill, Indexer, InterpolationMethod, Labels, MeshType, Places, Plan, Reduction, SelectionMethod, Selector,
-    UnaryFunction, Whole,
+    Fill, Flux, Indexer, InterpolationMethod, Labels, MeshType, Places, Plan, Reduction, SelectionMethod,
+    Selector, UnaryFunction, Whole,
 };
 
 /// What is known of the fields.
@@ -24,6 +24,15 @@ pub trait Schema {
     /// # Errors
     /// `NotKnown` if they will be known later, `Field` if there is no such field.
     fn field(&self, field: &Field) -> Result<FieldType, ExpressionError>;
+
+    /// How a field is computed of others that is no stored one but the power that they carry; `None` if it is another.
+    ///
+    /// # Errors
+    /// `Invalid` if the others have none, otherwise as [`field`](Self::field).
+    fn flux(&self, field: &Field) -> Result<Option<Flux>, ExpressionError> {
+        let _ = field;
+        Ok(None)
+    }
 
     /// What an edit makes of a mesh. Where points and cells are not at hand, that is not known.
     ///
@@ -218,7 +227,7 @@ impl Context<'_> {
         self.schema.edited(mesh, edit)
     }
 
-    fn infer(&mut self, expression: &Expression) -> Result<Inferred, ExpressionError> {
+    pub(super) fn infer(&mut self, expression: &Expression) -> Result<Inferred, ExpressionError> {
         match expression {
             Expression::Number { value, imaginary } => {
                 Ok(literal(Labels::default(), vec![*value], imaginary.map(|imaginary| vec![imaginary])))
@@ -234,14 +243,17 @@ impl Context<'_> {
                 Ok(literal(labels, values.clone(), imaginary.clone()))
             }
             Expression::Field(field) => {
+                if let Some(flux) = self.schema.flux(field)? {
+                    return self.flux(flux);
+                }
                 let FieldType { labels, data_type, mesh, whole } = self.schema.field(field)?;
                 self.hold(labels.shape().iter().sum())?;
                 let stored = Inferred { labels, data_type, mesh, node: Typed::Field(field.clone()) };
                 match whole {
                     Whole::Stored => Ok(stored),
-                    Whole::Labels(mirrors) => {
-                        mirrors.into_iter().try_fold(stored, |of, mirror| symmetry::mirrored(self, of, mirror))
-                    }
+                    Whole::Labels(mirrors) => mirrors
+                        .into_iter()
+                        .try_fold(stored, |of, mirror| symmetry::mirrored(self, of, mirror)),
                     Whole::Mesh(mirrors) => mesh::whole(self, stored, mirrors),
                 }
             }
@@ -276,10 +288,11 @@ impl Context<'_> {
             }
             Expression::Lookup { table, at, method } => {
                 let table = self.infer(table)?;
-                let at = at
-                    .iter()
-                    .map(|(name, at)| Ok((name.clone(), self.infer(at)?)))
-                    .collect::<Result<Vec<_>, ExpressionError>>()?;
+                let at = at.iter().map(|(name, at)| Ok((name.clone(), self.infer(at)?))).collect::<Result<
+                    Vec<_>,
+                    ExpressionError,
+                >>(
+                )?;
                 self.lookup(table, at, *method)
             }
             Expression::Concat { parts, dimension, coordinate } => {

@@ -46,7 +46,8 @@ impl Context<'_> {
         if axes.len() != count {
             return refuse(format!("{} places in a table of {count} dimensions", axes.len()));
         }
-        let mut ordered: Vec<(usize, Inferred)> = axes.into_iter().zip(at.into_iter().map(|(_, at)| at)).collect();
+        let mut ordered: Vec<(usize, Inferred)> =
+            axes.into_iter().zip(at.into_iter().map(|(_, at)| at)).collect();
         let Some((_, first)) = ordered.first() else { return refuse("no place in the table".to_owned()) };
         let (mut labels, mut on) = (first.labels.clone(), first.mesh.clone());
         for (number, (_, at)) in ordered.iter().enumerate() {

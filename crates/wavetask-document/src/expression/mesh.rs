@@ -13,7 +13,8 @@ use super::infer::{Context, Inferred, Typed};
 use super::plan::Sample;
 use super::selection::Taken;
 use super::{
-    Coordinate, Dimension, ExpressionError, Field, Fill, InterpolationMethod, Label, Labels, Mirrors, Selector,
+    Coordinate, Dimension, ExpressionError, Field, Fill, InterpolationMethod, Label, Labels, Mirrors,
+    Selector,
 };
 
 /// The dimension of a mesh's points.

@@ -25,6 +25,7 @@ mod alignment;
 mod combine;
 mod documents;
 mod error;
+mod flux;
 mod form;
 mod infer;
 mod interpolation;
@@ -41,6 +42,7 @@ mod symmetry;
 
 pub use documents::Documents;
 pub use error::ExpressionError;
+pub use flux::Flux;
 pub use infer::{FieldType, Inferred, Schema, infer};
 pub use labels::{Coordinate, DataType, Dimension, Label, Labels};
 pub use limits::ExpressionLimits;

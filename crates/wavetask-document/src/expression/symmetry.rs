@@ -28,11 +28,17 @@ use super::{
 };
 
 /// The axes of space.
-const AXES: [&str; 3] = ["x", "y", "z"];
+pub(super) const AXES: [&str; 3] = ["x", "y", "z"];
 
 /// Classes of data on a grid, of which `grid_expanded` is the whole.
 const GRIDDED: [&str; 7] = [
-    "AuxFieldTimeData", "FieldData", "FieldTimeData", "MediumData", "ModeData", "ModeSolverData", "PermittivityData",
+    "AuxFieldTimeData",
+    "FieldData",
+    "FieldTimeData",
+    "MediumData",
+    "ModeData",
+    "ModeSolverData",
+    "PermittivityData",
 ];
 
 /// Those of them whose monitors may ask for values at the corners of cells.
@@ -40,8 +46,14 @@ const COLOCATED: [&str; 4] = ["FieldData", "FieldTimeData", "ModeData", "ModeSol
 
 /// Classes of data that is repeated behind planes of symmetry.
 const SCALAR: [&str; 8] = [
-    "SteadyChargeResidualData", "SteadyCurrentDensityData", "SteadyElectricFieldData", "SteadyEnergyBandData",
-    "SteadyFreeCarrierData", "SteadyPotentialData", "TemperatureData", "VolumeMeshData",
+    "SteadyChargeResidualData",
+    "SteadyCurrentDensityData",
+    "SteadyElectricFieldData",
+    "SteadyEnergyBandData",
+    "SteadyFreeCarrierData",
+    "SteadyPotentialData",
+    "TemperatureData",
+    "VolumeMeshData",
 ];
 
 /// What a field stands for of which something is stored.
@@ -67,6 +79,13 @@ pub struct Mirror {
     from: Origin,
     /// What the values at each of them are multiplied by, if that is not one everywhere.
     signs: Option<Vec<f64>>,
+}
+
+impl Mirror {
+    /// Values between stored ones along an axis, at these places.
+    pub(super) const fn between(axis: usize, coordinate: Vec<f64>, samples: Vec<Sample>) -> Self {
+        Self { axis, coordinate, from: Origin::Between(samples), signs: None }
+    }
 }
 
 impl Whole {
@@ -157,9 +176,18 @@ struct Outline {
     monitor: Option<Monitor>,
 }
 
+/// The grid of the whole of some data.
 #[derive(Deserialize)]
-struct Grid {
+pub(super) struct Grid {
     boundaries: Boundaries,
+}
+
+impl Grid {
+    /// The boundaries of its cells along an axis.
+    pub(super) fn along(&self, axis: usize) -> &[f64] {
+        let Boundaries { x, y, z } = &self.boundaries;
+        [x, y, z][axis]
+    }
 }
 
 #[derive(Deserialize)]
@@ -191,7 +219,8 @@ pub fn whole(data: &str, name: &str, labels: &Labels, on_mesh: bool) -> Result<W
     if spatial.is_empty() && !on_mesh {
         return Ok(Whole::Stored);
     }
-    let outline: Outline = serde_json::from_str(data).map_err(|error| format!("its data is malformed: {error}"))?;
+    let outline: Outline =
+        serde_json::from_str(data).map_err(|error| format!("its data is malformed: {error}"))?;
     let symmetry = outline.symmetry.unwrap_or_default();
     if symmetry == [0; 3] {
         return Ok(Whole::Stored);
@@ -228,13 +257,6 @@ fn mirrors(outline: &Outline, symmetry: [i64; 3]) -> Result<Mirrors, String> {
     if symmetry.iter().any(|symmetry| ![0, 1].contains(symmetry)) {
         return Err(format!("a `{}` knows the symmetries 0 and 1", outline.class));
     }
-    let numbers = |values: &Option<[Value; 3]>| -> Option<[f64; 3]> {
-        let mut numbers = [0.0; 3];
-        for (number, value) in numbers.iter_mut().zip(values.as_ref()?) {
-            *number = crate::number(value)?;
-        }
-        Some(numbers)
-    };
     let monitor = outline.monitor.as_ref();
     let center = monitor.and_then(|monitor| numbers(&monitor.center));
     let size = monitor.and_then(|monitor| numbers(&monitor.size));
@@ -247,6 +269,15 @@ fn mirrors(outline: &Outline, symmetry: [i64; 3]) -> Result<Mirrors, String> {
         center: outline.symmetry_center.unwrap_or_default(),
         monitor: std::array::from_fn(bounds),
     })
+}
+
+/// Three numbers of a document, which may be infinite.
+pub(super) fn numbers(values: &Option<[Value; 3]>) -> Option<[f64; 3]> {
+    let mut numbers = [0.0; 3];
+    for (number, value) in numbers.iter_mut().zip(values.as_ref()?) {
+        *number = crate::number(value)?;
+    }
+    Some(numbers)
 }
 
 /// Places along an axis, with the stored places whose values are there.
@@ -284,7 +315,9 @@ impl Line {
     /// What covers an interval: one place more on each side of it.
     fn covering(self, [low, high]: [f64; 2]) -> Self {
         let count = self.coordinates.len();
-        let (Some(&first), Some(&last)) = (self.coordinates.first(), self.coordinates.last()) else { return self };
+        let (Some(&first), Some(&last)) = (self.coordinates.first(), self.coordinates.last()) else {
+            return self;
+        };
         if count == 1 || high < first || low > last {
             return self;
         }
@@ -415,7 +448,7 @@ fn gridded(
     let intervals = monitor.interval_space.unwrap_or([1; 3]);
     let mut found = Vec::with_capacity(3);
     for axis in (0..3).filter(|&axis| symmetry[axis] != 0) {
-        let boundaries = [&grid.boundaries.x, &grid.boundaries.y, &grid.boundaries.z][axis];
+        let boundaries = grid.along(axis);
         let places = if colocated {
             boundaries[..boundaries.len().saturating_sub(1)].to_vec()
         } else {
@@ -425,7 +458,9 @@ fn gridded(
         let middle = center[axis];
         let image: Vec<f64> =
             coordinate.iter().map(|&at| if at < middle { 2.0 * middle - at } else { at }).collect();
-        let Some(&outermost) = image.last() else { return Err(format!("its grid has no cell along {}", AXES[axis])) };
+        let Some(&outermost) = image.last() else {
+            return Err(format!("its grid has no cell along {}", AXES[axis]));
+        };
         let numbers = stored[axis];
         let from = if numbers.len() == 1 || numbers.contains(&outermost) {
             let known = Coordinate::Numbers(numbers.to_vec());
@@ -442,8 +477,8 @@ fn gridded(
         };
         let sign = component.sign(symmetry[axis], axis);
         let reversed = sign < 0.0 && coordinate.iter().any(|&at| at < middle);
-        let signs = reversed
-            .then(|| coordinate.iter().map(|&at| if at < middle { sign } else { 1.0 }).collect());
+        let signs =
+            reversed.then(|| coordinate.iter().map(|&at| if at < middle { sign } else { 1.0 }).collect());
         found.push(Mirror { axis: axes[axis], coordinate, from, signs });
     }
     Ok(found)

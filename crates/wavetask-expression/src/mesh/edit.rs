@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use wavetask_document::expression::{
-    EdgePoint, EditedMesh, EditedShape, ExpressionError, Field, FieldType, MeshEdit, MeshType, Schema,
+    EdgePoint, EditedMesh, EditedShape, ExpressionError, Field, FieldType, Flux, MeshEdit, MeshType, Schema,
 };
 
 use super::MeshGeometry;
@@ -27,6 +27,10 @@ impl std::fmt::Debug for WithMeshes<'_> {
 impl Schema for WithMeshes<'_> {
     fn field(&self, field: &Field) -> Result<FieldType, ExpressionError> {
         self.schema.field(field)
+    }
+
+    fn flux(&self, field: &Field) -> Result<Option<Flux>, ExpressionError> {
+        self.schema.flux(field)
     }
 
     fn edited(&self, mesh: &MeshType, edit: &MeshEdit) -> Result<EditedMesh, ExpressionError> {

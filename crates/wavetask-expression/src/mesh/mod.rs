@@ -5,7 +5,9 @@
 //! mesh's points has. Nearest: what the nearest of the mesh's points has, wherever. A mesh of triangles is taken as
 //! the same along its normal.
 //!
-//! One difference is wanted: in planes across x or y, tidy3d misses points on the very edge of the mesh, because it takes
+//! Two differences are wanted. What tidy3d cuts off beyond a monitor in a symmetric simulation is cut in single precision by
+//! VTK, and here in double; where two planes cut, which points are nearest outside of it depends on how that divides cells.
+//! And in planes across x or y, tidy3d misses points on the very edge of the mesh, because it takes
 //! the tolerance along another axis than the one it looks along. Here they are on the mesh.
 
 mod cut;
@@ -148,7 +150,8 @@ impl MeshGeometry {
 /// An array of rows of this width.
 fn table(width: usize, values: Values) -> Array {
     let count = values.len();
-    Array::new(vec![count / width, width], values).unwrap_or_else(|_| unreachable!("{count} in rows of {width}"))
+    Array::new(vec![count / width, width], values)
+        .unwrap_or_else(|_| unreachable!("{count} in rows of {width}"))
 }
 
 /// Where a grid's point gets its value from.
