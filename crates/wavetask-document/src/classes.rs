@@ -31,6 +31,8 @@ pub fn dimensions_of(class: &str) -> Option<&'static [&'static str]> {
         "IndexedTimeDataArray" => &["index", "t"],
         "IndexedFreqDataArray" => &["index", "f"],
         "PointDataArray" => &["index", "axis"],
+        "TriangleMeshDataArray" => &["face_index", "vertex_index", "axis"],
+        "PerturbationCoefficientDataArray" => &["wvl", "coeff"],
         "CellDataArray" => &["cell_index", "vertex_index"],
         _ => return None,
     })

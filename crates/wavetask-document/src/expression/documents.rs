@@ -429,6 +429,27 @@ mod tests {
     }
 
     #[test]
+    fn arrays_of_a_symmetric_simulation_are_whole() {
+        let mut blocks = MemoryBlocks::new();
+        let mut simulation = ResultBuilder::new("Simulation", &mut blocks);
+        simulation.verbatim("symmetry", "[0,1,0]").unwrap();
+        simulation.verbatim("structures", r#"[{"medium":{"permittivity":"SpatialDataArray"}}]"#).unwrap();
+        let place = Array::from_floats(vec![0.0]);
+        let values = Array::new(vec![1, 1, 1], Values::Float64(vec![12.0])).unwrap();
+        let group = "structures/0/medium/permittivity";
+        simulation.labelled_array(group, &values, &[("x", &place), ("y", &place), ("z", &place)]).unwrap();
+        let document = simulation.finish().unwrap();
+        let digest = document.digest().unwrap();
+        let mut documents = Documents::new(blocks);
+        documents.insert(digest, document);
+        let own =
+            Field { part: Part::Simulation, ..field(digest, &["structures", "0", "medium", "permittivity"]) };
+        assert_eq!(documents.load_part(&own, &[0..1, 0..1, 0..1]).unwrap().to_floats().unwrap(), [12.0]);
+        let of_result = Field { part: Part::Result, ..own };
+        assert!(documents.field(&of_result).is_err());
+    }
+
+    #[test]
     fn what_is_not_there_is_told() {
         let (documents, digest) = documents();
         for (path, why) in [
