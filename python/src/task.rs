@@ -94,6 +94,10 @@ impl TaskHandle {
         self.ask(py, |task| task.result(None)).map(Document::new)
     }
 
+    fn simulation(&self, py: Python<'_>) -> PyResult<Document> {
+        self.ask(py, Task::simulation).map(Document::new)
+    }
+
     fn cancel(&self) -> PyResult<()> {
         self.here()?.cancel();
         Ok(())

@@ -232,6 +232,9 @@ class Task:
         """Pushes the token once when it has ended, at once if it has."""
     def document(self) -> Document:
         """Waits, and gives its result; raises why there is none."""
+    def simulation(self) -> Document:
+        """Its simulation, without waiting. Raises `NotFound` (`task.no_simulation`) where the server does not give it, and
+        while results that it is made of are not there; `Usage` if the server does not know the task yet."""
     def cancel(self) -> None:
         """Stops it; returns at once."""
     def retry(self) -> None:

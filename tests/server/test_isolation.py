@@ -41,6 +41,7 @@ def test_other_keys_see_nothing(two_keys, server):
         ("DELETE", f"/tidy3d/tasks/{task}"),
         ("GET", f"/api/v1/tasks/{task}"),
         ("GET", f"/api/v1/tasks/{task}/log"),
+        ("GET", f"/api/v1/tasks/{task}/simulation"),
         ("GET", f"/tidy3d/projects/{mine.folder('mine')}/tasks"),
     ]:
         body = {} if method == "POST" else None

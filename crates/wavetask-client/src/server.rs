@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use wavetask_document::Digest;
+use wavetask_document::{Digest, Document};
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{
     BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, ResultAnswer,
@@ -11,7 +11,7 @@ use wavetask_protocol::native::{
     TaskSelection, WantedBlock,
 };
 
-use crate::error::ClientError;
+use crate::error::{ClientError, ErrorGroup};
 use crate::member::BlockPlace;
 
 /// What may be done to many tasks at once.
@@ -66,6 +66,16 @@ pub trait Server: fmt::Debug + Send + Sync {
 
     /// Fetches results; `take` gets each as it comes, with the blocks that came with them.
     async fn results(&self, request: &ResultsRequest, take: &mut ResultSink<'_>) -> Result<(), ClientError>;
+
+    /// The simulation of a task: its text and the descriptors of its arrays, whose blocks can be fetched.
+    ///
+    /// The code of the error is `task.no_simulation` while results that it is made of are not there, and where the
+    /// server does not give simulations.
+    async fn simulation(&self, task: &TaskId) -> Result<Document, ClientError> {
+        Err(ClientError::new(ErrorGroup::NotFound, "task.no_simulation", "The server gives no simulations.")
+            .task(task.clone())
+            .hint("The result holds the simulation."))
+    }
 
     /// Fetches blocks, verified; `take` gets each once, in any order.
     async fn fetch_blocks(

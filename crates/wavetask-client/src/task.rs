@@ -229,6 +229,20 @@ impl Task {
         }
     }
 
+    /// Its simulation, which needs no result: text and descriptors, the arrays when they are asked for.
+    ///
+    /// # Errors
+    /// `Usage` if it is not on the server yet; `NotFound` while results that it is made of are not there, and where
+    /// the server gives no simulations; else those of the connection.
+    pub fn simulation(&self) -> Result<ResultDocument, ClientError> {
+        let task = self.on_server()?;
+        let engine = self.cell.engine.clone();
+        self.cell.engine.block(async move {
+            let document = engine.server().simulation(&task).await?;
+            Ok(ResultDocument::new(engine.clone(), task, Arc::new(document), false))
+        })
+    }
+
     fn succeeded(&self, status: TaskStatus) -> Result<TaskId, ClientError> {
         match (status.phase, status.error, self.id()) {
             (Phase::Done, _, Some(task)) => Ok(task),

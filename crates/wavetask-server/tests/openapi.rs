@@ -70,7 +70,8 @@ async fn answers_of_every_route_fit_their_schemas() {
         ask(&mut answers, Method::GET, path, None).await;
     }
     worker.result(&assignment, common::result_file(&[1.0])).await;
-    for path in [format!("tasks/{task}"), format!("tasks/{task}/log"), format!("tasks/{failed}")] {
+    let of_task = ["", "/log", "/simulation"].map(|part| format!("tasks/{task}{part}"));
+    for path in of_task.into_iter().chain([format!("tasks/{failed}"), format!("tasks/{draft}/simulation")]) {
         ask(&mut answers, Method::GET, &path, None).await;
     }
     let both = json!({ "tasks": [task, failed, draft, "task-0"] });

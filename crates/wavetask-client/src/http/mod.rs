@@ -36,7 +36,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
-use wavetask_document::Digest;
+use wavetask_document::{Digest, Document};
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{
     BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, ResultsRequest,
@@ -252,6 +252,10 @@ impl Server for NativeServer {
 
     async fn results(&self, request: &ResultsRequest, take: &mut ResultSink<'_>) -> Result<(), ClientError> {
         download::results(&self.core, request, take).await
+    }
+
+    async fn simulation(&self, task: &TaskId) -> Result<Document, ClientError> {
+        self.core.call(Ask::get(format!("/api/v1/tasks/{}/simulation", segment(task.as_str())))).await
     }
 
     async fn fetch_blocks(

@@ -9,6 +9,7 @@
 //! | `GET /api/v1/tasks` | query [`TaskFilter`] | [`TaskList`], newest first |
 //! | `POST /api/v1/tasks/details` | [`TaskSelection`] | [`TaskDetails`] |
 //! | `GET /api/v1/tasks/{task}` | | [`TaskSummary`] |
+//! | `GET /api/v1/tasks/{task}/simulation` | | its `Document` of `wavetask-document`: text, and descriptors of arrays whose blocks can be fetched; 404 `task.no_simulation` while results that it is made of are not there |
 //! | `GET /api/v1/tasks/{task}/log` | query [`LogQuery`] | [`LogPart`] |
 //! | `POST /api/v1/tasks/{task}/cancel` | | [`TaskSummary`]; a task that has ended is left as it is |
 //! | `DELETE /api/v1/tasks/{task}` | | 200 `{}`; a running task is stopped first |

@@ -68,6 +68,8 @@ impl Description {
         all.on(Method::GET, "/api/v1/tasks/{task}", "One task").answers::<TaskSummary>();
         all.on(Method::DELETE, "/api/v1/tasks/{task}", "Deletes a task; a running one is stopped first")
             .answers_nothing();
+        all.on(Method::GET, "/api/v1/tasks/{task}/simulation", "The simulation of a task")
+            .answers_any("Its text, and descriptors of its arrays");
         all.on(Method::GET, "/api/v1/tasks/{task}/log", "A part of a task's log")
             .asks::<LogQuery>()
             .answers::<LogPart>();
@@ -140,7 +142,7 @@ impl Description {
         all.on(Method::PUT, "/api/v1/keys/{key}/quota", "Sets what a key may use; for the administrator")
             .takes::<Quota>()
             .answers::<KeySummary>();
-        all.on(Method::GET, PATH, "This document; no key is needed").open().answers_any();
+        all.on(Method::GET, PATH, "This document; no key is needed").open().answers_any("OpenAPI 3.1");
         all
     }
 
@@ -265,8 +267,8 @@ impl On<'_> {
         );
     }
 
-    fn answers_any(self) {
-        self.end("application/json", "OpenAPI 3.1", Content::new(Some(ObjectBuilder::new())));
+    fn answers_any(self, description: &str) {
+        self.end("application/json", description, Content::new(Some(ObjectBuilder::new())));
     }
 
     fn answers_pack(self, description: &str) {

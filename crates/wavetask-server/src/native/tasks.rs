@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use wavetask_core::{Command, TaskRecord};
+use wavetask_document::Document;
+use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{LogPart, LogQuery, TaskFilter, TaskList, TaskSummary};
-use wavetask_store::{Cursor, TaskFilter as StoreFilter};
+use wavetask_store::{Cursor, DocumentRole, TaskFilter as StoreFilter};
 
 use super::summary::summarize;
 use super::{Asked, Routes, Segment, asked, conditions};
 use crate::answer::Refused;
 use crate::app::App;
+use crate::documents;
 use crate::extract::Caller;
 use crate::logs;
 
@@ -37,6 +41,7 @@ pub(super) fn routes(routes: Routes) -> Routes {
         .get("/api/v1/tasks", list)
         .get("/api/v1/tasks/{task}", summary)
         .delete("/api/v1/tasks/{task}", remove)
+        .get("/api/v1/tasks/{task}/simulation", simulation)
         .get("/api/v1/tasks/{task}/log", log)
         .post("/api/v1/tasks/{task}/cancel", cancel)
 }
@@ -124,6 +129,27 @@ async fn summary(
         })
         .await?;
     Ok(Json(summary))
+}
+
+async fn simulation(
+    caller: Caller,
+    State(app): State<Arc<App>>,
+    task: Segment,
+) -> Result<Json<Document>, Refused> {
+    let task = task.task()?;
+    let found = app
+        .blocking(move |app| {
+            app.task_of(caller.id(), &task)?;
+            documents::load(app, &task, DocumentRole::Input)?.ok_or_else(|| no_simulation(&task))
+        })
+        .await?;
+    Ok(Json(found))
+}
+
+fn no_simulation(task: &TaskId) -> Refused {
+    let message = format!("there is no simulation of the task {task} yet");
+    Refused::new(StatusCode::NOT_FOUND, "task.no_simulation", message)
+        .hint("it is there once it has been sent completely, and the results that it is made of are there")
 }
 
 async fn log(
