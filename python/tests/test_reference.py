@@ -275,6 +275,12 @@ def test_the_json_is_that_of_the_server(heat):
         lambda a: a.where(a != a.isel(x=0)),
         lambda a: a.isel(x=[1]).squeeze("x").transpose("z", "y"),
         lambda a: (a <= 0) != (a >= 0.5),
+        lambda a: a.std("x") + a.var(["y", "z"]) * a.std() - a.var("z", ddof=0),
+        lambda a: a.argmin("z"),
+        lambda a: a.where(a > 0.1).fillna(7.5),
+        lambda a: a.where(a > 0.1).std("x") + a.where(a > 0.1).var("x", skipna=True),
+        lambda a: abs(a + 2j * a).std("y") + ((1 + 2j) * a).var("y"),
+        lambda a: a.interp(x=a.isel(x=[0, 2]).x, z=[0.1]) + a.sel(x=a.isel(x=slice(0, 2)).x).isel(x=0),
     ],
 )
 def test_computed_here_it_is_what_tidy3d_computes(function):
@@ -318,6 +324,16 @@ def test_where_otherwise_and_concat():
     np.testing.assert_array_equal(found.x.values, array.x.values)
     made = concat([reference, reference * 2], "scale", [1, 2])
     np.testing.assert_array_equal(value(made, array).sel(scale=2).values, 2 * array.values)
+    made = concat({"low": reference, "high": reference * 2}, "name")
+    assert made.dims == ("name", "x", "y", "z")
+    np.testing.assert_array_equal(value(made, array).sel(name="high").values, 2 * array.values)
+    made = concat({0.001: reference.max(), 0.002: reference.min()}, "I")
+    np.testing.assert_array_equal(value(made, array).sel(I=0.002).values, array.min().values)
+    with pytest.raises(errors.Usage, match="`concat` takes references, not a Waiting") as caught:
+        concat([Waiting(), Waiting()], "task")
+    assert "for key, task in batch.items()" in caught.value.hint
+    with pytest.raises(errors.Usage, match="`concat` of nothing"):
+        concat({}, "name")
     with pytest.raises(errors.Usage, match="2 references with 1 labels"):
         concat([reference, reference], "scale", [1])
 
@@ -423,6 +439,23 @@ def test_what_is_not_computed_there_fetches(heat):
     assert heat.data["centre"] == heat.document.monitor("centre")
     assert heat.document.monitor("centre") == heat.data["centre"]
     assert heat.data["centre"].monitor.name == "centre"
+    np.testing.assert_array_equal(np.sqrt(centre), np.sqrt(expected.values))
+    np.testing.assert_array_equal(centre.var("x", ddof=1).values, expected.var("x", ddof=1).values)
+    np.testing.assert_array_equal(centre.cumsum("x").values, expected.cumsum("x").values)
+
+
+def test_what_is_drawn_is_fetched(modes):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    amps = modes.data["modes"].amps.sel(direction="+").isel(f=0).abs
+    plt.close("all")
+    amps.plot()
+    [line] = plt.gca().get_lines()
+    expected = abs(modes.document.monitor("modes").amps.sel(direction="+").isel(f=0))
+    np.testing.assert_array_equal(line.get_ydata(), expected.values)
+    plt.close("all")
 
 
 def test_references_can_be_pickled():

@@ -44,5 +44,14 @@ def test_users_see_the_types(tmp_path):
         "    return await scan\n"
         "try: task.result()\n"
         "except wt.errors.TimedOut as error: print(error.hint, error.task)\n"
+        "data: wt.DataReference = task['monitor']\n"
+        "field: wt.Reference = data.fields['T'].interp(x=[0.0], y=0).sel(z=1.0) - 300\n"
+        "names: tuple[str, ...] = field.dims\n"
+        "size: int = field.nbytes\n"
+        "both: wt.Reference = wt.concat({1.0: field.max('x'), 2.0: field.std()}, 'I')\n"
+        "made: wt.Template = wt.replace(object(), 'sources[0].field_dataset', {'Ex': field, 'Ey': both})\n"
+        "made = wt.replace(made, {'structures/0/medium/permittivity': field})\n"
+        "made = wt.perturb(made, temperature=field, interp_method='nearest')\n"
+        "slots: dict[str, wt.Reference] = made.slots\n"
     )
     mypy("mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(script), cwd=tmp_path)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from wavetask._map import map as map
     from wavetask._reference import DataReference as DataReference
     from wavetask._reference import Reference as Reference
+    from wavetask._reference import SimulationReference as SimulationReference
     from wavetask._reference import Template as Template
     from wavetask._reference import concat as concat
     from wavetask._reference import perturb as perturb
@@ -38,6 +39,7 @@ __all__ = [
     "Client",
     "DataReference",
     "Reference",
+    "SimulationReference",
     "Task",
     "Template",
     "WavetaskError",
@@ -60,6 +62,7 @@ _HOMES = {
     "Client": "_client",
     "DataReference": "_reference",
     "Reference": "_reference",
+    "SimulationReference": "_reference",
     "Task": "_task",
     "Template": "_reference",
     "WavetaskError": "errors",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["submit"]
 
-_TEMPLATES = "wavetask._reference.template"
+_REFERENCES = "wavetask._reference."
 
 _BEFORE_PACKING = "it was cancelled before it was packed"
 
@@ -277,7 +277,7 @@ class _Work:
             return
         try:
             slots: dict[str, Any] = {}
-            if type(simulation).__module__ == _TEMPLATES:
+            if type(simulation).__module__.startswith(_REFERENCES):
                 slots, simulation = self._slots(simulation)
             with _packing():
                 taken = _taken_apart(simulation)
@@ -305,9 +305,12 @@ class _Work:
             else:
                 pending.push(packed)
 
-    def _slots(self, template: Any) -> tuple[dict[str, Any], Any]:
+    def _slots(self, simulation: Any) -> tuple[dict[str, Any], Any]:
         """What the server puts where, and the simulation without it. What it cannot compute is waited for here."""
-        if template.computable and self.client._native.evaluates():
+        from wavetask._reference import template_of
+
+        template = template_of(simulation)
+        if template.slots and template.computable and self.client._native.evaluates():
             return template.slots, template.simulation
         try:
             return {}, template.resolve()

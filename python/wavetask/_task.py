@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wavetask import _adaptor, _bridge, _render, _wait, errors
+from wavetask._simulated import Simulated
 
 if TYPE_CHECKING:
     from wavetask import _native
@@ -59,7 +60,7 @@ class Info(NamedTuple):
     parameters: dict[str, Any]
 
 
-class Task:
+class Task(Simulated):
     """One simulation on its way to its result. Work begins when it is submitted, whether anybody waits or not.
 
     >>> task = wt.submit(sim, name="one")
@@ -95,14 +96,10 @@ class Task:
         self._begun = time.monotonic()
         self._pack_error: BaseException | None = None
         self._unwanted = False
-        self._submitted: Callable[[], Any] = lambda: None
-        self._submitted_json = ""
         self._built: Callable[[], Any] = lambda: None
-        # What is known of the result before it is there, and what that is found from.
+        # What is known of the result before it is there.
         self._described: Any = None
-        self._outline: Any = None
-        if simulation is not None:
-            self._remember(simulation)
+        Simulated.__init__(self, simulation)
 
     # Who it is.
 
@@ -355,12 +352,6 @@ class Task:
         with self._errors_here(), _wait.waiting(self):
             self._handle().save(os.fspath(path))
 
-    @property
-    def simulation(self) -> Any:
-        """The simulation: the object itself where this process has it, else taken from the result (waits for it)."""
-        mine = self._submitted()
-        return mine if mine is not None else self.result().simulation
-
     # Inside.
 
     def _handle(self) -> _native.Task:
@@ -375,26 +366,6 @@ class Task:
         self._native = native
         self._client = client
         self._process = os.getpid()
-
-    def _remember(self, simulation: Any) -> None:
-        """Keeps the simulation for as long as somebody else does: it need not be fetched back then."""
-
-        def forget(_: object) -> None:
-            self._submitted_json = ""
-
-        if type(simulation).__module__ == "wavetask._reference.template":
-            # Of a template it is the result that says what was simulated.
-            simulation = simulation.simulation
-        else:
-            with contextlib.suppress(TypeError):
-                self._submitted = weakref.ref(simulation, forget)
-        if type(simulation).__module__.partition(".")[0] == "tidy3d":
-            self._outline = _adaptor.module("fields").outline(simulation)
-
-    def _packed(self, json: str) -> None:
-        """Notes the text that the simulation was packed to, as long as the simulation is there to go with it."""
-        if self._submitted() is not None:
-            self._submitted_json = json
 
     def _monitor_data(self, monitor: str) -> Any:
         """Waits, and gives the data of one monitor; nothing else is fetched."""

@@ -5,8 +5,21 @@ called), with the methods of tidy3d's arrays (`reference`, `arguments`). It is d
 somebody asks for values, something is fetched (`evaluate`).
 """
 
+from .coordinate import Coordinate
 from .data import DataReference
-from .reference import Coordinate, Reference, concat
-from .template import Template, perturb, replace
+from .joining import concat
+from .reference import Reference
+from .simulation import SimulationReference
+from .template import Template, perturb, replace, template_of
 
-__all__ = ["Coordinate", "DataReference", "Reference", "Template", "concat", "perturb", "replace"]
+__all__ = [
+    "Coordinate",
+    "DataReference",
+    "Reference",
+    "SimulationReference",
+    "Template",
+    "concat",
+    "perturb",
+    "replace",
+    "template_of",
+]

@@ -6,7 +6,6 @@ what the server's own evaluation is compared with. Of a field of which only a pa
 
 from __future__ import annotations
 
-import functools
 import operator
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -220,7 +219,7 @@ def _fetched(leaf: Leaf, selections: list[Node]) -> Any:
     if isinstance(task, str):
         task = _opened(task)
     if leaf.simulation:
-        value = functools.reduce(_below, leaf.path, task.simulation)
+        value = task._simulation_field(leaf.path, selections)
     else:
         value = task._field(leaf.path, selections)
     if value is None:
@@ -231,12 +230,6 @@ def _fetched(leaf: Leaf, selections: list[Node]) -> Any:
             task=task,
         )
     return value
-
-
-def _below(value: Any, name: str) -> Any:
-    if name.isdigit():
-        return value[int(name)]
-    return value[name] if isinstance(value, Mapping) else getattr(value, name)
 
 
 def _opened(task: str) -> Any:

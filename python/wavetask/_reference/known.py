@@ -45,17 +45,18 @@ def known(expression: Expression, look: bool = True) -> Known | None:
         return {"task": sources.setdefault(key, f"task-{len(sources)}")}
 
     text = json_text(expression, source)
-    fields: dict[tuple[str, tuple[str, ...]], dict[str, Any]] = {}
+    fields: dict[tuple[str, bool, tuple[str, ...]], dict[str, Any]] = {}
     unsure = False
     for leaf in leaves(expression):
-        place = (source(leaf)["task"], leaf.path)
-        if place in fields or leaf.simulation:
+        place = (source(leaf)["task"], leaf.simulation, leaf.path)
+        if place in fields:
             continue
         found = _of_field(leaf, look)
         if found is not None:
             dimensions, data_type, mesh, sure = found
             unsure = unsure or not sure
-            described = {"source": source(leaf), "path": list(leaf.path)}
+            part = {"part": "simulation"} if leaf.simulation else {}
+            described = {"source": source(leaf), **part, "path": list(leaf.path)}
             fields[place] = {
                 "field": described, "dimensions": dimensions, "data_type": data_type, "mesh": mesh
             }  # fmt: skip
@@ -76,13 +77,14 @@ def known(expression: Expression, look: bool = True) -> Known | None:
 
 def _of_field(leaf: Leaf, look: bool) -> tuple[list[dict[str, Any]], str, bool, bool] | None:
     """Dimensions, element type, whether it is on a mesh, and whether that is so for sure, of a field."""
-    task = leaf.task
-    if look and not isinstance(task, str):
-        there = task._field_labels(leaf.path)
+    task, field = leaf.task, leaf.known
+    # What a simulation has is known before anything is computed.
+    certain = leaf.simulation and field is not None and all(dim in field.labels for dim in field.dims)
+    if look and not certain and not isinstance(task, str):
+        there = task._simulation_labels(leaf.path) if leaf.simulation else task._field_labels(leaf.path)
         if there is not None:
             labels, is_complex, mesh = there
             return _dimensions(labels), "complex" if is_complex else "float", mesh, True
-    field = leaf.known
     if field is None or field.is_complex is None:
         return None
     if field.mesh:

@@ -12,11 +12,12 @@ from wavetask import errors
 
 from . import arguments
 from .arguments import refuse
+from .coordinate import Coordinate
 from .known import known
 from .node import Expression, Leaf, Node, json_text, leaves
 from .operators import Operators
 
-__all__ = ["Coordinate", "Reference", "concat"]
+__all__ = ["Reference"]
 
 _SPACE = ("x", "y", "z")
 _INDEX = "index"
@@ -39,7 +40,7 @@ _UNARY_UFUNCS = {"negative": "negative", "absolute": "absolute", "conjugate": "c
 
 
 class Reference(Operators):
-    """An array of a task's result, or an expression over such arrays: named, typed, and not fetched.
+    """An array of a task's result or simulation, or an expression over such arrays: named, typed, and not fetched.
 
     >>> field = task["temperature"].temperature           # the task need not have begun
     >>> line = field.interp(x=xs, y=0, z=0.2, fill_value=300) - 300
@@ -47,8 +48,8 @@ class Reference(Operators):
     >>> line.values                                        # waits for the task, and fetches
 
     It has the methods that tidy3d's data has for what can be computed (`sel`, `isel`, `interp`, arithmetic, comparisons,
-    `abs`, `real`, `imag`, `conj`, `angle`, `sum`, `mean`, `max`, `min`, `argmax`, `where`, `squeeze`, `transpose`), each
-    of which gives another reference. Everything else (`values`, `plot`, `item`, ``float(…)``, ``numpy.asarray(…)``) waits
+    `abs`, `real`, `imag`, `conj`, `angle`, `sum`, `mean`, `max`, `min`, `argmax`, `argmin`, `std`, `var`, `where`,
+    `fillna`, `squeeze`, `transpose`), each of which gives another reference. Everything else (`values`, `plot`, `item`, ``float(…)``, ``numpy.asarray(…)``) waits
     for the data. ``==`` compares element by element, as ``<`` does. References can be pickled and used wherever their
     tasks can be reached.
     """
@@ -343,6 +344,24 @@ class Reference(Operators):
             raise refuse(f"`argmax` goes along one of {list(self._dims)}; say which")
         return self._reduce("argmax", dim or self._dims[0], skipna)
 
+    def argmin(self, dim: str | None = None, *, skipna: bool | None = None) -> Reference:
+        """The place of the first smallest along a dimension."""
+        return (-self).argmax(dim, skipna=skipna)  # type: ignore[no-any-return]
+
+    def var(self, dim: Any = None, *, skipna: bool | None = None, ddof: int = 0) -> Any:
+        """The mean of the squared distance from the mean along dimensions, all without any; other ``ddof`` fetch."""
+        if ddof != 0:
+            return self.load().var(dim, skipna=skipna, ddof=ddof)
+        return (abs(self - self.mean(dim, skipna=skipna)) ** 2).mean(dim, skipna=skipna)
+
+    def std(self, dim: Any = None, *, skipna: bool | None = None, ddof: int = 0) -> Any:
+        """The square root of `var`."""
+        return self.var(dim, skipna=skipna, ddof=ddof) ** 0.5
+
+    def fillna(self, value: Any) -> Reference:
+        """With this in the place of NaN."""
+        return self.where(self == self, value)
+
     def where(self, cond: Any, other: Any = None) -> Reference:
         """This where a comparison holds, ``other`` (NaN without it) elsewhere."""
         condition = _operand(cond)
@@ -468,73 +487,6 @@ class Reference(Operators):
 _LOAD_FIRST = "take .load() first, which fetches the data"
 # Asked for by libraries that find out what an object is: what they would do with it is not done by accident.
 _NOT_PASSED_ON = frozenset(("variable", "to_dataset"))
-
-
-class Coordinate:
-    """The labels of a reference along a dimension, as places for another: ``field.interp(x=other.x)``. Its own values
-    are fetched when they are asked for."""
-
-    __slots__ = ("_dimension", "_reference")
-
-    def __init__(self, reference: Reference, dimension: str) -> None:
-        self._reference = reference
-        self._dimension = dimension
-
-    @property
-    def _wavetask_coordinate(self) -> tuple[Expression, str]:
-        return self._reference._expression, self._dimension
-
-    def load(self) -> Any:
-        """The labels. Waits if they are not known before there is a result."""
-        found = known(self._reference._expression)
-        of = self._reference if found is not None and not found.mesh else self._reference.load()
-        return of.coords[self._dimension]
-
-    @property
-    def values(self) -> np.ndarray[Any, Any]:
-        """The labels as NumPy has them. Waits as `load`."""
-        return np.asarray(self.load().values)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return np.array(self.values, dtype=dtype) if copy else np.asarray(self.values, dtype=dtype)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(f"a coordinate has no attribute `{name}`")
-        return getattr(self.load(), name)
-
-    def __getitem__(self, key: Any) -> Any:
-        return self.load()[key]
-
-    def __repr__(self) -> str:
-        return f"<labels along {self._dimension} of {self._reference!r}>"
-
-
-def concat(references: Iterable[Reference], dim: str, coordinate: Any = None) -> Reference:
-    """References of equal dimensions and coordinates beside one another along a new dimension, the outermost one.
-
-    ``coordinate`` has the labels along it; without it they are those at which each was selected along a dimension of
-    that name.
-    """
-    parts = list(references)
-    if not parts:
-        raise refuse("`concat` of nothing")
-    for part in parts:
-        if not isinstance(part, Reference):
-            raise refuse(f"`concat` takes references, not a {type(part).__name__}")
-        part._on_a_grid("concat", [])
-        if sorted(part._dims) != sorted(parts[0]._dims):
-            raise refuse(f"`concat` of dimensions {list(parts[0]._dims)} and {list(part._dims)}")
-        if dim in part._dims:
-            raise refuse(f"`{dim}` is a dimension already; `concat` makes a new one")
-    labels = None if coordinate is None else arguments.selector(dim, list(coordinate))[0]["values"]
-    if labels is not None and len(labels) != len(parts):
-        raise refuse(f"`concat` of {len(parts)} references with {len(labels)} labels")
-    node = Node("concat", parts=[part._expression for part in parts], dimension=dim, coordinate=labels)
-    return Reference(node, (dim, *parts[0]._dims))
 
 
 def _operand(value: Any) -> Reference | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from wavetask import _adaptor, errors
 
 from .arguments import refuse
+from .data import DataReference
 from .reference import Reference
 from .remote import computable
+from .simulation import SimulationReference
 
-__all__ = ["Template", "perturb", "replace"]
+__all__ = ["Template", "perturb", "replace", "template_of"]
 
 
 class Template:
@@ -21,7 +25,7 @@ class Template:
     >>> bent.resolve()                 # waits, and gives tidy3d's own object with the arrays in place
     """
 
-    __slots__ = ("simulation", "slots")
+    __slots__ = ("__weakref__", "simulation", "slots")
 
     def __init__(self, simulation: Any, slots: dict[str, Reference]) -> None:
         self.simulation = simulation
@@ -48,12 +52,23 @@ class Template:
         tidy3d's validation raises."""
         return _templates().filled(self.simulation, {path: slot.load() for path, slot in self.slots.items()})
 
+    load = resolve
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Template, (self.simulation, self.slots)
 
     def __repr__(self) -> str:
         places = ", ".join(self.slots)
         return f"wavetask.Template({type(self.simulation).__name__}; computed of results: {places})"
+
+
+def template_of(simulation: Any) -> Template:
+    """A simulation as a template: without slots if all of it is here."""
+    if isinstance(simulation, Template):
+        return simulation
+    if isinstance(simulation, SimulationReference):
+        return Template(*simulation._absent())
+    return Template(simulation, {})
 
 
 def perturb(
@@ -63,42 +78,96 @@ def perturb(
     hole_density: Any = None,
     interp_method: str = "linear",
 ) -> Template:
-    """The simulation (a `Simulation`, or a mode solver of one) as ``perturbed_mediums_copy`` makes it, for fields that
-    need not be there yet: references on a rectangular grid of x, y and z, whose coordinates are known, all the same.
+    """The simulation (a `Simulation` or `Scene`, or a mode solver of one) as ``perturbed_mediums_copy`` makes it, for
+    fields that need not be there yet.
+
+    ``temperature`` (K), ``electron_density`` and ``hole_density`` (1/cm³) are references, or labelled arrays, on one
+    rectangular grid of x, y and z (um), whose coordinates are known; with lists of one place a dimension stays:
+    ``.interp(x=xs, y=[0], z=zs)``. ``interp_method`` is what the custom media between the points of the grid do,
+    ``"linear"`` or ``"nearest"``. As there, media are perturbed that have perturbation models and belong to structures
+    within the simulation, or to the background; the optical part of a `MultiPhysicsMedium` is not.
 
     Raises `errors.Usage` for what cannot be perturbed, or fields that do not fit.
     """
     fields = {"temperature": temperature, "electron_density": electron_density, "hole_density": hole_density}
-    inner, known = (
-        (simulation.simulation, simulation.slots) if isinstance(simulation, Template) else (simulation, {})
-    )
-    perturbed, slots = _adapted("perturb").perturb(inner, fields, interp_method)
-    return Template(perturbed, {**known, **slots})
+    before = template_of(simulation)
+    adapted = _adapted("perturb")
+    inner, slots = adapted.with_models(before.simulation, before.slots)
+    perturbed, new = adapted.perturb(inner, fields, interp_method)
+    return Template(perturbed, {**slots, **new})
 
 
-def replace(simulation: Any, path: str, reference: Reference) -> Template:
+def replace(
+    simulation: Any,
+    path: str | Mapping[str, Reference],
+    reference: Reference | DataReference | Mapping[str, Reference] | None = None,
+) -> Template:
     """The simulation with a reference in the place of one of its arrays: ``structures/0/medium/permittivity``, or as
     Python has it, ``structures[0].medium.permittivity``. What is there stands for it until the result is there, and says
-    which dimensions it has.
+    which dimensions it has; its extent and labels may be others.
 
-    Raises `errors.Usage` if there is no array, and for references that have other dimensions.
+    Several at once: a mapping of paths, or the path of what the arrays belong to and a mapping of their names (or the
+    data of a monitor, whose fields of these names are taken)::
+
+        fields = {name: task.data.fields[name].sel(mode_index=0) for name in ("Ex", "Ey", "Hx", "Hy")}
+        wt.replace(simulation, "sources[0].field_dataset", fields)
+
+    Raises `errors.Usage` if there is no array, naming those that there are, and for references that have other
+    dimensions.
     """
+    before = template_of(simulation)
+    wanted = _wanted(before.simulation, path, reference)
+    places = {_place(written): written for written in wanted}
+    dims = _templates().dimensions(before.simulation, places)
+    slots = {place: _fitting(wanted[written], dims[place], written) for place, written in places.items()}
+    return Template(before.simulation, {**before.slots, **slots})
+
+
+def _wanted(simulation: Any, path: Any, reference: Any) -> dict[str, Any]:
+    """References by the paths that their user wrote."""
+    if isinstance(path, Mapping):
+        if reference is not None:
+            raise refuse("`replace` takes a mapping of paths, or a path and what belongs there")
+        return dict(path)
+    if isinstance(reference, DataReference):
+        fields, below = reference.fields, f"{_place(path)}/"
+        names = [each[len(below) :] for each in _templates().arrays(simulation) if each.startswith(below)]
+        reference = {name: fields[name] for name in names if name in fields}
+        if not reference:
+            there = ", ".join(fields)
+            raise refuse(f"no array below `{path}` has the name of a field", f"the fields: {there or 'none'}")
+    if isinstance(reference, Mapping):
+        return {f"{path}/{name}": each for name, each in reference.items()}
+    return {path: reference}
+
+
+def _place(path: str) -> str:
+    """A path as documents have it."""
+    keys = [key for key in re.split(r"[/.\[\]]+", path.strip()) if key]
+    for key in keys:
+        if re.fullmatch(r"-\d+", key):
+            raise refuse(f"the path `{path}` counts from the end", "places in lists are counted from 0")
+        if not re.fullmatch(r"\w+", key):
+            raise refuse(f"`{key}` in the path `{path}` is neither a name nor a place in a list")
+    return "/".join(str(int(key)) if key.isdigit() else key for key in keys)
+
+
+def _fitting(reference: Any, dims: tuple[str, ...], path: str) -> Reference:
+    """A reference with its dimensions in this order."""
     if not isinstance(reference, Reference):
+        what = f"a {type(reference).__name__} is no reference"
+        raise refuse(f"`{path}`: {what}", "tidy3d's own updated_copy takes arrays")
+    if reference._mesh:
         raise refuse(
-            f"a {type(reference).__name__} is no reference", "tidy3d's own updated_copy takes arrays"
+            f"what is to be put at `{path}` is at the points of an unstructured mesh",
+            "interpolate it to a grid with .interp(x=…, y=…, z=…)",
         )
-    inner, slots = (
-        (simulation.simulation, simulation.slots) if isinstance(simulation, Template) else (simulation, {})
-    )
-    place = path.replace("[", "/").replace("]", "").replace(".", "/").strip("/")
-    dims = _templates().dimensions(inner, place)
-    if reference._mesh or sorted(reference.dims) != sorted(dims):
+    if sorted(reference.dims) != sorted(dims):
         raise refuse(
             f"`{path}` has the dimensions {list(dims)}, the reference {list(reference.dims)}",
             "interpolate or select so that it has the same; a list of one place keeps a dimension",
         )
-    ordered = reference if reference.dims == dims else reference.transpose(*dims)
-    return Template(inner, {**slots, place: ordered})
+    return reference if reference.dims == dims else reference.transpose(*dims)
 
 
 def _templates() -> Any:

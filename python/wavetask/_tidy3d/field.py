@@ -139,7 +139,8 @@ def _located(document_json: str, path: Sequence[str]) -> _Located:
             continue
         if key == _FLUX and isinstance(node, dict) and _FLUX not in node:
             return _Located(place.rstrip("/"), None, node)
-        holder, node, place = node, node[key], f"{place}{key}/"
+        below = node[int(key) if isinstance(node, list) else key]
+        holder, node, place = node, below, f"{place}{key}/"
     symmetric = expanded and isinstance(holder, dict) and any(holder.get("symmetry") or ())
     return _Located(place.rstrip("/"), node, holder if symmetric else None)
 

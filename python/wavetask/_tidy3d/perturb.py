@@ -19,10 +19,12 @@ from tidy3d.constants import EPSILON_0
 from wavetask import errors
 from wavetask._reference.arguments import array as labelled
 from wavetask._reference.arguments import refuse
-from wavetask._reference.node import Node
+from wavetask._reference.node import Leaf, Node
 from wavetask._reference.reference import Reference
 
-__all__ = ["perturb"]
+from .template import filled
+
+__all__ = ["perturb", "with_models"]
 
 _STAND_INS = {"temperature": 300.0, "electron_density": 0.0, "hole_density": 0.0}
 _REFERENCES = {
@@ -61,7 +63,10 @@ def perturb(simulation: Any, fields: Fields, interp_method: str) -> tuple[Any, d
     stand_ins, perturbed = _stood_in(simulation, given, interp_method)
     slots = {}
     for path, before, after in _media(simulation, perturbed):
-        if after is before or not isinstance(before, AbstractPerturbationMedium):
+        # Outside of the simulation tidy3d leaves a medium as it is.
+        if not isinstance(before, AbstractPerturbationMedium) or isinstance(
+            after, AbstractPerturbationMedium
+        ):
             continue
         there = after.permittivity if isinstance(after, td.CustomMedium) else after.eps_inf
         parts = {name: _part(field, stand_ins[name], there) for name, field in given.items()}
@@ -70,9 +75,38 @@ def perturb(simulation: Any, fields: Fields, interp_method: str) -> tuple[Any, d
     if not slots:
         raise refuse(
             "nothing of the simulation depends on what is given",
-            "perturbed are media with perturbation models, in structures that lie within the simulation",
+            "perturbed are media with perturbation models, in structures that lie within the simulation; not the "
+            "optical part of a MultiPhysicsMedium",
         )
     return perturbed, slots
+
+
+def with_models(simulation: Any, slots: dict[str, Reference]) -> tuple[Any, dict[str, Reference]]:
+    """The simulation with the arrays in place that belong to its perturbation models, and the references for the others:
+    what a model says can be put into expressions only when it is known.
+
+    Fetches arrays of other simulations. Raises `errors.Usage` for models that are computed of results.
+    """
+    inner, prefix = simulation, ""
+    if not hasattr(simulation, "perturbed_mediums_copy") and hasattr(simulation, "simulation"):
+        inner, prefix = simulation.simulation, "simulation/"
+    if not slots or not hasattr(inner, "perturbed_mediums_copy"):
+        return simulation, slots
+    places = [
+        f"{prefix}{path}/"
+        for path, medium, _ in _media(inner, inner)
+        if isinstance(medium, AbstractPerturbationMedium)
+    ]
+    models = {path: slot for path, slot in slots.items() if path.startswith(tuple(places))}
+    for path, slot in models.items():
+        if not (isinstance(slot._expression, Leaf) and slot._expression.simulation):
+            raise refuse(
+                f"the perturbation model at `{path}` is computed of results that may not be there yet",
+                "put what reference.load() gives there, with tidy3d's own updated_copy",
+            )
+    if models:
+        simulation = filled(simulation, {path: slot.load() for path, slot in models.items()})
+    return simulation, {path: slot for path, slot in slots.items() if path not in models}
 
 
 def _on_space(name: str, field: Any) -> Reference:
@@ -146,7 +180,9 @@ def _models(value: Any) -> Iterator[Any]:
 def _media(before: Any, after: Any) -> Iterator[tuple[str, Any, Any]]:
     """The places of media, and what is there before and after."""
     yield "medium", before.medium, after.medium
-    for index, (old, new) in enumerate(zip(before.structures, after.structures, strict=True)):
+    # A scene is perturbed in the order in which its structures lie over one another, and keeps that.
+    sorted_ = before.sorted_structures if isinstance(before, td.Scene) else before.structures
+    for index, (old, new) in enumerate(zip(sorted_, after.structures, strict=True)):
         yield f"structures/{index}/medium", old.medium, new.medium
 
 

@@ -16,6 +16,7 @@ from tidy3d.web.core.task_core import SimulationTask
 from tidy3d.web.core.task_info import TaskInfo
 
 from wavetask import errors
+from wavetask._reference import SimulationReference
 from wavetask._tidy3d import model
 from wavetask._tidy3d.pack import KINDS
 
@@ -449,7 +450,9 @@ def download_json(task_id: str, path: PathLikeString = "simulation.json", verbos
 def _simulation_of(task_id: str) -> Any:
     task = _engine.find(task_id)
     with _engine.as_web_error(task):
-        return task.simulation
+        simulation = task.simulation
+        # Of a task of another process it is what names its arrays.
+        return simulation.load() if isinstance(simulation, SimulationReference) else simulation
 
 
 def download_log(
