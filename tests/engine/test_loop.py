@@ -62,7 +62,9 @@ def test_the_loop_fetches_what_it_interpolates(web, wire, tmp_path, symmetry):
     assert moved < nbytes / 4, (moved, nbytes)
     solver = guide()
     perturbed = {
-        name: solver.updated_copy(simulation=solver.simulation.perturbed_mediums_copy(temperature=temperature))
+        name: solver.updated_copy(
+            simulation=solver.simulation.perturbed_mediums_copy(temperature=temperature)
+        )
         for name, temperature in lazy.items()
     }
     modes = web.Batch(simulations=perturbed, verbose=False).run(path_dir=tmp_path / "modes")

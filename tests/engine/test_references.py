@@ -72,21 +72,20 @@ def test_values_are_computed_there(connected, heat):
 def test_temperatures_of_a_symmetric_simulation_are_computed_there(connected, unstructured):
     plane = td.TemperatureMonitor(size=(td.inf, 0, td.inf), name="plane", unstructured=unstructured)
     task = connected.submit(scenes.slab(symmetry=(1, 0, 0), monitors=[plane]), progress=False)
-    modes = connected.perturb(guide(), temperature=on_the_grid(task))
+    # Along y a field on a grid has one place, beside which there is nothing to interpolate.
+    places = GRID if unstructured else {"x": GRID["x"], "z": GRID["z"]}
+    field = task["plane"].temperature.interp(**places, fill_value=scenes.BASE)
+    modes = connected.perturb(guide(), temperature=field)
     assert modes.computable
     found = connected.submit(modes, progress=False).result(timeout=300)
-    temperature = task.result()["plane"].temperature.interp(**GRID, **outside(unstructured))
-    np.testing.assert_allclose(on_the_grid(task).values, temperature.values, rtol=1e-12)
+    fill = {"fill_value": scenes.BASE}
+    whole = task.result()["plane"].temperature
+    temperature = whole.interp(**places, **fill) if unstructured else whole.interp(**places, kwargs=fill)
+    np.testing.assert_allclose(field.values, temperature.values, rtol=1e-12)
     solver = guide()
     perturbed = solver.simulation.perturbed_mediums_copy(temperature=temperature)
     expected = connected.submit(solver.updated_copy(simulation=perturbed), progress=False).result()
     assert float(found.n_eff[0, 0]) == pytest.approx(float(expected.n_eff[0, 0]), abs=1e-9)
-
-
-def outside(unstructured):
-    """What lies outside, as the classes of tidy3d take it."""
-    fill = {"fill_value": scenes.BASE}
-    return fill if unstructured else {"kwargs": fill}
 
 
 def test_a_table_of_temperatures_is_looked_up_there(connected, heat):

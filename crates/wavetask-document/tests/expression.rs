@@ -215,3 +215,45 @@ fn what_is_left_out_is_not_read() {
     ));
     assert_eq!(part, vec![vec![Taken::One(0), Taken::All]; 2]);
 }
+
+#[test]
+fn a_table_has_the_labels_of_the_places_in_it() {
+    let table = |places: &str, values: &str| {
+        format!(
+            "{{\"array\": {{\"dimensions\": [{{\"name\": \"T\", \"coordinate\": {places}}}], \"values\": {values}}}}}"
+        )
+    };
+    let lookup =
+        |table: &str, at: &str| format!("{{\"lookup\": {{\"table\": {table}, \"at\": [[\"T\", {at}]]}}}}");
+    let sound = table("[3, 1, 2]", "[30, 10, 20]");
+    let found = lookup(&sound, &field("b"));
+    let of_b = inferred(&found).unwrap();
+    assert_eq!((names(&of_b), of_b.shape()), (vec!["t", "x"], vec![2, 3]));
+    assert_eq!(of_b.data_type(), DataType::Float);
+    let expression = parse(&found).unwrap();
+    assert_eq!(expression.fields().len(), 1);
+    assert_eq!(
+        Expression::from_json(&expression.to_json().unwrap(), &ExpressionLimits::default()).unwrap(),
+        expression
+    );
+    // Of a part of its result, a part of the field is read.
+    let part = format!("{{\"isel\": {{\"of\": {found}, \"indexers\": [[\"t\", {{\"index\": 1}}]]}}}}");
+    let plan = inferred(&part).unwrap().plan(&ExpressionLimits::default()).unwrap();
+    assert_eq!((plan.bytes_read, reads(&plan.step)), (24, vec![vec![Taken::One(1), Taken::All]]));
+    for (text, why) in [
+        (lookup(&sound, &field("a")), "real number"),
+        (lookup(&table("[1, 1]", "[1, 2]"), &field("b")), "repeats a place"),
+        (lookup(&table("[]", "[]"), &field("b")), "no places"),
+        (lookup(&table("[\"low\", \"high\"]", "[1, 2]"), &field("b")), "no places that are numbers"),
+        (lookup("{\"number\": {\"value\": 1}}", &field("b")), "one or two dimensions"),
+        (lookup(&sound, &field("b")).replace("[[\"T\"", "[[\"q\""), "no dimension q"),
+    ] {
+        let error = inferred(&text).unwrap_err();
+        assert!(error.to_string().contains(why), "{text}: {error}");
+    }
+    let mut deep = found;
+    for _ in 0..40 {
+        deep = lookup(&sound, &deep);
+    }
+    assert!(parse(&deep).unwrap_err().to_string().contains("depth = 40"));
+}

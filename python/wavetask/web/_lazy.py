@@ -54,8 +54,15 @@ def _monitor(task: Task, data: DataReference) -> Any:
 
 
 def _fields(task: Task, data: DataReference) -> Known:
-    """The fields of a result, or of a monitor's data, each fetched alone."""
-    return {name: functools.partial(_field, task, field) for name, field in data.fields.items()}
+    """The fields of a result, or of a monitor's data, each fetched alone; what is computed of several is not among them,
+    because the objects' own methods give it in the class that it has there."""
+    stored = {name: field for name, field in data.fields.items() if not _is_computed(field)}
+    return {name: functools.partial(_field, task, field) for name, field in stored.items()}
+
+
+def _is_computed(field: Reference) -> bool:
+    leaf = field._expression
+    return isinstance(leaf, Leaf) and leaf.known is not None and leaf.known.computed
 
 
 def _field(task: Task, field: Reference) -> Any:

@@ -448,6 +448,27 @@ mod tests {
     }
 
     #[test]
+    fn labels_that_are_no_finite_numbers_are_refused() {
+        for label in [f64::NAN, f64::INFINITY] {
+            let mut blocks = MemoryBlocks::new();
+            let mut result = ResultBuilder::new("HeatChargeSimulationData", &mut blocks);
+            result
+                .verbatim("data", r#"[{"monitor":{"name":"T"},"temperature":"SpatialDataArray"}]"#)
+                .unwrap();
+            let [x, y] = [vec![0.0, label], vec![5.0]].map(Array::from_floats);
+            let values = Array::new(vec![2, 1, 1], Values::Float64(vec![f64::NAN, f64::INFINITY])).unwrap();
+            let labels = [("x", &x), ("y", &y), ("z", &y)];
+            result.labelled_array("data/0/temperature", &values, &labels).unwrap();
+            let document = result.finish().unwrap();
+            let digest = document.digest().unwrap();
+            let mut documents = Documents::new(blocks);
+            documents.insert(digest, document);
+            let error = documents.field(&field(digest, &["T", "temperature"])).err().unwrap();
+            assert!(error.to_string().contains("a coordinate of x is not a finite number"), "{error}");
+        }
+    }
+
+    #[test]
     fn what_is_not_there_is_told() {
         let (documents, digest) = documents();
         for (path, why) in [
