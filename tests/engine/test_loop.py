@@ -38,7 +38,7 @@ def heated(**changes):
     return {name: scenes.slab(rate, FINE, **changes) for name, rate in RATES.items()}
 
 
-@pytest.mark.parametrize("symmetry", [(0, 0, 0)])
+@pytest.mark.parametrize("symmetry", [(0, 0, 0), (1, 0, 0)])
 def test_the_loop_fetches_what_it_interpolates(web, wire, tmp_path, symmetry):
     simulations = heated(symmetry=symmetry)
     batch_data = web.Batch(simulations=simulations, verbose=False, lazy=True).run(path_dir=tmp_path / "lazy")
