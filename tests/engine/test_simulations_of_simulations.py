@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scenes
 import tidy3d as td
-from guides import FREQUENCY, mode_solver, simulation
+from guides import FREQUENCY, NEW_CLIENT, mode_solver, simulation
 from harness import wait_until
 from wire import Wire
 
@@ -152,7 +152,7 @@ def test_a_perturbed_simulation_at_the_server_is_tidy3ds(wired):
         for index, medium in enumerate(media())
     ]
     solver = mode_solver(modes=1, scene=simulation(structures=structures))
-    heat = wt.submit(scenes.slab(3e-6, 0.25), name="heat", progress=False)
+    heat = wt.submit(scenes.slab(6e-6, 0.25), name="heat", progress=False)
     temperature = heat["plane"].temperature.interp(**GRID, fill_value=scenes.BASE)
     density = td.SpatialDataArray(
         1e16 + 7e16 * np.random.default_rng(4).random((6, 1, 9)), coords={**GRID, "y": np.array([0.0])}
@@ -207,7 +207,8 @@ def test_the_simulation_of_a_task_of_another_process_is_named_not_fetched(wired,
     original = mode_solver(modes=1, scene=graded())
     array = original.simulation.structures[0].medium.permittivity
     task = wt.submit(original, name="graded", progress=False)
-    assert task.simulation is original
+    if NEW_CLIENT:  # whose objects can be held as long as somebody else does
+        assert task.simulation is original
     assert task.wait(300) and task.exception() is None
 
     wt, wire = wired()
@@ -248,7 +249,6 @@ def in_another_process(file, tmp_path):
     """What a process that has never heard of these tasks finds in pickled handles of them."""
     out = tmp_path / "found.npz"
     environment = {**os.environ, "WAVETASK_DATA": str(tmp_path / "child")}
-    import wavetask
     from wavetask import _client
 
     environment["WAVETASK_URL"] = _client.current().url
@@ -258,7 +258,6 @@ def in_another_process(file, tmp_path):
     )
     assert answer.returncode == 0, answer.stderr
     found = np.load(out)
-    assert wavetask.__version__
     return found["plane"], float(found["frequency"]), found["values"]
 
 
@@ -288,22 +287,30 @@ def test_a_simulation_without_arrays_is_tidy3ds_own(wired):
     assert wt.open(task.id).simulation == mode_solver(modes=1)
 
 
-def test_what_is_made_of_results_that_are_not_there_has_no_simulation_yet(wired, server):
+def test_what_a_simulation_is_made_of_is_known_before_it_is_there(wired, server):
     wt, _ = wired()
-    heat = wt.submit(scenes.slab(3e-6, 0.25), name="held heat", hold=True, progress=False)
+    heat = wt.submit(scenes.slab(1.7e-6, 0.25), name="held heat", hold=True, progress=False)
     temperature = heat["plane"].temperature.interp(**GRID, fill_value=scenes.BASE)
-    core = td.Structure(geometry=td.Box(size=(0.5, td.inf, 0.22)), medium=media()[1])
+    model = td.LinearHeatPerturbation(temperature_ref=scenes.BASE, coeff=1e-3)
+    medium = td.PerturbationMedium(
+        permittivity=12, permittivity_perturbation=td.ParameterPerturbation(heat=model)
+    )
+    core = td.Structure(geometry=td.Box(size=(0.5, td.inf, 0.22)), medium=medium)
     template = wt.perturb(mode_solver(modes=1, scene=simulation(structures=[core])), temperature=temperature)
     task = wt.submit(template, name="made of it", progress=False)
+    array = task.simulation.simulation.structures[0].medium.permittivity
+    assert array.shape == (4, 1, 3), "what covers the structure"
+    assert "simulation/simulation/structures/0/medium/permittivity" in repr(array)
+    np.testing.assert_array_equal(array.z.values, GRID["z"][3:6])
     wait_until(lambda: task.id is not None, 60, "the server knows it")
     path = f"/api/v1/tasks/{task.id}/simulation"
     status, answer = server.native("GET", path)
     assert status == 404 and answer["code"] == "task.no_simulation", answer
-    array = task.simulation.simulation.structures[0].medium.permittivity
-    assert array.shape == (6, 1, 9) and f"simulation/{PATH.replace('[0]', '/0').replace('.', '/')}" in repr(
-        array
-    )
     heat.start()
     found = wt.open(task.id).simulation
-    np.testing.assert_array_equal(found.simulation.structures[0].medium.permittivity.values, array.values)
+    assert isinstance(found, wt.SimulationReference)
+    expected = template.resolve().simulation.structures[0].medium.permittivity
+    np.testing.assert_allclose(array.values, expected.values, rtol=1e-12)
+    there = found.simulation.structures[0].medium.permittivity
+    np.testing.assert_array_equal(there.values, array.values)
     assert server.native("GET", path)[0] == 200

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from tidy3d.components.data.unstructured.base import UnstructuredGridDataset
 
+from wavetask import errors
 from wavetask._reference.kinds import Field
 from wavetask._reference.known import known
 
@@ -98,7 +99,10 @@ def of_template(simulation: Any, slots: Mapping[str, Any]) -> Held:
     held = of_object(simulation, slots)
     fields = dict(held.fields)
     for path, slot in slots.items():
-        found = known(slot._expression, look=False)
+        try:
+            found = known(slot._expression, look=False)
+        except errors.WavetaskError:
+            found = None  # said when it is computed
         if found is None:
             fields[path] = fields[path]._replace(labels={}, is_complex=None)
         else:
