@@ -60,8 +60,10 @@ def labels(
     Raises `KeyError` if there is no such place.
     """
     if path[-1] == _FLUX and (field := _of_flux(document_json, path)) is not None:
-        found = labels(document_json, field, load, paths, shape)
-        return found and ({dim: each for dim, each in found[0].items() if dim not in "xyz"}, False, False)
+        of_field = labels(document_json, field, load, paths, shape)
+        if of_field is None:
+            return None
+        return {dim: each for dim, each in of_field[0].items() if dim not in "xyz"}, False, False
     place, child, data = _located(document_json, path)
     mesh = isinstance(child, dict) and str(child.get("type")).endswith("GridDataset")
     if mesh:
@@ -183,7 +185,7 @@ def _part(array_class: Any, place: str, selections: list[Any], load: LoadPart, p
         {
             dim: taken[dim] - low
             for dim, (low, _) in zip(dims, ranges, strict=True)
-            if not _whole(taken[dim], low)
+            if not _is_range(taken[dim], low)
         }
     )
 
@@ -200,5 +202,6 @@ def _range(places: Any, extent: int) -> tuple[int, int]:
     return int(places.min()), int(places.max()) + 1
 
 
-def _whole(places: Any, low: int) -> bool:
+def _is_range(places: Any, low: int) -> bool:
+    """Whether these are all places from one on, in their order."""
     return places.ndim == 1 and bool(np.array_equal(places, np.arange(low, low + places.size)))
