@@ -54,6 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             boundaries: boundaries.clone(),
             permittivity: permittivity.clone(),
             permeability: None,
+            openings: None,
             frequency: 1.934e14 * (1.0 + 0.005 * step as f64),
             num_modes: modes,
             target_index: None,

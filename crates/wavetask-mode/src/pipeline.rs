@@ -20,8 +20,8 @@ use crate::estimate;
 use crate::fields::{FrequencyModes, MaterialCharacter, Mode};
 use crate::gauge::{SolverFields, to_output};
 use crate::plane::{
-    self, Bend, Direction, MediumCharacter, ModeError, PlaneProblem, PlaneWorkspace, Precision, Symmetry,
-    Tensor,
+    self, Bend, Direction, MediumCharacter, ModeError, Openings, PlaneProblem, PlaneWorkspace, Precision,
+    Symmetry,
 };
 use crate::postprocess::{finish, sampled_frequencies};
 use crate::publish::{is_single, publish};
@@ -93,7 +93,8 @@ fn solve_here(
     report(Stage::Discretizing, 0.0, String::new())?;
     let planes = Planes::read(task, document, arrays)?;
     let (solved_task, scene) = planes.solved(task);
-    for note in &scene.notes {
+    let (openings, thin) = scene.openings()?.unzip();
+    for note in scene.notes.iter().chain(&thin.flatten()) {
         report(Stage::Discretizing, 0.01, format!("WARNING: {note}"))?;
     }
     let frequencies = sampled_frequencies(solved_task);
@@ -105,7 +106,7 @@ fn solve_here(
         if frequencies.len() == 1 { "y" } else { "ies" }
     );
     report(Stage::Solving, 0.02, line)?;
-    let (modes, warning) = sweep(solved_task, scene, &frequencies, controls)?;
+    let (modes, warning) = sweep(solved_task, scene, openings.as_ref(), &frequencies, controls)?;
     if let Some(warning) = warning {
         report(Stage::Finishing, SOLVED, format!("WARNING: {warning}"))?;
     }
@@ -131,8 +132,15 @@ fn solve_here(
 
 /// A warning if there is nothing in the plane that could guide light; the box of metal that a plane is has modes all the
 /// same.
-fn emptiness(permittivity: &Tensor) -> Result<Option<String>, Refused> {
+fn emptiness(problem: &PlaneProblem) -> Result<Option<String>, Refused> {
+    let permittivity = &problem.permittivity;
     if permittivity.0.iter().any(|element| element.windows(2).any(|pair| pair[0] != pair[1])) {
+        return Ok(None);
+    }
+    // Conductors without thickness leave no trace in the permittivity.
+    let is_cut = |openings: &Openings| openings.edges.iter().flatten().any(|part| (0.0..1.0).contains(part));
+    let is_closed = |openings: &Openings| openings.edges.iter().flatten().all(|part| *part == 0.0);
+    if problem.openings.as_ref().is_some_and(|openings| is_cut(openings) && !is_closed(openings)) {
         return Ok(None);
     }
     let value = permittivity.0[0].first().copied().unwrap_or_default().re;
@@ -163,6 +171,7 @@ fn indices(modes: &[FrequencyModes]) -> Vec<String> {
 fn sweep(
     task: &ModeTask,
     scene: &PlaneScene,
+    openings: Option<&Openings>,
     frequencies: &[f64],
     controls: &Controls<'_>,
 ) -> Result<(Vec<FrequencyModes>, Option<String>), SolveError> {
@@ -189,8 +198,8 @@ fn sweep(
             let mut workspace = PlaneWorkspace::new();
             run.iter()
                 .map(|&frequency| {
-                    let problem = problem(task, scene, frequency)?;
-                    if let Some(empty) = emptiness(&problem.permittivity)? {
+                    let problem = problem(task, scene, openings, frequency)?;
+                    if let Some(empty) = emptiness(&problem)? {
                         warning.get_or_init(|| empty);
                     }
                     let modes = at_frequency(task, scene, &problem, &mut workspace, &limits)?;
@@ -235,7 +244,10 @@ fn at_frequency(
     let frequency = problem.frequency;
     let mut found =
         plane::solve_with(problem, workspace, limits).map_err(|error| failure(error, frequency))?;
-    if let Some(within) = scene.within_cells(frequency)? {
+    if problem.openings.is_none()
+        && problem.permeability.is_none()
+        && let Some(within) = scene.within_cells(frequency)?
+    {
         plane::remove_grid_error(problem, &within, &mut found);
     }
     if found.modes.len() < task.spec.modes {
@@ -266,7 +278,12 @@ fn at_frequency(
     Ok(FrequencyModes { frequency, modes, character, derivatives: None })
 }
 
-fn problem(task: &ModeTask, scene: &PlaneScene, frequency: f64) -> Result<PlaneProblem, SolveError> {
+fn problem(
+    task: &ModeTask,
+    scene: &PlaneScene,
+    openings: Option<&Openings>,
+    frequency: f64,
+) -> Result<PlaneProblem, SolveError> {
     let layout = &scene.layout;
     let single = match task.spec.precision {
         Wanted::Single => true,
@@ -276,7 +293,8 @@ fn problem(task: &ModeTask, scene: &PlaneScene, frequency: f64) -> Result<PlaneP
     Ok(PlaneProblem {
         boundaries: layout.tangential.map(|axis| layout.solver[axis].clone()),
         permittivity: scene.permittivity(frequency)?,
-        permeability: None,
+        permeability: scene.permeability()?,
+        openings: openings.cloned(),
         frequency,
         num_modes: task.spec.modes,
         target_index: task.spec.target,

@@ -6,28 +6,40 @@
 //! full tensor all give the same means but at four corners, and the index is 4e-3 (TE) and 9e-3 (TM) off, as is that of a
 //! slab, which has no corners. What is left is the grid's own error; [`crate::plane::remove_grid_error`] takes it off the
 //! index, to 3e-4 and 7e-4.
+//!
+//! Perfect conductors are no matter of permittivities alone: where the simulation asks for `PECConformal`, the plane's edges
+//! and cells count with what is outside of them.
 
 use num_complex::Complex64;
 use serde_json::Value;
 use wavetask_document::ArraySource;
 use wavetask_grid::SceneError;
 use wavetask_grid::boundaries::{Grid, GridError, SceneSource};
-use wavetask_grid::media::Medium;
+use wavetask_grid::media::{Medium, PERFECT_CONDUCTOR};
 use wavetask_grid::permittivity::{Component, PermittivityError, Scene, on_grid};
-use wavetask_grid::subpixel::{self, Cells, Coupling, Dielectric, Specification, SubpixelError};
+use wavetask_grid::subpixel::{
+    self, Cells, Conductor, Coupling, Dielectric, Opening, Specification, SubpixelError, is_solid_conductor,
+    magnetic_conductors,
+};
 use wavetask_protocol::chain;
 use wavetask_solver::{Refusal, Refused};
 
 use crate::document::ModeTask;
 use crate::error::{SUBJECT, SolveError, refused};
 use crate::layout::{Layout, component_coordinates};
-use crate::plane::{Tensor, WithinCells};
+use crate::plane::{Openings, Tensor, WithinCells};
+
+/// The names of the axes.
+const AXES: [char; 3] = ['x', 'y', 'z'];
+
+/// What is missing of a cell whose edges are whole is a conductor in its middle if it is a larger part.
+const ISLAND: f64 = 1e-3;
 
 /// A task's plane with the materials around it.
 #[derive(Debug)]
 pub(crate) struct PlaneScene {
     pub(crate) layout: Layout,
-    /// What was asked for and is replaced: one sentence each.
+    /// What the result is not: one sentence each, for the log.
     pub(crate) notes: Vec<String>,
     materials: Scene,
     /// How cells that an interface cuts are averaged; `None` takes materials at points.
@@ -54,12 +66,12 @@ impl PlaneScene {
             refused("plane", "plane", format!("{error}: make the plane larger or the grid finer"))
         })?;
         let subpixel_path = if path.is_empty() { "subpixel".to_owned() } else { format!("{path}/subpixel") };
-        let mut averaging = Specification::read(scene.get("subpixel"), &subpixel_path)
+        let averaging = Specification::read(scene.get("subpixel"), &subpixel_path)
             .map_err(|error| refuse_averaging(&error, &subpixel_path))?;
         averaging.check(&materials).map_err(|error| refuse_averaging(&error, &subpixel_path))?;
-        let notes = std::mem::take(&mut averaging.notes);
         let averaging = (averaging != Specification::staircasing()).then_some(averaging);
-        Ok(Self { layout, notes, materials, averaging, position: task.plane.center[task.plane.normal] })
+        let position = task.plane.center[task.plane.normal];
+        Ok(Self { layout, notes: Vec::new(), materials, averaging, position })
     }
 
     /// The structures and their media.
@@ -79,6 +91,76 @@ impl PlaneScene {
                 || medium.is_perfect_magnetic_conductor()
                 || medium.is_surface_metal()
         })
+    }
+
+    /// What perfect conductors leave open of the plane's grid, if the grid is to conform to them and any is there; and a
+    /// warning if one is so thin that the grid does not see it.
+    ///
+    /// # Errors
+    /// Faults.
+    pub(crate) fn openings(&self) -> Result<Option<(Openings, Option<String>)>, SolveError> {
+        let corrects_edges = match &self.averaging {
+            Some(Specification { electric: Conductor::Conformal { corrects_edges }, .. }) => *corrects_edges,
+            _ => return Ok(None),
+        };
+        if !self.materials.media().iter().any(is_solid_conductor) {
+            return Ok(None);
+        }
+        let layout = &self.layout;
+        let boundaries = layout.solver.each_ref().map(Vec::as_slice);
+        let of = |cells: Result<Cells, SubpixelError>| {
+            let cells = cells.map_err(fault)?.on_plane(layout.normal, self.position);
+            subpixel::openings(&self.materials, &cells).map_err(fault)
+        };
+        let [first, second] = layout.tangential;
+        let edges = [of(Cells::of_edges(boundaries, first))?, of(Cells::of_edges(boundaries, second))?];
+        let cells = of(Cells::of_faces(boundaries, layout.normal))?;
+        let corners = of(Cells::of_corners(boundaries))?;
+        if edges.iter().flatten().all(|edge| edge.share == 1.0 && !edge.is_pierced) {
+            // No conductor comes to the plane.
+            return Ok(None);
+        }
+        let warning = self.thin_conductor(&edges, &cells);
+        let shares = |openings: &[Opening]| openings.iter().map(|opening| opening.share).collect();
+        let openings = Openings {
+            edges: edges.each_ref().map(|edges| shares(edges)),
+            cells: shares(&cells),
+            corners: shares(&corners),
+            corrects_edges,
+        };
+        Ok(Some((openings, warning)))
+    }
+
+    /// A warning if a conductor passes between the corners of a cell: fields on its two sides are not told apart.
+    fn thin_conductor(&self, edges: &[Vec<Opening>; 2], cells: &[Opening]) -> Option<String> {
+        let [rows, columns] = self.layout.solver_cells();
+        let found = (0..cells.len()).find(|&cell| {
+            let (row, column) = (cell / columns, cell % columns);
+            let next = |is_inner: bool, step: usize| if is_inner { cell + step } else { cell };
+            let around = [
+                edges[0][cell],
+                edges[0][next(column + 1 < columns, 1)],
+                edges[1][cell],
+                edges[1][next(row + 1 < rows, columns)],
+            ];
+            let pierced = around.iter().filter(|edge| edge.is_pierced).count();
+            let is_island =
+                cells[cell].share < 1.0 - ISLAND && around.iter().all(|edge| edge.share > 1.0 - ISLAND);
+            (pierced > 1 || is_island) && rows > 1 && columns > 1
+        })?;
+        let [along, across] = self.layout.tangential;
+        let middle = |axis: usize, index: usize| {
+            let lines = &self.layout.solver[axis];
+            f64::midpoint(lines[index], lines[index + 1])
+        };
+        Some(format!(
+            "a perfect conductor is thinner than the cell around {} = {:.6}, {} = {:.6}, and the fields on its two sides are \
+             not told apart: put a grid line on it, or refine the grid",
+            AXES[along],
+            middle(along, found / columns),
+            AXES[across],
+            middle(across, found % columns),
+        ))
     }
 
     /// The permittivity on the solver grid at a frequency, along the solver's axes.
@@ -103,6 +185,36 @@ impl PlaneScene {
         Ok(Tensor(elements))
     }
 
+    /// The permeability on the solver grid: one but for perfect magnetic conductors; `None` if none comes to the plane.
+    ///
+    /// # Errors
+    /// Faults.
+    pub(crate) fn permeability(&self) -> Result<Option<Tensor>, SolveError> {
+        if !self.materials.media().iter().any(Medium::is_perfect_magnetic_conductor) {
+            return Ok(None);
+        }
+        let layout = &self.layout;
+        let staircasing = Specification::staircasing();
+        let averaging = self.averaging.as_ref().unwrap_or(&staircasing);
+        let boundaries = layout.solver.each_ref().map(Vec::as_slice);
+        let along = |axis: usize| -> Result<Vec<Complex64>, SolveError> {
+            let cells = Cells::of_magnetic(boundaries, axis).map_err(fault)?;
+            let cells = cells.on_plane(layout.normal, self.position);
+            let conducts = magnetic_conductors(&self.materials, averaging, &cells, axis).map_err(fault)?;
+            Ok(conducts
+                .into_iter()
+                .map(|conducts| Complex64::from(if conducts { PERFECT_CONDUCTOR } else { 1.0 }))
+                .collect())
+        };
+        let [first, second] = layout.tangential;
+        let diagonal = [along(first)?, along(second)?, along(layout.normal)?];
+        if diagonal.iter().flatten().all(|value| *value == Complex64::ONE) {
+            return Ok(None);
+        }
+        let [xx, yy, zz] = diagonal;
+        Ok(Some(Tensor::diagonal(xx, yy, zz)))
+    }
+
     /// The permittivity within the plane's cells, from which the index without the leading error of the grid follows.
     /// `None` if interfaces between dielectrics are not averaged, as these errors are then others.
     ///
@@ -114,7 +226,6 @@ impl PlaneScene {
         let media = self.materials.media();
         let applies = averaging.dielectric != Dielectric::Staircase
             && !self.has_tensors()
-            && !self.has_conductors()
             && !media.iter().any(Medium::is_sheet);
         if !applies {
             return Ok(None);

@@ -37,6 +37,7 @@ fn strip(shape: [usize; 2], size: [f64; 2], core: [f64; 2], indices: [f64; 2]) -
         boundaries,
         permittivity: Tensor::diagonal(at([0.5, 0.0]), at([0.0, 0.5]), at([0.0, 0.0])),
         permeability: None,
+        openings: None,
         frequency: 2.997_924_58e14 / 1.55,
         num_modes: 2,
         target_index: None,

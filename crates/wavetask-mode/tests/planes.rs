@@ -58,6 +58,7 @@ impl Oracle {
                 .map(|line| line.as_array().expect("lines").iter().map(float).collect()),
             permittivity: self.tensor(&case["permittivity"]).expect("a permittivity"),
             permeability: self.tensor(&case["permeability"]),
+            openings: None,
             frequency: float(&case["frequency"]),
             num_modes: integer(&case["num_modes"]),
             target_index: case["target"].as_f64(),

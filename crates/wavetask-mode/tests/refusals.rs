@@ -100,19 +100,41 @@ fn surface_impedance_is_refused_and_the_bulk_of_a_lossy_metal_is_not() {
     validate(&document, &BTreeMap::new()).expect("without averaging it is a medium as others are");
 }
 
-#[test]
-fn conformal_conductors_are_staircased_and_the_log_says_so() {
+/// The strip as a perfect conductor that the grid conforms to, with this height.
+fn conforming(height: f64) -> Value {
     let document = with(
         with(mode_solver(), "/simulation/subpixel", json!({ "pec": { "type": "PECConformal" } })),
         "/simulation/structures/0/medium",
         json!({ "type": "PECMedium" }),
     );
-    let log = run(&document, &BTreeMap::new(), None).expect("a mode around a conductor");
-    assert!(
-        log.iter()
-            .any(|line| line.starts_with("WARNING") && line.contains("pec") && line.contains("staircased")),
-        "{log:?}"
-    );
+    with(document, "/simulation/structures/0/geometry/size", json!([0.53, 9.0, height]))
+}
+
+#[test]
+fn a_grid_conforms_to_conductors_without_a_warning() {
+    let log = run(&conforming(0.27), &BTreeMap::new(), None).expect("a mode around a conductor");
+    assert!(!warns_of_medium(&log), "{log:?}");
+}
+
+/// Whether a warning is about more than fields at the plane's ends, where the conductor of these tests leaves them.
+fn warns_of_medium(log: &[String]) -> bool {
+    log.iter().any(|line| line.starts_with("WARNING") && !line.contains("does not decay"))
+}
+
+#[test]
+fn conductors_thinner_than_a_cell_are_warned_of() {
+    // The strip's middle is on a grid line: there a sheet is seen.
+    let on_line = run(&conforming(0.0), &BTreeMap::new(), None).expect("a mode around a sheet");
+    assert!(!warns_of_medium(&on_line), "{on_line:?}");
+    for height in [0.0, 0.03] {
+        let center = json!([0.0, 0.0, 0.04]);
+        let document = with(conforming(height), "/simulation/structures/0/geometry/center", center);
+        let log = run(&document, &BTreeMap::new(), None).expect("modes of what is seen");
+        assert!(
+            log.iter().any(|line| line.starts_with("WARNING") && line.contains("thinner than the cell")),
+            "{height}: {log:?}"
+        );
+    }
 }
 
 #[test]

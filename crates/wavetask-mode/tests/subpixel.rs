@@ -64,6 +64,7 @@ fn problem(scene: &Scene, boundaries: [Vec<f64>; 2], method: Method, target: f64
         boundaries,
         permittivity,
         permeability: None,
+        openings: None,
         frequency: SPEED_OF_LIGHT / WAVELENGTH,
         num_modes: 1,
         target_index: Some(target),

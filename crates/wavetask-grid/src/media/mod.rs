@@ -171,6 +171,15 @@ impl Medium {
         self.any(|part| matches!(part, Dispersion::PerfectMagnetic))
     }
 
+    /// Whether its component along an axis (0, 1 or 2) is a perfect magnetic conductor.
+    pub fn is_magnetic_conductor_along(&self, axis: usize) -> bool {
+        match &self.matter {
+            Matter::Isotropic(part) => matches!(part, Dispersion::PerfectMagnetic),
+            Matter::Diagonal(parts) => matches!(parts[axis], Dispersion::PerfectMagnetic),
+            _ => false,
+        }
+    }
+
     /// Whether it is a lossy metal whose surface impedance the client would use, not its inside.
     pub fn is_surface_metal(&self) -> bool {
         matches!(self.matter, Matter::LossyMetal(_, false))

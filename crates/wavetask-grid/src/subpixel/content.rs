@@ -159,7 +159,7 @@ impl<'a> Shapes<'a> {
     }
 
     /// The cell's extent along an axis, cut at the plane faces of these structures.
-    fn intervals(&self, [low, high]: [f64; 2], axis: usize, ranks: &[usize]) -> Vec<[f64; 2]> {
+    pub(super) fn intervals(&self, [low, high]: [f64; 2], axis: usize, ranks: &[usize]) -> Vec<[f64; 2]> {
         let margin = SLIVER * (high - low);
         let mut cuts: Vec<f64> = Vec::new();
         for shape in ranks.iter().filter_map(|&rank| self.shapes[rank].as_ref()) {
@@ -282,6 +282,35 @@ impl<'a> Shapes<'a> {
         }
     }
 
+    /// Adds the coordinates of plane faces of these structures that lie within a short extent along an axis.
+    pub(super) fn planes_within(
+        &self,
+        axis: usize,
+        [low, high]: [f64; 2],
+        ranks: &[usize],
+        found: &mut Vec<f64>,
+    ) {
+        for shape in ranks.iter().filter_map(|&rank| self.shapes[rank].as_ref()) {
+            let planes = &shape.planes[axis];
+            let start = planes.partition_point(|&plane| plane < low);
+            found.extend(planes[start..].iter().take_while(|&&plane| plane <= high));
+        }
+    }
+
+    /// The medium at a point that only these structures can contain.
+    pub(super) fn medium_at(&self, point: [f64; 3], ranks: &[usize]) -> usize {
+        self.owner_below(None, point, ranks)
+    }
+
+    /// Whether the surface of one of these structures comes nearer to a point than `reach`; faces of boxes, at which
+    /// [`Self::intervals`] cuts, aside.
+    pub(super) fn is_near_surface(&self, point: [f64; 3], reach: f64, ranks: &[usize]) -> bool {
+        ranks
+            .iter()
+            .filter_map(|&rank| self.shapes[rank].as_ref())
+            .any(|shape| shape.aligned.is_none() && shape.geometry.distance_within(point, reach) < reach)
+    }
+
     /// The medium at a point, of structures below a rank if one is given.
     fn owner_below(&self, limit: Option<usize>, point: [f64; 3], ranks: &[usize]) -> usize {
         ranks
@@ -297,6 +326,20 @@ impl<'a> Shapes<'a> {
 }
 
 impl Content {
+    /// What is left without some media, whose interfaces have no weight; nothing if they fill the cell.
+    pub(super) fn without(mut self, leaves_out: impl Fn(usize) -> bool) -> Self {
+        self.shares.retain(|&(medium, _)| !leaves_out(medium));
+        let whole: f64 = self.shares.iter().map(|(_, share)| share).sum();
+        self.shares.iter_mut().for_each(|(_, share)| *share /= whole);
+        self
+    }
+
+    /// The medium with the largest share.
+    pub(super) fn largest(&self) -> Option<usize> {
+        let largest = self.shares.iter().max_by(|(_, one), (_, other)| one.total_cmp(other));
+        largest.map(|&(medium, _)| medium)
+    }
+
     fn add(&mut self, medium: usize, share: f64) {
         if share <= 0.0 {
             return;
@@ -378,14 +421,14 @@ fn tangent(
 }
 
 /// The middle of a cell and half its diagonal.
-fn ball(cell: &Bounds) -> ([f64; 3], f64) {
+pub(super) fn ball(cell: &Bounds) -> ([f64; 3], f64) {
     let center = cell.map(|[low, high]| f64::midpoint(low, high));
     let radius = cell.iter().map(|[low, high]| (high - low).powi(2)).sum::<f64>().sqrt() / 2.0;
     (center, radius)
 }
 
 /// The product of the extents that are not zero.
-fn volume(cell: &Bounds) -> f64 {
+pub(super) fn volume(cell: &Bounds) -> f64 {
     cell.iter().map(|[low, high]| high - low).filter(|&extent| extent > 0.0).product()
 }
 

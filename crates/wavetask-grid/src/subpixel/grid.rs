@@ -7,6 +7,7 @@ use super::cells::Cells;
 use super::content::{Content, Meeting, Shapes};
 use super::error::SubpixelError;
 use super::formula::{Means, anisotropic, inverse, invert};
+use super::opening::is_solid_conductor;
 use super::specification::{Conductor, Dielectric, Metal, Specification};
 use crate::geometry::Bounds;
 use crate::media::{Medium, PERFECT_CONDUCTOR, Spectral, Tensor};
@@ -86,6 +87,8 @@ struct Averager<'a> {
     shapes: Shapes<'a>,
     media: Vec<Spectral<'a>>,
     classes: Vec<Class>,
+    /// By medium: whether cells are averaged as if it were not there, as grids that conform to conductors want it.
+    is_left_out: Vec<bool>,
     /// By medium: the component where it is the same everywhere.
     constants: Vec<Option<Complex64>>,
     has_sheets: bool,
@@ -111,6 +114,14 @@ impl<'a> Averager<'a> {
             coupling,
             shapes: Shapes::new(scene),
             classes: scene.media().iter().map(|medium| class_of(medium, frequency)).collect(),
+            is_left_out: scene
+                .media()
+                .iter()
+                .map(|medium| {
+                    matches!(specification.electric, Conductor::Conformal { .. })
+                        && is_solid_conductor(medium)
+                })
+                .collect(),
             media,
             constants,
             has_sheets: scene.media().iter().any(Medium::is_sheet),
@@ -151,28 +162,56 @@ impl<'a> Averager<'a> {
             return self.staircased(point);
         }
         let mean = |medium: usize| self.media[medium].diagonal(point).into_iter().sum::<Complex64>() / 3.0;
-        let jump = |one: usize, other: usize| (mean(one) - mean(other)).norm();
-        let content = self.shapes.content(cell, ranks, &jump);
+        let jump = |one: usize, other: usize| {
+            let is_surface = self.is_left_out[one] || self.is_left_out[other];
+            if is_surface { 0.0 } else { (mean(one) - mean(other)).norm() }
+        };
+        let mut content = self.shapes.content(cell, ranks, &jump);
         if let [(medium, _)] = content.shares[..] {
-            return self.of(medium, point);
+            // A conductor without thickness has no share.
+            let has_sheet = ranks.iter().any(|&rank| {
+                let medium = self.scene.medium_of_rank(Some(rank));
+                self.classes[medium] == Class::PerfectElectric && !self.is_left_out[medium]
+            });
+            return if has_sheet { self.staircased(point) } else { self.of(medium, point) };
+        }
+        let cuts_conductor = content.shares.iter().any(|&(medium, _)| self.is_left_out[medium]);
+        if cuts_conductor {
+            content = content.without(|medium| self.is_left_out[medium]);
+            match content.shares[..] {
+                [] => return PERFECT_CONDUCTOR.into(),
+                [(medium, _)] => return self.of(medium, point),
+                _ => {}
+            }
         }
         let class = content.shares.iter().map(|&(medium, _)| self.classes[medium]).max();
         let specification = self.specification;
         match class.unwrap_or(Class::Dielectric) {
-            Class::Staircased => self.staircased(point),
-            Class::PerfectElectric => {
-                self.conductor(specification.electric, PERFECT_CONDUCTOR, &content, point)
-            }
-            Class::PerfectMagnetic => self.conductor(specification.magnetic, 1.0, &content, point),
+            Class::Staircased => self.staircased_in(&content, point),
+            Class::PerfectElectric => self.conductor(specification.electric, &content, point),
+            // What it does to the field is a matter of the permeability.
+            Class::PerfectMagnetic => self.staircased_in(&content, point),
             Class::Metal => self.metal(specification.metal, &content, point),
             Class::LossyMetal => {
                 self.metal(specification.lossy_metal.unwrap_or(Metal::Staircase), &content, point)
             }
             Class::Dielectric => match specification.dielectric {
-                Dielectric::Staircase => self.staircased(point),
-                Dielectric::Polarized => self.polarized(&content, point),
-                Dielectric::ContourPath => self.contour_path(cell, &content, ranks, &jump, point),
+                Dielectric::Staircase => self.staircased_in(&content, point),
+                // The path of a contour ends at a conductor.
+                Dielectric::ContourPath if !cuts_conductor => {
+                    self.contour_path(cell, &content, ranks, &jump, point)
+                }
+                Dielectric::Polarized | Dielectric::ContourPath => self.polarized(&content, point),
             },
+        }
+    }
+
+    /// The medium of the location; that of most of the cell, if conductors are left out and the location is in one.
+    fn staircased_in(&self, content: &Content, point: [f64; 3]) -> Complex64 {
+        let medium = self.scene.medium_of_rank(self.scene.rank_at(point));
+        match content.largest() {
+            Some(largest) if self.is_left_out[medium] => self.of(largest, point),
+            _ => self.staircased(point),
         }
     }
 
@@ -196,10 +235,13 @@ impl<'a> Averager<'a> {
         }
     }
 
-    fn conductor(&self, method: Conductor, inside: f64, content: &Content, point: [f64; 3]) -> Complex64 {
+    fn conductor(&self, method: Conductor, content: &Content, point: [f64; 3]) -> Complex64 {
         match method {
-            Conductor::Heuristic if self.is_along(content) => inside.into(),
-            Conductor::Heuristic | Conductor::Staircase => self.staircased(point),
+            Conductor::Heuristic if self.is_along(content) => PERFECT_CONDUCTOR.into(),
+            // What does not conduct along all axes does not conform.
+            Conductor::Heuristic | Conductor::Staircase | Conductor::Conformal { .. } => {
+                self.staircased_in(content, point)
+            }
         }
     }
 
@@ -208,7 +250,7 @@ impl<'a> Averager<'a> {
             Metal::Volumetric { staircase_normal } if !staircase_normal || self.is_along(content) => {
                 content.shares.iter().map(|&(medium, share)| self.of(medium, point) * share).sum()
             }
-            Metal::Volumetric { .. } | Metal::Staircase => self.staircased(point),
+            Metal::Volumetric { .. } | Metal::Staircase => self.staircased_in(content, point),
         }
     }
 

@@ -11,6 +11,8 @@
 //! on_grid(scene, specification, cells, component, coupling, frequency)
 //!   ├ content     shares of media and directions of interfaces in a cell
 //!   └ formula     effective tensor: isotropic (Farjadpour), anisotropic (Kottke), diagonal (Mohammadi)
+//! openings(scene, edges or faces)                 their parts outside of perfect conductors
+//! magnetic_conductors(scene, specification, …)    where the magnetic field vanishes
 //! ```
 //!
 //! | interface | method | what is done |
@@ -18,8 +20,8 @@
 //! | dielectrics | `PolarizedAveraging` | the averaged tensor, or its diagonal ([`Coupling`]) |
 //! | | `ContourPathAveraging` | the same with means along the field's edge and over the face across it |
 //! | metals (real part below one) | `VolumetricAveraging` | the mean; components largely across stay staircased unless told otherwise |
-//! | perfect conductors | `HeuristicPECStaircasing` | components largely along the interface conduct wherever it cuts their cell |
-//! | | `PECConformal` | staircased, with a note: the scheme changes edges and faces, not permittivities |
+//! | perfect conductors | `HeuristicPECStaircasing` | components largely along the interface conduct wherever it cuts their cell; of magnetic ones, those of the magnetic field |
+//! | | `PECConformal` | what is outside of the conductor fills the cell; [`openings`] says how much of edges and faces is |
 //! | lossy metals | `SurfaceImpedance` | refused by name |
 //! | custom media | | averaged if the medium sets `subpixel`, as in the client |
 //! | all | `Staircasing` | the medium at the location |
@@ -34,9 +36,13 @@ mod error;
 mod formula;
 mod grid;
 mod halfspace;
+mod magnetic;
+mod opening;
 mod specification;
 
 pub use cells::Cells;
 pub use error::SubpixelError;
 pub use grid::{Coupling, on_grid};
+pub use magnetic::magnetic_conductors;
+pub use opening::{Opening, is_solid_conductor, openings};
 pub use specification::{Conductor, Dielectric, Metal, Specification};

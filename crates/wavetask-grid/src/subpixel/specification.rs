@@ -39,6 +39,12 @@ pub enum Conductor {
     Staircase,
     /// The conductor wherever it cuts the cell of a component largely along the interface.
     Heuristic,
+    /// Electric conductors only: the permittivity is that of what is outside of the conductor, and edges and faces of
+    /// the grid count with their parts outside of it ([`super::openings`]).
+    Conformal {
+        /// Whether fields at edges of conductors that lie on the grid are corrected for their singularity.
+        corrects_edges: bool,
+    },
 }
 
 /// What to do at each kind of interface.
@@ -54,8 +60,6 @@ pub struct Specification {
     pub magnetic: Conductor,
     /// At lossy metals that are not penetrable; `None` for their surface impedance.
     pub lossy_metal: Option<Metal>,
-    /// What was asked for and is replaced, for the log: one sentence each.
-    pub notes: Vec<String>,
 }
 
 impl Default for Specification {
@@ -64,10 +68,9 @@ impl Default for Specification {
         Self {
             dielectric: Dielectric::Polarized,
             metal: Metal::Staircase,
-            electric: Conductor::Staircase,
+            electric: Conductor::Conformal { corrects_edges: true },
             magnetic: Conductor::Staircase,
             lossy_metal: None,
-            notes: Vec::new(),
         }
     }
 }
@@ -78,8 +81,9 @@ impl Specification {
         Self {
             dielectric: Dielectric::Staircase,
             metal: Metal::Staircase,
+            electric: Conductor::Staircase,
+            magnetic: Conductor::Staircase,
             lossy_metal: Some(Metal::Staircase),
-            ..Self::default()
         }
     }
 
@@ -87,8 +91,7 @@ impl Specification {
     ///
     /// `path` is where `value` stands in the document. A missing field is the client's default, true.
     ///
-    /// A perfect conductor's `PECConformal` changes edges and faces of the grid and not the
-    /// permittivity; it is read as staircasing, with a note.
+    /// `timestep_reduction` of `PECConformal` is for solvers in time, which read it from the document.
     ///
     /// # Errors
     /// [`SubpixelError::Unsupported`] for methods that are not known.
@@ -116,10 +119,9 @@ impl Specification {
                 "Staircasing" => Conductor::Staircase,
                 "HeuristicPECStaircasing" => Conductor::Heuristic,
                 "PECConformal" => {
-                    read.notes.push(format!(
-                        "{part}: the conformal scheme is not part of a permittivity; perfect conductors are staircased"
-                    ));
-                    Conductor::Staircase
+                    let options = Fields::of(Part::Medium, fields.required("pec")?, &part)?;
+                    let corrects_edges = options.flag_or("edge_singularity_correction", true)?;
+                    Conductor::Conformal { corrects_edges }
                 }
                 _ => return Err(unsupported(&part, kind, "perfect electric conductors")),
             };
@@ -213,7 +215,9 @@ mod tests {
         assert_eq!(specification.dielectric, Dielectric::ContourPath);
         assert_eq!(specification.metal, Metal::Volumetric { staircase_normal: false });
         assert_eq!(specification.lossy_metal, Some(Metal::Staircase));
-        assert_eq!(specification.notes.len(), 1);
+        assert_eq!(specification.electric, Conductor::Conformal { corrects_edges: true });
+        let plain = json!({"pec": {"type": "PECConformal", "edge_singularity_correction": false}});
+        assert_eq!(read(plain).unwrap().electric, Conductor::Conformal { corrects_edges: false });
         let error = read(json!({"dielectric": {"type": "Magic"}})).unwrap_err();
         assert_eq!(
             error.to_string(),

@@ -57,18 +57,6 @@ impl Differences {
         }
     }
 
-    /// The forward difference of a field.
-    pub(super) fn forward_of(&self, axis: usize, field: &[C]) -> Vec<C> {
-        let one = C::new(1.0, 0.0);
-        (0..field.len())
-            .map(|cell| {
-                let mut sum = C::default();
-                self.forward(axis, cell, one, |other, factor| sum += field[other] * factor);
-                sum
-            })
-            .collect()
-    }
-
     /// The backward difference of a field.
     pub(super) fn backward_of(&self, axis: usize, field: &[C]) -> Vec<C> {
         let one = C::new(1.0, 0.0);

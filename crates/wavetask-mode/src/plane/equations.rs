@@ -10,11 +10,13 @@
 //!
 //! Diagonal media: applying the two left equations after the two in the middle gives `-n² E = A E` for the two
 //! components of E in the plane; `∂` applied twice around the normal components cancels and is left out. Other media:
-//! the four equations as they are, with the eigenvalue `n` after a division by i. (Z. Zhu and T. G. Brown, Opt. Express
+//! the four equations as they are, with the eigenvalue `n` after a division by i. What a grid that conforms to conductors
+//! changes in either is in [`super::conductors`]. (Z. Zhu and T. G. Brown, Opt. Express
 //! 10, 853, 2002; A. B. Fallahkhair et al., J. Lightwave Technol. 26, 1423, 2008.)
 
 use num_complex::Complex;
 
+use super::conductors::Conductors;
 use super::differences::Differences;
 use super::medium::Media;
 use crate::eigen::{Scalar, SparseMatrix};
@@ -30,6 +32,8 @@ pub(super) struct Equations {
     pub(super) diagonal: bool,
     /// Factor of the four-component matrix: `-i` forwards, `i` backwards.
     pub(super) factor: C,
+    /// Conductors that the grid conforms to.
+    pub(super) conductors: Option<Conductors>,
 }
 
 /// The matrix over those unknowns that are not zero from the outset.
@@ -60,6 +64,41 @@ impl Equations {
         }
     }
 
+    /// The open part of an edge.
+    fn open(&self, axis: usize, cell: usize) -> f64 {
+        self.conductors.as_ref().map_or(1.0, |conductors| conductors.edges[axis][cell])
+    }
+
+    /// Whether an unknown lies in a conductor that the grid conforms to.
+    fn is_closed(&self, component: usize, cell: usize) -> bool {
+        self.conductors.as_ref().is_some_and(|conductors| conductors.is_closed(component, cell))
+    }
+
+    /// Calls `term` with the terms of `factor (∂x Ey - ∂y Ex)` at a cell: axis of the component, cell and factor.
+    fn circulation(&self, cell: usize, factor: C, mut term: impl FnMut(usize, usize, C)) {
+        let factor = match &self.conductors {
+            Some(conductors) if conductors.flux[cell] == 0.0 => return,
+            Some(conductors) => factor * conductors.flux[cell],
+            None => factor,
+        };
+        for (axis, factor) in [(0, factor), (1, -factor)] {
+            let along = 1 - axis;
+            self.differences.forward(axis, cell, factor, |cell, factor| {
+                term(along, cell, factor * self.open(along, cell));
+            });
+        }
+    }
+
+    /// Calls `term` with the terms of `factor` times the difference of Ez along an edge that is not closed: cell and factor.
+    fn slope(&self, axis: usize, cell: usize, factor: C, mut term: impl FnMut(usize, C)) {
+        let closed = self.conductors.as_ref().map(|conductors| &conductors.closed);
+        self.differences.forward(axis, cell, factor / self.open(axis, cell), |cell, factor| {
+            if closed.is_none_or(|closed| !closed[cell]) {
+                term(cell, factor);
+            }
+        });
+    }
+
     /// `i n hx` (`which` 0) or `i n hy` (1) of diagonal media, from E.
     fn magnetic_of_electric(&self, row: &mut Row, which: usize, cell: usize, factor: C) {
         let permittivity = &self.media.permittivity[cell];
@@ -70,8 +109,7 @@ impl Equations {
         }
         self.differences.backward(which, cell, factor, |cell, factor| {
             let factor = factor / self.media.permeability[cell][8];
-            self.differences.forward(0, cell, factor, |cell, factor| self.add(row, 1, cell, factor));
-            self.differences.forward(1, cell, -factor, |cell, factor| self.add(row, 0, cell, factor));
+            self.circulation(cell, factor, |component, cell, factor| self.add(row, component, cell, factor));
         });
     }
 
@@ -80,7 +118,7 @@ impl Equations {
         let permeability = &self.media.permeability[cell];
         let (which, factor) = if component == 0 { (1, permeability[4]) } else { (0, -permeability[0]) };
         self.magnetic_of_electric(row, which, cell, factor);
-        self.differences.forward(component, cell, C::new(1.0, 0.0), |cell, factor| {
+        self.slope(component, cell, C::new(1.0, 0.0), |cell, factor| {
             let factor = factor / self.media.permittivity[cell][8];
             self.differences.backward(0, cell, factor, |cell, factor| {
                 self.add(row, 0, cell, -factor * self.media.permittivity[cell][0]);
@@ -106,8 +144,7 @@ impl Equations {
         }
         self.normal(row, !electric, cell, sign * tensor[3 * other + 2]);
         if electric {
-            self.differences
-                .forward(axis, cell, self.factor, |cell, factor| self.normal(row, true, cell, factor));
+            self.slope(axis, cell, self.factor, |cell, factor| self.normal(row, true, cell, factor));
         } else {
             self.differences
                 .backward(axis, cell, self.factor, |cell, factor| self.normal(row, false, cell, factor));
@@ -116,27 +153,25 @@ impl Equations {
 
     /// Adds a multiple of Ez or of hz.
     fn normal(&self, row: &mut Row, electric: bool, cell: usize, factor: C) {
-        if factor == C::default() {
+        let is_closed =
+            electric && self.conductors.as_ref().is_some_and(|conductors| conductors.closed[cell]);
+        if factor == C::default() || is_closed {
             return;
         }
-        let (tensor, own, curl) = if electric {
-            (&self.media.permittivity[cell], 0, 2)
-        } else {
-            (&self.media.permeability[cell], 2, 0)
-        };
+        let (tensor, own) =
+            if electric { (&self.media.permittivity[cell], 0) } else { (&self.media.permeability[cell], 2) };
         let factor = factor / tensor[8];
         for column in [0, 1] {
             self.add(row, own + column, cell, -factor * tensor[6 + column]);
         }
-        for (axis, factor) in [(0, factor), (1, -factor)] {
-            let component = curl + 1 - axis;
-            if electric {
+        if electric {
+            for (axis, factor) in [(0, factor), (1, -factor)] {
+                let component = 3 - axis;
                 self.differences
                     .backward(axis, cell, factor, |cell, factor| self.add(row, component, cell, factor));
-            } else {
-                self.differences
-                    .forward(axis, cell, factor, |cell, factor| self.add(row, component, cell, factor));
             }
+        } else {
+            self.circulation(cell, factor, |component, cell, factor| self.add(row, component, cell, factor));
         }
     }
 
@@ -144,7 +179,8 @@ impl Equations {
     ///
     /// Tangential fields on the lower edges obey equations of their own where nothing else enters; on electric
     /// conductors they are zero, so the largest set of such unknowns that see only each other is left out. Without
-    /// that, the edges carry modes that no waveguide has.
+    /// that, the edges carry modes that no waveguide has. What lies in a conductor that the grid conforms to is left out,
+    /// too.
     pub(super) fn assemble<T: Scalar>(&self) -> System<T> {
         let (cells, size) = (self.cells(), self.components() * self.cells());
         let mut starts = Vec::with_capacity(size + 1);
@@ -154,6 +190,10 @@ impl Equations {
         for component in 0..self.components() {
             for cell in 0..cells {
                 row.clear();
+                if self.is_closed(component, cell) {
+                    starts.push(entries.len());
+                    continue;
+                }
                 if self.diagonal {
                     self.diagonal_row(&mut row, component, cell);
                 } else {
@@ -189,14 +229,16 @@ impl Equations {
         System { matrix, unknowns }
     }
 
-    /// The largest set of unknowns on the lower edges whose rows have entries in the set alone.
+    /// The closed unknowns, and the largest set of unknowns on the lower edges whose rows have entries in both alone.
     fn zero_unknowns<T: Scalar>(&self, starts: &[usize], entries: &[(u32, T)]) -> Vec<bool> {
         let [rows, columns] = self.differences.shape;
         let size = starts.len() - 1;
         let mut zero: Vec<bool> = (0..size)
             .map(|unknown| {
-                let cell = unknown % (rows * columns);
-                rows > 1 && cell < columns || columns > 1 && cell % columns == 0
+                let (component, cell) = (unknown / (rows * columns), unknown % (rows * columns));
+                rows > 1 && cell < columns
+                    || columns > 1 && cell % columns == 0
+                    || self.is_closed(component, cell)
             })
             .collect();
         let mut candidates: Vec<usize> = (0..size).filter(|unknown| zero[*unknown]).collect();
@@ -225,6 +267,9 @@ impl Equations {
         let [hx, hy] = [0, 1].map(|which| {
             (0..cells)
                 .map(|cell| {
+                    if self.is_closed(2 + which, cell) {
+                        return C::default();
+                    }
                     row.clear();
                     self.magnetic_of_electric(&mut row, which, cell, propagation.inv());
                     row.iter().map(|(unknown, factor)| vector[*unknown as usize] * factor).sum()
@@ -255,7 +300,7 @@ impl Equations {
     /// The eigenvalue of an approximate eigenvector of the two-component matrix to second order in its error.
     ///
     /// Differences forwards and backwards are each other's transposes but for the cell sizes. Therefore the left
-    /// eigenvector is `(hy, -hx)` of the mode times the areas of Yee's grid, and the quotient of both with the matrix has
+    /// eigenvector is `(hy, -hx)` of the mode times the open areas of Yee's grid, and the quotient of both with the matrix has
     /// no error of first order (A. M. Ostrowski, Arch. Ration. Mech. Anal. 3, 472, 1959). `None` if both are orthogonal,
     /// or if the quotient differs from `value` so much that it does not belong to it.
     pub(super) fn two_sided_quotient<T: Scalar>(
@@ -284,7 +329,7 @@ impl Equations {
                 field * primal[0][first] * dual[1][second]
             } else {
                 -field * dual[0][first] * primal[1][second]
-            };
+            } * self.open(component, cell);
             let range = matrix.row(place);
             let entries = matrix.columns()[range.clone()].iter().zip(&matrix.values()[range]);
             let image: C = entries.map(|(column, entry)| entry.widen() * vector[*column as usize]).sum();
@@ -301,25 +346,34 @@ impl Equations {
 
     /// Ez or hz from the components in the plane of the other field and of its own.
     fn normal_field(&self, electric: bool, other: [&[C]; 2], own: [&[C]; 2]) -> Vec<C> {
-        let (left, right, media) = if electric {
+        let media = if electric { &self.media.permittivity } else { &self.media.permeability };
+        let curl: Vec<C> = if electric {
             let differences = &self.differences;
-            (
-                differences.backward_of(0, other[1]),
-                differences.backward_of(1, other[0]),
-                &self.media.permittivity,
-            )
+            let (left, right) = (differences.backward_of(0, other[1]), differences.backward_of(1, other[0]));
+            left.iter().zip(right).map(|(left, right)| left - right).collect()
         } else {
-            let differences = &self.differences;
-            (
-                differences.forward_of(0, other[1]),
-                differences.forward_of(1, other[0]),
-                &self.media.permeability,
-            )
+            (0..self.cells())
+                .map(|cell| {
+                    let mut sum = C::default();
+                    self.circulation(cell, C::new(1.0, 0.0), |component, cell, factor| {
+                        sum += other[component][cell] * factor;
+                    });
+                    sum
+                })
+                .collect()
         };
-        (0..left.len())
+        let vanishes = |cell: usize| match &self.conductors {
+            Some(conductors) if electric => conductors.closed[cell],
+            Some(conductors) => conductors.flux[cell] == 0.0,
+            None => false,
+        };
+        (0..curl.len())
             .map(|cell| {
+                if vanishes(cell) {
+                    return C::default();
+                }
                 let tensor = &media[cell];
-                (left[cell] - right[cell] - tensor[6] * own[0][cell] - tensor[7] * own[1][cell]) / tensor[8]
+                (curl[cell] - tensor[6] * own[0][cell] - tensor[7] * own[1][cell]) / tensor[8]
             })
             .collect()
     }

@@ -2,6 +2,7 @@
 
 use num_complex::Complex;
 
+use super::conductors::Conductors;
 use super::differences::is_complex;
 use super::problem::{PlaneProblem, Tensor};
 use super::transformation::{Field, Jacobians, Matrix};
@@ -9,7 +10,7 @@ use super::transformation::{Field, Jacobians, Matrix};
 type C = Complex<f64>;
 
 /// Magnitudes at least this large stand for perfect conductors (the client writes -1e8).
-const CONDUCTOR: f64 = 0.9e8;
+pub(super) const CONDUCTOR: f64 = 0.9e8;
 /// The magnitude with which the client marks conductors.
 const MARK: f64 = 1e8;
 /// Off-diagonal elements up to this magnitude count as zero.
@@ -34,27 +35,35 @@ pub(super) struct Media {
 }
 
 impl Media {
-    /// The media in the transformed coordinates.
-    pub(super) fn of(problem: &PlaneProblem, jacobians: &Jacobians) -> Self {
+    /// The media in the transformed coordinates, with what conductors that the grid conforms to do to them.
+    pub(super) fn of(problem: &PlaneProblem, jacobians: &Jacobians, conductors: Option<&Conductors>) -> Self {
         let cells = problem.permittivity.0[0].len();
+        let ones = || vec![C::new(1.0, 0.0); cells];
+        let unit = || Tensor::diagonal(ones(), ones(), ones());
+        let (mut permittivity, mut permeability) = (None, None);
+        if let Some(conductors) = conductors {
+            let own = problem.permeability.clone().unwrap_or_else(unit);
+            conductors.apply(permittivity.insert(problem.permittivity.clone()), permeability.insert(own));
+        }
+        let permittivity = permittivity.as_ref().unwrap_or(&problem.permittivity);
+        let permeability = permeability.as_ref().or(problem.permeability.as_ref());
         let gather = |tensor: &Tensor, cell: usize| std::array::from_fn(|index| tensor.0[index][cell]);
         let transform = |field, cell, tensor| {
             if jacobians.are_identity() { tensor } else { jacobians.medium(field, cell, tensor) }
         };
-        let mut unit = [C::default(); 9];
+        let mut one = [C::default(); 9];
         for index in [0, 4, 8] {
-            unit[index] = C::new(1.0, 0.0);
+            one[index] = C::new(1.0, 0.0);
         }
-        let permittivity = (0..cells)
-            .map(|cell| transform(Field::Electric, cell, gather(&problem.permittivity, cell)))
-            .collect();
-        let permeability = (0..cells)
-            .map(|cell| {
-                let tensor = problem.permeability.as_ref().map_or(unit, |tensor| gather(tensor, cell));
-                transform(Field::Magnetic, cell, tensor)
-            })
-            .collect();
-        Self { permittivity, permeability }
+        let transformed = |field, tensor: Option<&Tensor>| {
+            (0..cells)
+                .map(|cell| transform(field, cell, tensor.map_or(one, |tensor| gather(tensor, cell))))
+                .collect()
+        };
+        Self {
+            permittivity: transformed(Field::Electric, Some(permittivity)),
+            permeability: transformed(Field::Magnetic, permeability),
+        }
     }
 
     /// Replaces the mark of perfect conductors by a conductivity that is large beside the differences' square.

@@ -5,9 +5,11 @@
 //! ```
 //!
 //! The discretisation is that of the client's own solver, so that indices agree to rounding: Yee's grid, bends and
-//! angles as media, absorbers as complex stretching.
+//! angles as media, absorbers as complex stretching. Where it is told to, the grid conforms to perfect conductors, which the
+//! client's solver does not offer.
 
 mod absorber;
+mod conductors;
 mod differences;
 mod equations;
 mod estimate;
@@ -20,6 +22,7 @@ mod truncation;
 
 use num_complex::Complex;
 
+pub use conductors::Openings;
 pub use estimate::{PlaneEstimate, estimate};
 pub use medium::MediumCharacter;
 pub use problem::{Bend, Controls, Direction, ModeError, PlaneProblem, Precision, Symmetry, Tensor};

@@ -32,6 +32,8 @@ const DIRECTED: f64 = 1e2 * TOLERANCE;
 pub(super) struct Areas {
     /// Cell sizes along each axis, and distances of cell centres.
     pub(super) steps: [[Vec<f64>; 2]; 2],
+    /// Open parts of the places of Ex and Ey, where conductors cover the rest.
+    pub(super) open: Option<[Vec<f64>; 2]>,
 }
 
 impl Areas {
@@ -43,7 +45,11 @@ impl Areas {
         let mut cell = 0;
         for first in along {
             for second in across {
-                total += value(cell) * (first * second);
+                let open = match (&self.open, primal) {
+                    (Some([parts, _]), [true, false]) | (Some([_, parts]), [false, true]) => parts[cell],
+                    _ => 1.0,
+                };
+                total += value(cell) * (first * second * open);
                 cell += 1;
             }
         }

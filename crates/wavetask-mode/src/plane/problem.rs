@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use num_complex::Complex;
 
+use super::conductors::Openings;
 use super::estimate::estimate;
 
 /// The nine elements of a material tensor on the cells of the plane, in the order `xx, xy, xz, yx, yy, yz, zx, zy, zz`.
@@ -73,6 +74,8 @@ pub struct PlaneProblem {
     pub permittivity: Tensor,
     /// Relative permeability; `None` for one.
     pub permeability: Option<Tensor>,
+    /// Perfect conductors that the grid conforms to; the permittivity at open edges is that outside of them.
+    pub openings: Option<Openings>,
     /// Frequency in hertz.
     pub frequency: f64,
     /// Modes wanted.
@@ -135,6 +138,14 @@ impl PlaneProblem {
             }
             if [0, 4, 8].iter().any(|index| tensor.0[*index].contains(&Complex::default())) {
                 return refuse(name, format!("the {name} is zero somewhere on its diagonal"));
+            }
+        }
+        if let Some(openings) = &self.openings {
+            let [first, second] = &openings.edges;
+            let parts = [first, second, &openings.cells, &openings.corners];
+            let is_part = |part: &f64| (0.0..=1.0).contains(part);
+            if parts.iter().any(|parts| parts.len() != cells || !parts.iter().all(is_part)) {
+                return refuse("openings", format!("the open parts are not {cells} numbers from 0 to 1"));
             }
         }
         if self.num_modes == 0 {

@@ -3,6 +3,7 @@
 use num_complex::Complex;
 
 use super::absorber::{Absorber, LIGHT_SPEED, Sampling, speeds, vacuum_impedance};
+use super::conductors::Conductors;
 use super::differences::Differences;
 use super::equations::{Equations, System};
 use super::medium::{Media, MediumCharacter, largest_index};
@@ -53,17 +54,21 @@ pub fn solve_with(
 ) -> Result<PlaneSolution, ModeError> {
     problem.check(controls.memory_limit)?;
     let jacobians = Jacobians::of(problem);
-    let mut media = Media::of(problem, &jacobians);
-    let (differences, areas) = discretise(problem, &media);
+    let conforming = problem.openings.as_ref().map(|openings| Conductors::of(problem, openings));
+    let mut media = Media::of(problem, &jacobians, conforming.as_ref());
+    let (differences, mut areas) = discretise(problem, &media);
+    areas.open = conforming.as_ref().map(|conductors| conductors.edges.clone());
     media.replace_conductors(differences.largest());
     let character = media.character();
     let reciprocal = media.are_reciprocal();
-    let conductors = media.have_conductors();
+    // Small openings are large elements.
+    let conductors = media.have_conductors() || conforming.is_some();
     let diagonal = character == MediumCharacter::Diagonal;
     let conjugate = character == MediumCharacter::TensorialReal && problem.direction == Direction::Backward;
     let sign = if problem.direction == Direction::Backward && !conjugate { 1.0 } else { -1.0 };
     let real = diagonal && !media.are_complex() && !differences.is_complex();
-    let equations = Equations { differences, media, diagonal, factor: C::new(0.0, sign) };
+    let equations =
+        Equations { differences, media, diagonal, factor: C::new(0.0, sign), conductors: conforming };
 
     let scale = problem.angle_theta.cos().abs();
     let target = problem.target_index.unwrap_or_else(|| largest_index(&problem.permittivity)) / scale;
@@ -147,7 +152,7 @@ fn discretise(problem: &PlaneProblem, media: &Media) -> (Differences, Areas) {
         backward: [factors(0, 1), factors(1, 1)],
         magnetic: problem.symmetry.map(|symmetry| symmetry == Symmetry::Magnetic),
     };
-    (differences, Areas { steps })
+    (differences, Areas { steps, open: None })
 }
 
 /// The residual that gives indices to far better than 1e-6.

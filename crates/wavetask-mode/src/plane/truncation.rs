@@ -39,6 +39,7 @@ use std::f64::consts::FRAC_PI_2;
 use num_complex::Complex;
 
 use super::absorber::vacuum_impedance;
+use super::medium::CONDUCTOR;
 use super::problem::{Direction, PlaneProblem, Symmetry};
 use super::transformation::{Field, Jacobians};
 use super::{MediumCharacter, PlaneMode, PlaneSolution};
@@ -78,6 +79,8 @@ pub struct WithinCells {
 pub fn remove_grid_error(problem: &PlaneProblem, within: &WithinCells, solution: &mut PlaneSolution) {
     let applies = solution.character == MediumCharacter::Diagonal
         && problem.permeability.is_none()
+        && problem.openings.is_none()
+        && !problem.permittivity.0.iter().flatten().any(|value| value.norm() >= CONDUCTOR)
         && within.quarters.iter().flatten().all(|value| value.re > 1.0 - EQUAL && value.is_finite());
     if !applies {
         return;
