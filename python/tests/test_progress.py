@@ -104,6 +104,22 @@ def test_what_the_caller_prints_between_two_waits_stays_whole():
     assert terminal.screen() == ["result 0", "result 1", "scan: 3 of 3 done (1:01)", "result 2"]
 
 
+@pytest.mark.parametrize("shows", ["live", "plain"])
+def test_what_ends_while_nobody_waits_leaves_its_line_too(shows):
+    terminal, clock, work = Terminal(shows == "live"), Clock(), Work(total=3)
+    live = renderer(terminal, clock)
+    with live.watch(work):
+        clock.now = 4
+        live.tick()
+        work.done = 1
+    live.settle(work)
+    assert not any("3 of 3" in line for line in terminal.screen())
+    work.done = 3
+    live.settle(work)
+    live.settle(work)
+    assert terminal.screen().count("scan: 3 of 3 done (1:01)") == 1
+
+
 def test_several_batches_have_a_line_each_and_the_screen_does_not_overflow():
     terminal, clock = Terminal(), Clock()
     live = renderer(terminal, clock)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from wavetask import _bridge, _native, _wait, errors
+from wavetask import _bridge, _native, _progress, _wait, errors
 
 if TYPE_CHECKING:
     from wavetask._batch import Batch
@@ -69,6 +69,7 @@ def blocking(batch: Batch, deadline: _wait.Deadline) -> Generator[Task, None, No
                     yield order[token - 1]
     finally:
         batch._unlisten(listen)
+        _progress.renderer().settle(batch)
 
 
 async def awaiting(batch: Batch, deadline: _wait.Deadline) -> AsyncIterator[Task]:
@@ -117,6 +118,7 @@ async def awaiting(batch: Batch, deadline: _wait.Deadline) -> AsyncIterator[Task
         batch._unlisten(listen)
         for token in tokens:
             here.forget(token)
+        _progress.renderer().settle(batch)
 
 
 class Failed:

@@ -155,22 +155,31 @@ class Renderer:
         with self._lock:
             watched = self._watched[shown]
             watched.waiters -= 1
-            if watched.waiters:
-                return
-            snapshot = shown._snapshot()
-            if not snapshot.ended:
-                # The caller's code runs now and will likely wait again: what is known of this batch stays.
-                if watched.mode == "live":
-                    self._draw()
-                return
-            del self._watched[shown]
+            if not watched.waiters:
+                self._rest(shown, watched)
+
+    def settle(self, shown: Shown) -> None:
+        """Nobody will wait for this again: if it was shown, and ended while nobody waited, its last line is due."""
+        with self._lock:
+            watched = self._watched.get(shown)
+            if watched is not None and not watched.waiters:
+                self._rest(shown, watched)
+
+    def _rest(self, shown: Shown, watched: _Watched) -> None:
+        snapshot = shown._snapshot()
+        if not snapshot.ended:
+            # The caller's code runs now and will likely wait again: what is known of this batch stays.
             if watched.mode == "live":
-                self._erase()
-                if watched.visible:
-                    self._write(_render.plain(snapshot) + "\n")
                 self._draw()
-            elif watched.visible:
-                self._show(watched, snapshot)
+            return
+        del self._watched[shown]
+        if watched.mode == "live":
+            self._erase()
+            if watched.visible:
+                self._write(_render.plain(snapshot) + "\n")
+            self._draw()
+        elif watched.visible:
+            self._show(watched, snapshot)
 
     def _run(self) -> None:
         while True:
