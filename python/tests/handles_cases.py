@@ -36,6 +36,13 @@ def rise(data) -> float:
     return float(data["centre"].temperature.values.max()) - 300
 
 
+def until_held(scan) -> None:
+    deadline = time.monotonic() + 60
+    while any(task.status != "held" for task in scan.tasks):
+        assert time.monotonic() < deadline, scan
+        time.sleep(0.02)
+
+
 def check_rises(results: dict, numbers: dict) -> None:
     assert list(results) == list(numbers)
     unit = rise(results[next(iter(results))]) / next(iter(numbers.values()))
@@ -194,6 +201,32 @@ def case_starting_what_is_held():
     coming[0].start()
     coming.start()
     assert len(coming.results(timeout=60)) == 2
+
+
+def case_waiting_for_some():
+    scan = wt.submit([slab(1), slab(2), slab(3)], name=named("some"), hold=True, cache=False)
+    until_held(scan)
+    began = time.monotonic()
+    done, not_done = scan.wait(timeout=0.2)
+    assert done == set() and not_done == set(scan.tasks) and time.monotonic() - began < 5
+    scan[1].start()
+    done, not_done = scan.wait(timeout=60, return_when=concurrent.futures.FIRST_COMPLETED)
+    assert done == {scan[1]} and not_done == {scan[0], scan[2]}
+    # What ended well is no reason to stop waiting for what fails.
+    done, _ = scan.wait(timeout=0.2, return_when=concurrent.futures.FIRST_EXCEPTION)
+    assert done == {scan[1]}
+    scan[2].cancel()
+    done, not_done = scan.wait(timeout=60, return_when=concurrent.futures.FIRST_EXCEPTION)
+    assert done == {scan[1], scan[2]} and not_done == {scan[0]}
+    scan[0].cancel()
+    done, not_done = scan.wait(timeout=60, return_when=concurrent.futures.ALL_COMPLETED)
+    assert done == set(scan.tasks) and not not_done
+    try:
+        scan.wait(return_when="NOW")
+    except errors.Usage as error:
+        assert "FIRST_COMPLETED" in str(error)
+    else:
+        raise AssertionError("a way to wait that does not exist was taken")
 
 
 def case_futures_and_callbacks():
