@@ -70,3 +70,14 @@ def test_the_drop_in_without_any_configuration(unconfigured, tmp_path):
     finally:
         script.kill()
     assert script.returncode == 0 and output.strip() == "done", errors
+
+
+def test_the_embedded_server_computes_what_is_made_of_references(unconfigured):
+    script = subprocess.run(
+        [sys.executable, str(HERE / "embedded_reference_child.py")], env=unconfigured, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert script.returncode == 0, script.stderr
+    told = json.loads(script.stdout.splitlines()[-1])
+    assert told["there"] == pytest.approx(told["here"], rel=1e-9)
+    assert told["evaluations"] == ["EVALUATION"]
