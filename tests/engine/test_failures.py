@@ -11,7 +11,7 @@ import urllib.request
 import h5py
 import pytest
 from harness import BINARY, wait_until
-from scenes import centre_rise, expected_rise, slab, slow, unsolvable
+from scenes import centre_rise, expected_rise, slab, slow, unsolvable, with_arrays
 from wire import Wire
 
 
@@ -72,6 +72,44 @@ def test_a_solver_that_dies_at_each_attempt_fails_its_task_alone(connected, own_
     assert 2 <= doomed.info.attempts <= killed
     # The next one is none the worse for it.
     assert centre_rise(connected.submit(slab(rate=2.73e-6), progress=False).result()) > 0
+
+
+def limited(server, tmp_path, *quota: str):
+    """`wavetask`, connected with a key that may use no more than this."""
+    import wavetask
+
+    secret = json.loads(server.command("key", "add", "limited", "--json"))["secret"]
+    server.command("key", "quota", "limited", *quota)
+    wavetask.connect(server.url, secret, data=tmp_path / "limited")
+    return wavetask
+
+
+def test_what_is_more_than_the_key_may_have_is_refused_until_there_is_room(own_server, tmp_path):
+    wt = limited(own_server(), tmp_path, "--tasks", "2")
+    scan = {str(n): slab(rate=2.9e-6 + n * 1e-8) for n in range(3)}
+    batch = wt.submit(scan, name="too many", progress=False)
+    results = batch.results(return_exceptions=True, timeout=120)
+    refused = [key for key, result in results.items() if isinstance(result, Exception)]
+    assert len(refused) == 1
+    error = results[refused[0]]
+    assert isinstance(error, wt.errors.ServerBusy) and error.code == "quota.tasks", error
+    assert error.task is batch[refused[0]] and "wavetask rm" in error.hint
+    # Room is made, and the same script goes on.
+    next(task for task in batch.tasks if task.key not in refused).delete()
+    again = wt.submit({refused[0]: scan[refused[0]]}, name="fits now", progress=False)
+    assert centre_rise(again.results(timeout=120)[refused[0]]) > 0
+
+
+def test_bytes_beyond_the_quota_fail_alone(own_server, tmp_path):
+    wt = limited(own_server(), tmp_path, "--bytes", "4MB")
+    batch = wt.submit(
+        {"small": slab(rate=2.94e-6), **with_arrays(1, 8.0, seed=94)}, name="large", progress=False
+    )
+    results = batch.results(return_exceptions=True, timeout=120)
+    assert centre_rise(results.pop("small")) > 0
+    [error] = results.values()
+    assert isinstance(error, wt.errors.ServerBusy) and error.code == "quota.bytes", error
+    assert "quota" in error.hint
 
 
 class Worker:

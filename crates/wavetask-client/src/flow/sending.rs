@@ -220,7 +220,8 @@ impl Flow {
                     self.block_arrived(&digest);
                 }
             }
-            Err(error) if error.group.may_pass() => {
+            // A quota is not waited for, as it is not when a member is named: somebody has to make room.
+            Err(error) if error.group.may_pass() && !error.code.starts_with("quota.") => {
                 self.trouble(&error);
                 self.doubt(left);
             }

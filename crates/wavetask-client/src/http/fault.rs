@@ -113,6 +113,9 @@ impl Fault {
             Self::Unreadable(_) => ErrorGroup::Internal,
             Self::Damaged(_) => ErrorGroup::DataCorrupted,
             Self::Refused { status, api, .. } => match status.as_u16() {
+                403 if api.as_ref().is_some_and(|api| api.code.starts_with("quota.")) => {
+                    ErrorGroup::ServerBusy
+                }
                 401 | 403 => ErrorGroup::Unauthorized,
                 // A server that knows the route answers with a body of ours.
                 404 if api.is_some() => ErrorGroup::NotFound,
@@ -235,6 +238,7 @@ mod tests {
             (400, Some("request.bad"), Hope::None, ErrorGroup::Usage),
             (401, Some("key.wrong"), Hope::None, ErrorGroup::Unauthorized),
             (403, Some("key.role"), Hope::None, ErrorGroup::Unauthorized),
+            (403, Some("quota.bytes"), Hope::None, ErrorGroup::ServerBusy),
             (404, Some("task.not_found"), Hope::None, ErrorGroup::NotFound),
             (404, None, Hope::None, ErrorGroup::Usage),
             (408, None, Hope::Patient(None), ErrorGroup::ServerBusy),
