@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use wavetask_client::{Client, ClientError, Opened, SubmissionOptions};
+use wavetask_client::{Client, ClientError, Opened, SubmissionOptions, Told};
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{BatchQuery, TaskFilter};
 
@@ -156,6 +156,19 @@ impl ClientHandle {
         self.ask(py, move |client| client.open_batch(&name)).map(BatchHandle::new)
     }
 
+    /// What the tidy3d protocol tells of a task that goes by another id there, as JSON; `None` for every other.
+    fn told(&self, py: Python<'_>, task: &str, part: &str) -> PyResult<Option<String>> {
+        let what = match part {
+            "detail" => Told::Detail,
+            "progress" => Told::Progress,
+            _ => return Err(PyValueError::new_err(format!("nothing is told of a task's `{part}`"))),
+        };
+        // What is no id of ours may be one of the server's.
+        let Ok(task) = task.parse::<TaskId>() else { return Ok(None) };
+        let told = self.ask(py, move |client| client.told(&task, what))?;
+        Ok(told.map(|told| told.to_string()))
+    }
+
     /// Batches, the last touched first.
     #[pyo3(signature = (name=None, tag=None))]
     fn batches<'py>(
@@ -183,8 +196,8 @@ impl ClientHandle {
         list.batches.into_iter().map(row).collect()
     }
 
-    /// Tasks, newest first.
-    #[pyo3(signature = (conditions=None, *, state=None, folder=None, name=None, tag=None, batch=None, limit=None))]
+    /// A page of tasks, newest first, from behind the task `after` on; and whether more follow.
+    #[pyo3(signature = (conditions=None, *, state=None, folder=None, name=None, tag=None, batch=None, after=None, limit=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn tasks<'py>(
         &self,
@@ -195,8 +208,9 @@ impl ClientHandle {
         name: Option<String>,
         tag: Option<String>,
         batch: Option<String>,
+        after: Option<String>,
         limit: Option<u32>,
-    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    ) -> PyResult<(Vec<Bound<'py, PyDict>>, bool)> {
         let state = match state {
             Some(word) => {
                 Some(serde_json::from_value(serde_json::Value::from(word.as_str())).map_err(|_| {
@@ -205,8 +219,12 @@ impl ClientHandle {
             }
             None => None,
         };
+        let after = after
+            .map(|id| id.parse::<TaskId>())
+            .transpose()
+            .map_err(|error| PyValueError::new_err(format!("`after` is the id of a task: {error}")))?;
         let filter =
-            TaskFilter { state, folder, name, tag, batch, conditions, limit, ..TaskFilter::default() };
+            TaskFilter { state, folder, name, tag, batch, conditions, after, limit, ..TaskFilter::default() };
         let list = self.ask(py, move |client| client.list(&filter))?;
         let row = |task: wavetask_protocol::native::TaskSummary| {
             let dict = PyDict::new(py);
@@ -223,7 +241,8 @@ impl ClientHandle {
             dict.set_item("ended", task.ended_milliseconds.map(crate::task::seconds))?;
             Ok(dict)
         };
-        list.tasks.into_iter().map(row).collect()
+        let more = list.more;
+        Ok((list.tasks.into_iter().map(row).collect::<PyResult<_>>()?, more))
     }
 }
 

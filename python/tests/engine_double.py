@@ -72,6 +72,7 @@ class Task:
     def info(self):
         class Info:
             status = self.status
+            state = None
             diverged = isinstance(self.error, errors.Diverged)
 
         return Info

@@ -105,12 +105,21 @@ def test_whoever_is_no_such_server_at_all_is_called_that(tmp_path):
         server.shutdown()
 
 
-def test_many_tasks_are_asked_about_one_by_one(plain, monkeypatch, capsys):
+@pytest.fixture
+def web(client, monkeypatch):
+    """`wavetask.web` on that server."""
+    import wavetask.web
+    from wavetask import _client
+
+    monkeypatch.setattr(_client, "_current", client)
+    monkeypatch.setattr(_client, "_where", client._where)
+    return wavetask.web
+
+
+def test_many_tasks_are_asked_about_one_by_one(plain, web, capsys):
     from test_web_door import created
     from wavetask.web import _door
 
-    address = plain.url, plain.variables()["SIMCLOUD_APIKEY"]
-    monkeypatch.setattr(_door, "_address", lambda: address)
     ids = {name: created(plain) for name in ("a", "b", "c")}
     details = _door.many("detail", ids)
     assert {name: detail["taskId"] for name, detail in details.items()} == ids
@@ -118,3 +127,76 @@ def test_many_tasks_are_asked_about_one_by_one(plain, monkeypatch, capsys):
     progress = _door.many("progress", ids)
     assert progress == dict.fromkeys(ids, _door.one("progress", ids["a"]))
     assert "not found" not in capsys.readouterr().out, "that the server offers no more is no news to anybody"
+
+
+def test_questions_by_id_are_answered(web, tmp_path):
+    import tidy3d as td
+    import wavetask as wt
+    from handles_cases import rise, slab
+    from tidy3d.exceptions import WebError
+
+    known = web.upload(slab(31), "asked", verbose=False)
+    info = web.get_info(known)
+    assert (info.taskId, info.taskName, info.status, info.taskType) == (
+        known,
+        "asked",
+        "draft",
+        "HEAT_CHARGE",
+    )
+    assert web.get_run_info(known) == (None, None)
+    assert web.estimate_cost(known, verbose=False) > 0 and web.real_cost(known, verbose=False) is None
+    web.start(known)
+    assert rise(wt.open(known).result(timeout=120)) > 0
+    assert web.get_info(known).status == "success"
+    assert web.get_run_info(known)[0] == 100
+    assert web.real_cost(known, verbose=False) > 0
+    web.download_log(known, tmp_path / "log.txt", verbose=False)
+    assert "unknowns" in (tmp_path / "log.txt").read_text()
+    assert web.load_simulation(known, tmp_path / "simulation.hdf5", verbose=False) == slab(31)
+    web.download_json(known, tmp_path / "simulation.json", verbose=False)
+    assert td.HeatChargeSimulation.from_file(str(tmp_path / "simulation.json")) == slab(31)
+    web.download(known, tmp_path / "result.hdf5", verbose=False)
+    data = web.load(known, tmp_path / "loaded.hdf5", verbose=False)
+    assert rise(data) == rise(td.HeatChargeSimulationData.from_file(str(tmp_path / "result.hdf5"))) > 0
+
+    stopped = web.upload(slab(32), "stopped", verbose=False)
+    assert web.abort(stopped).status == "aborted"
+
+    assert web.delete(known).taskName == "asked"
+    for ask in (web.get_info, web.get_run_info, web.estimate_cost, web.load_simulation, web.delete):
+        with pytest.raises((WebError, ValueError)):
+            ask(known)
+    left = str(web.get_tasks(num_tasks=100))
+    assert "stopped" in left and "asked" not in left
+
+
+def test_jobs_and_batches_ask_by_id(web, tmp_path, monkeypatch):
+    from handles_cases import slab
+
+    monkeypatch.chdir(tmp_path)
+    job = web.Job(simulation=slab(33), task_name="a job", verbose=False)
+    job.run("job.hdf5")
+    assert job.estimate_cost(verbose=False) > 0
+    assert job.get_info().taskId == job.task_id and job.status == "success"
+    assert job.get_run_info()[0] == 100 and job.real_cost(verbose=False) > 0
+    batch = web.Batch(simulations={"n=34": slab(34), "n=35": slab(35)}, verbose=False)
+    batch.run(path_dir="batch")
+    assert {name: info.taskName for name, info in batch.get_info().items()} == {
+        "n=34": "n=34",
+        "n=35": "n=35",
+    }
+    assert {run[0] for run in batch.get_run_info().values()} == {100}
+    assert batch.real_cost(verbose=False) > 0 and batch.estimate_cost(verbose=False) > 0
+    ids = [job.task_id for job in batch.jobs.values()]
+    batch.delete()
+    job.delete()
+    for each in (*ids, job.task_id):
+        with pytest.raises(Exception, match="not found"):
+            web.get_info(each)
+
+
+def test_all_tasks_are_listed(plain, client):
+    from test_queries import drafts
+
+    ids = drafts(plain, "a thousand and more", 1_005)
+    assert {row["id"] for row in client.tasks(folder="a thousand and more")} == set(ids)

@@ -81,6 +81,52 @@ def test_tasks_are_found_by_what_is_known_of_them(scans):
     held.cancel()
 
 
+def drafts(server, folder: str, count: int) -> list[str]:
+    """Makes so many drafts as the unmodified client does; their ids, the oldest first."""
+    made = server.request("POST", "/tidy3d/projects", {"projectName": folder})[1]["data"]["projectId"]
+    body = {"taskName": "draft", "taskType": "HEAT_CHARGE", "fileType": "Gz"}
+    answers = [server.request("POST", f"/tidy3d/projects/{made}/tasks", body) for _ in range(count)]
+    return [answer["data"]["taskId"] for _, answer in answers]
+
+
+class Meanwhile:
+    """A connection's native half, with something that happens before the second page of tasks is asked for."""
+
+    def __init__(self, native, happens):
+        self.native, self.happens = native, happens
+        self.pages = 0
+
+    def tasks(self, *arguments, **filters):
+        self.pages += 1
+        if self.pages == 2:
+            self.happens(filters["after"])
+        return self.native.tasks(*arguments, **filters)
+
+
+def test_all_tasks_are_listed_however_many_there_are(server):
+    client = wt.connect()
+    ids = drafts(server, "a thousand and more", 1_205)
+    filters = {"folder": "a thousand and more", "state": "draft"}
+    newest_first = [row["id"] for row in client.tasks(**filters)]
+    assert len(newest_first) == len(ids) and set(newest_first) == set(ids)
+    assert [row["id"] for row in client.tasks(**filters, limit=1_100)] == newest_first[:1_100]
+    assert [row["id"] for row in client.tasks(**filters, limit=7)] == newest_first[:7]
+    assert client.tasks(**filters, limit=0) == []
+    assert len(client.tasks()) >= len(ids)
+
+    # The task behind which the next page begins may be gone when it is asked for.
+    def delete(task_id):
+        assert task_id == newest_first[999]
+        assert server.request("DELETE", f"/tidy3d/tasks/{task_id}")[0] == 200
+
+    client._native, native = Meanwhile(client._native, delete), client._native
+    try:
+        assert [row["id"] for row in client.tasks(**filters)] == newest_first
+        assert client._native.pages == 3
+    finally:
+        client._native = native
+
+
 def test_batches_are_listed(scans):
     stamp, (name, held_name), _, _ = scans
     client = wt.connect()

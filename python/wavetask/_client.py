@@ -20,6 +20,9 @@ __all__ = ["Client", "connect", "current", "open"]
 REFERENCES = "wavetask-references"
 """The tag of batches that only compute what other tasks refer to: users do not see them."""
 
+_PAGE = 1_000
+"""Tasks that are asked for at once: servers give no more."""
+
 Limits = tuple[str | None, str | None]
 """Bandwidth and memory as they were given to `connect`."""
 
@@ -80,16 +83,36 @@ class Client:
         return _batch.opened(self._native.open_batch(name), self) if found is None else found
 
     def batches(self, name: str | None = None, tag: str | None = None) -> list[dict[str, Any]]:
-        """The batches of this account, the last touched first: name, tags, members, and how many are in which
-        state."""
+        """The batches of this account, the last touched first, at most 1000 of them: name, tags, members, and how many
+        are in which state."""
         rows = self._in_this_process()._native.batches(name, tag)
         return [row for row in rows if REFERENCES not in row["tags"] or tag == REFERENCES]
 
-    def tasks(self, where: str | None = None, **filters: Any) -> list[dict[str, Any]]:
-        """Tasks, newest first: by ``state``, ``folder``, ``name`` (a part of it), ``tag``, ``batch``, and by
-        parameters with ``where="I>=0.004,width=0.5"``."""
-        rows = self._in_this_process()._native.tasks(where, **filters)
-        return [row for row in rows if row["kind"] != "EVALUATION" or filters.get("tag") == REFERENCES]
+    def tasks(
+        self, where: str | None = None, *, limit: int | None = None, **filters: Any
+    ) -> list[dict[str, Any]]:
+        """Tasks, newest first, all of them or at most ``limit``: by ``state``, ``folder``, ``name`` (a part of it),
+        ``tag``, ``batch``, and by parameters with ``where="I>=0.004,width=0.5"``."""
+        native = self._in_this_process()._native
+        hidden = None if filters.get("tag") == REFERENCES else "EVALUATION"
+        found: dict[str, dict[str, Any]] = {}
+        places: list[str] = []
+        more = limit is None or limit > 0
+        while more:
+            most = _PAGE if limit is None or places else min(_PAGE, limit)
+            try:
+                page, more = native.tasks(where, after=places[-1] if places else None, limit=most, **filters)
+            except errors.NotFound:
+                if not places:
+                    raise
+                # Somebody deleted that task meanwhile: the page is asked for from the one before it.
+                places.pop()
+                continue
+            places += (row["id"] for row in page)
+            found.update((row["id"], row) for row in page if row["kind"] != hidden)
+            more = more and bool(page) and (limit is None or len(found) < limit)
+        rows = list(found.values())
+        return rows if limit is None else rows[:limit]
 
     def _in_this_process(self) -> Client:
         """This client, or in a forked child one to the same server."""

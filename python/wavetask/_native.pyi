@@ -133,6 +133,9 @@ class Client:
         """A batch by name or a task by id."""
     def open_batch(self, name: str) -> Batch:
         """A batch by name."""
+    def told(self, task: str, part: str) -> str | None:
+        """What the tidy3d protocol tells of a task that goes by another id there, as JSON: its ``detail`` or its
+        ``progress``. ``None`` for every other task."""
     def batches(self, name: str | None = None, tag: str | None = None) -> list[dict[str, Any]]:
         """Batches, the last touched first."""
     def tasks(
@@ -144,9 +147,11 @@ class Client:
         name: str | None = None,
         tag: str | None = None,
         batch: str | None = None,
+        after: str | None = None,
         limit: int | None = None,
-    ) -> list[dict[str, Any]]:
-        """Tasks, newest first; ``conditions`` on parameters such as ``I>=0.004,width=0.5``."""
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """A page of tasks, newest first, of those behind the task ``after``, and whether more follow; ``conditions`` on
+        parameters such as ``I>=0.004,width=0.5``. A page has at most ``limit`` tasks, and 1000."""
 
 @final
 class Submission:

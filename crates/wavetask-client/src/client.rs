@@ -13,7 +13,7 @@ use crate::engine::{Engine, Nonce, SubmissionFacts, now_milliseconds};
 use crate::error::{ClientError, ErrorGroup};
 use crate::flow::{Attached, Input};
 use crate::journal::{Journal, JournalThread, SubmissionRecord};
-use crate::server::{Server, TaskAction};
+use crate::server::{Server, TaskAction, Told};
 use crate::settings::Settings;
 use crate::status::Phase;
 use crate::submission::{Submission, SubmissionOptions};
@@ -223,6 +223,15 @@ impl Client {
     pub fn list(&self, filter: &TaskFilter) -> Result<TaskList, ClientError> {
         let (server, filter) = (self.server().clone(), filter.clone());
         self.engine.block(async move { server.list(&filter).await })
+    }
+
+    /// What the tidy3d protocol tells of a task that goes by another id there; `None` for every other.
+    ///
+    /// # Errors
+    /// `NotFound` if it was deleted; those of the connection.
+    pub fn told(&self, task: &TaskId, what: Told) -> Result<Option<serde_json::Value>, ClientError> {
+        let (server, task) = (self.server().clone(), task.clone());
+        self.engine.block(async move { server.told(&task, what).await })
     }
 
     /// Batches by name and tag, the last touched first.

@@ -40,7 +40,7 @@ pub use error::{ClientError, ErrorGroup};
 pub use journal::JournalRest;
 pub use member::{ArrayBytes, PackedSimulation};
 pub use result::{ArrayData, ResultDocument};
-pub use server::Server;
+pub use server::{Server, Told};
 pub use settings::Settings;
 pub use status::{Phase, TaskStatus};
 pub use submission::{MemberOptions, Pending, Submission, SubmissionOptions};

@@ -29,6 +29,15 @@ pub enum TaskAction {
     Delete,
 }
 
+/// What may be asked about a task in the tidy3d protocol's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Told {
+    /// What it is, where it stands, what it costs: `GET /tidy3d/tasks/{task}/detail`.
+    Detail,
+    /// How far it is: `GET /tidy3d/tasks/{task}/progress`.
+    Progress,
+}
+
 /// A server that offers the native API.
 ///
 /// Every method may be repeated: what creates something is idempotent. Every method ends: by success, by an error
@@ -93,6 +102,12 @@ pub trait Server: fmt::Debug + Send + Sync {
 
     /// A part of a task's log.
     async fn log(&self, task: &TaskId, query: &LogQuery) -> Result<LogPart, ClientError>;
+
+    /// What the tidy3d protocol tells of a task whose id is not the one that it goes by there: the answer to the request
+    /// that [`Told`] names, without its envelope. `None` if the id is good for that request itself.
+    async fn told(&self, _task: &TaskId, _what: Told) -> Result<Option<serde_json::Value>, ClientError> {
+        Ok(None)
+    }
 
     /// Tasks by state, name, tag and parameters.
     async fn list(&self, filter: &TaskFilter) -> Result<TaskList, ClientError>;

@@ -20,6 +20,8 @@ from tidy3d.exceptions import WebError
 
 from wavetask import errors
 
+from . import _engine
+
 TIMEOUT = 120.0
 """Seconds that one request may take."""
 
@@ -131,11 +133,35 @@ _AT_ONCE = 16
 
 def one(part: Part, task_id: str) -> dict[str, Any]:
     """What the server says of a task; the client's errors if there is none."""
-    found = request("GET", f"tidy3d/tasks/{urllib.parse.quote(task_id, safe='')}/{part}")
+    found = _told(part, task_id)
+    if found is None:
+        found = request("GET", f"tidy3d/tasks/{urllib.parse.quote(task_id, safe='')}/{part}")
     # Of its progress a server may have nothing to say yet.
     if not found and part == "detail":
         raise ValueError("Task not found.")
     return dict(found or {})
+
+
+def _told(part: Part, task_id: str) -> dict[str, Any] | None:
+    """The same of a task whose id is not the one that it goes by at the server: one that was submitted from here to a
+    server of the plain protocol alone, which may have two tasks for it, or none yet. ``None`` for every other."""
+    from wavetask import _client
+
+    try:
+        told = _client.current()._native.told(task_id, part)
+    except errors.NotFound as error:
+        raise WebError(f"Resource not found: task {task_id}") from error
+    return None if told is None else dict(json.loads(told))
+
+
+def delete(task_id: str) -> None:
+    """Deletes a task, at the server and, if its id is one of ours, here."""
+    if _told("detail", task_id) is None:
+        request("DELETE", f"tidy3d/tasks/{urllib.parse.quote(task_id, safe='')}")
+    else:
+        task = _engine.find(task_id)
+        with _engine.as_web_error(task):
+            task.delete()
 
 
 def each(ask: Callable[[str], Any], ids: Mapping[str, str]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ _WORDS = {
 """The client's word for each status of a handle."""
 
 _BEFORE_SERVER = frozenset({"packing", "waiting", "uploading"})
+_BEFORE_CHECK = frozenset({"draft", "validating"})
 
 
 class Submitted(NamedTuple):
@@ -128,12 +129,18 @@ def uploaded(task: Task) -> str:
     """Waits until all of the task's data is at the server, and gives its id; raises if it failed on the way."""
     known = identifier(task)
     pause = 0.002
-    while task.status in _BEFORE_SERVER:
+    while _on_its_way(task):
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
     if task.status == "failed":
         raise failure(task, task.exception(0))
     return known
+
+
+def _on_its_way(task: Task) -> bool:
+    info = task.info
+    # A server of the plain protocol is sent what it knows by an id already, and checks it then.
+    return info.status in _BEFORE_SERVER or (info.status == "queued" and info.state in _BEFORE_CHECK)
 
 
 def start(task: Task) -> None:

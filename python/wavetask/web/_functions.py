@@ -514,7 +514,7 @@ def _check_id(task_id: Any) -> None:
 def delete(task_id: str, versions: bool = False) -> Any:
     """Deletes a task and all of its data at the server."""
     info = get_info(task_id)
-    _door.request("DELETE", f"tidy3d/tasks/{urllib.parse.quote(task_id, safe='')}")
+    _door.delete(task_id)
     return info
 
 

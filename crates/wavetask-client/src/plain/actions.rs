@@ -30,12 +30,17 @@ fn not_found(id: &TaskId) -> ApiError {
     ApiError { code: "task.not_found".to_owned(), message: format!("there is no task {id}"), hint: None }
 }
 
+pub(super) fn none_such(id: &TaskId) -> ClientError {
+    let error = not_found(id);
+    ClientError::new(ErrorGroup::NotFound, error.code, error.message).task(id.clone())
+}
+
 fn as_api(error: &ClientError) -> ApiError {
     ApiError { code: error.code.clone(), message: error.message.clone(), hint: error.hint.clone() }
 }
 
 impl Shared {
-    async fn row(&self, id: &TaskId) -> Result<Option<TaskRow>, ClientError> {
+    pub(super) async fn row(&self, id: &TaskId) -> Result<Option<TaskRow>, ClientError> {
         let id = id.clone();
         self.in_table(move |table| table.task(&id)).await
     }
@@ -241,9 +246,7 @@ impl Shared {
                 None => {
                     let task = self.foreign(&self.rest.detail(id.as_str()).await?);
                     if task.state == TaskState::Deleted {
-                        let error = not_found(id);
-                        return Err(ClientError::new(ErrorGroup::NotFound, error.code, error.message)
-                            .task(id.clone()));
+                        return Err(none_such(id));
                     }
                     (Some(id.as_str().to_owned()), task.state.is_final())
                 }

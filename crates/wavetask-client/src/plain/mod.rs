@@ -46,6 +46,7 @@ mod shared;
 mod sign;
 mod submit;
 mod table;
+mod told;
 mod transport;
 mod upload;
 mod watcher;
@@ -73,7 +74,7 @@ use self::transport::Transport;
 use self::watcher::Tempo;
 use crate::error::{ClientError, ErrorGroup};
 use crate::member::BlockPlace;
-use crate::server::{ResultSink, Server, TaskAction};
+use crate::server::{ResultSink, Server, TaskAction, Told};
 
 /// How heat simulations are run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -338,6 +339,10 @@ impl Server for PlainServer {
 
     async fn log(&self, task: &TaskId, query: &LogQuery) -> Result<LogPart, ClientError> {
         self.shared.log(task, query).await
+    }
+
+    async fn told(&self, task: &TaskId, what: Told) -> Result<Option<serde_json::Value>, ClientError> {
+        self.shared.told(task, what).await
     }
 
     async fn list(&self, filter: &TaskFilter) -> Result<TaskList, ClientError> {

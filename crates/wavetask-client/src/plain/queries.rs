@@ -9,6 +9,7 @@ use wavetask_protocol::native::{
 };
 use wavetask_protocol::{TaskId, TaskState};
 
+use super::actions::none_such;
 use super::condition::conditions;
 use super::journey::summary;
 use super::row::TaskRow;
@@ -79,7 +80,7 @@ impl Shared {
         if let Some(after) = &filter.after {
             match tasks.iter().position(|task| task.task == *after) {
                 Some(at) => drop(tasks.drain(..=at)),
-                None => tasks.clear(),
+                None => return Err(none_such(after)),
             }
         }
         let limit = filter.limit.map_or(LIST, |limit| (limit as usize).min(LIST));

@@ -217,9 +217,14 @@ impl Rest {
         }
     }
 
+    /// What a server tells of a task, as it tells it: its `detail` or its `progress`.
+    pub(super) async fn told(&self, task: &str, part: &str) -> Result<Value, Failure> {
+        self.get(&format!("tidy3d/tasks/{}/{part}", encode(task, false))).await
+    }
+
     /// How far a task is: percentage and what goes down meanwhile.
     pub(super) async fn progress(&self, task: &str) -> Result<(Option<f64>, Option<f64>), Failure> {
-        let value = self.get(&format!("tidy3d/tasks/{}/progress", encode(task, false))).await?;
+        let value = self.told(task, "progress").await?;
         let number = |name: &str| value.get(name).and_then(Value::as_f64).filter(|number| number.is_finite());
         Ok((number("perc_done"), number("field_decay")))
     }

@@ -31,6 +31,20 @@ pub(super) fn standing(word: &str) -> (TaskState, Option<ErrorKind>) {
     (state, None)
 }
 
+/// The word for where a task of ours stands that the server has no word for, or not yet.
+pub(super) const fn word(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Queued | TaskState::Running | TaskState::Publishing => "running",
+        TaskState::Success => "success",
+        TaskState::Diverged => "diverged",
+        TaskState::Aborting => "aborting",
+        TaskState::Aborted => "aborted",
+        TaskState::Deleted => "deleted",
+        TaskState::Error => "error",
+        _ => "draft",
+    }
+}
+
 /// What became of a task's validation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Check {
@@ -144,6 +158,22 @@ mod tests {
             "a word of next year",
         ] {
             assert!(!standing(word).0.is_final(), "{word}");
+        }
+    }
+
+    #[test]
+    fn our_own_words_stand_for_what_they_say() {
+        for state in [
+            TaskState::Draft,
+            TaskState::Running,
+            TaskState::Success,
+            TaskState::Diverged,
+            TaskState::Aborting,
+            TaskState::Aborted,
+            TaskState::Deleted,
+            TaskState::Error,
+        ] {
+            assert_eq!(standing(word(state)).0, state);
         }
     }
 
