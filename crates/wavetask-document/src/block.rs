@@ -23,11 +23,26 @@ pub trait BlockSource: Sync {
     /// # Errors
     /// `NotFound` if there is no such block, `InvalidData` if its bytes no longer match its digest.
     fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()>;
+
+    /// Shows one block: for those who keep blocks in memory and need not copy them. `buffer` is what others may use
+    /// on the way.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn look(&self, digest: &Digest, buffer: &mut Vec<u8>, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        self.get(digest, buffer)?;
+        take(buffer);
+        Ok(())
+    }
 }
 
 impl<B: BlockSource + ?Sized> BlockSource for &B {
     fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()> {
         (**self).get(digest, buffer)
+    }
+
+    fn look(&self, digest: &Digest, buffer: &mut Vec<u8>, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        (**self).look(digest, buffer, take)
     }
 }
 
@@ -67,6 +82,11 @@ impl BlockSource for MemoryBlocks {
         buffer.clear();
         let block = self.blocks.get(digest).ok_or(io::ErrorKind::NotFound)?;
         buffer.extend_from_slice(block);
+        Ok(())
+    }
+
+    fn look(&self, digest: &Digest, _: &mut Vec<u8>, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+        take(self.blocks.get(digest).ok_or(io::ErrorKind::NotFound)?);
         Ok(())
     }
 }

@@ -131,10 +131,12 @@ pub fn describe_on(
 }
 
 impl ArrayDescriptor {
-    /// Each block with its place in the array's bytes, in order.
+    /// Each block with its place in the array's bytes, in order, of an array in one line, as described ones are.
+    /// Nothing of one in bricks, which lie nowhere in one piece: [`Part::place`](crate::Part::place) is for both.
     pub fn block_ranges(&self) -> impl Iterator<Item = (Digest, Range<u64>)> + '_ {
         let block_bytes = self.block_bytes();
-        self.blocks.iter().zip(0_u64..).map(move |(digest, index)| {
+        let in_line: &[Digest] = if self.is_linear() { &self.blocks } else { &[] };
+        in_line.iter().zip(0_u64..).map(move |(digest, index)| {
             let start = index * block_bytes;
             (*digest, start..self.byte_length.min(start + block_bytes))
         })

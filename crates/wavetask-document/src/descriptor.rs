@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::within;
-use crate::{Digest, DocumentError, ElementType, Limits, json};
+use crate::layout::BrickGrid;
+use crate::{Digest, DocumentError, ElementType, Layout, Limits, json};
 
 /// Domain separation and version of [`Document::digest`]: a change of what is hashed changes this.
 const DIGEST_CONTEXT: &str = "wavetask document digest v1";
@@ -41,18 +42,6 @@ pub struct ArrayDescriptor {
     pub blocks: Vec<Digest>,
 }
 
-/// How an array's bytes are cut into blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Layout {
-    /// C order, cut every `block_bytes` bytes; the last block may be shorter.
-    Linear {
-        /// Bytes per block, a multiple of 16 so that no number is cut in two.
-        block_bytes: u64,
-    },
-}
-
 #[derive(serde::Deserialize)]
 struct Unchecked {
     json: Arc<str>,
@@ -75,20 +64,15 @@ impl ArrayDescriptor {
         element_count(&self.shape)
     }
 
-    /// Bytes per block of the linear layout.
-    pub const fn block_bytes(&self) -> u64 {
-        let Layout::Linear { block_bytes } = self.layout;
-        block_bytes
-    }
-
     /// Checks that shape, length and blocks agree.
     ///
     /// # Errors
     /// `Malformed` if they do not.
     pub fn check(&self, path: &str) -> Result<(), DocumentError> {
         let malformed = |what: &'static str| Err(DocumentError::malformed(what, path));
-        let block_bytes = self.block_bytes();
-        if block_bytes == 0 || !block_bytes.is_multiple_of(16) {
+        if let Layout::Linear { block_bytes } = self.layout
+            && (block_bytes == 0 || !block_bytes.is_multiple_of(16))
+        {
             return malformed("the block size is not a multiple of 16");
         }
         let Some(count) = self.element_count() else { return malformed("the shape overflows") };
@@ -101,7 +85,14 @@ impl ArrayDescriptor {
             }
             _ => {}
         }
-        if self.byte_length.div_ceil(block_bytes) != self.blocks.len() as u64 {
+        let number = match &self.layout {
+            Layout::Linear { block_bytes } => self.byte_length.div_ceil(*block_bytes),
+            Layout::Bricks { extents } => match BrickGrid::new(self.element_type, &self.shape, extents) {
+                Ok(grid) => grid.number(),
+                Err(what) => return malformed(what),
+            },
+        };
+        if number != self.blocks.len() as u64 {
             return malformed("the number of blocks does not fit the length");
         }
         Ok(())

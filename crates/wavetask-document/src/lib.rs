@@ -14,6 +14,7 @@
 
 mod array;
 mod block;
+mod boxes;
 mod bytes;
 mod classes;
 mod describe;
@@ -22,6 +23,7 @@ mod error;
 pub mod expression;
 pub mod hdf5;
 mod json;
+mod layout;
 mod limits;
 mod number;
 pub mod pack;
@@ -35,8 +37,9 @@ pub use array::{Array, ArrayError, ArraySource, ElementType, ShapeMismatch, VALU
 pub use block::{BlockSink, BlockSource, Digest, MemoryBlocks, NotADigest};
 pub use classes::dimensions_of;
 pub use describe::{ArrayView, describe, describe_on, text_bytes};
-pub use descriptor::{ArrayDescriptor, Document, Layout};
+pub use descriptor::{ArrayDescriptor, Document};
 pub use error::DocumentError;
+pub use layout::{BRICK_BYTES, BRICKS_FROM, Layout, SLAB_BYTES, brick_extents};
 pub use limits::{BLOCK_BYTES, Limits};
 pub use number::number;
 pub use result::ResultBuilder;

@@ -20,11 +20,15 @@ struct Cube {
 
 impl Cube {
     fn new() -> Self {
+        Self::stored(|array, blocks| array.store(blocks, BLOCK))
+    }
+
+    fn stored(store: impl FnOnce(&Array, &mut MemoryBlocks) -> std::io::Result<ArrayDescriptor>) -> Self {
         let mut blocks = MemoryBlocks::new();
         let values = (0..EXTENT.pow(3)).map(|place| place as f64).collect();
         let array =
             Array::new(vec![EXTENT; 3], Values::Float64(values)).expect("as many values as the shape says");
-        let descriptor = array.store(&mut blocks, BLOCK).expect("memory takes blocks");
+        let descriptor = store(&array, &mut blocks).expect("memory takes blocks");
         Self { descriptor, blocks: RecentBlocks::new(blocks, 1 << 20) }
     }
 
@@ -89,4 +93,18 @@ fn a_plane_across_the_innermost_axis_reads_each_block_once() {
     let Numbers::Real(values) = plane.values else { panic!("real") };
     assert_eq!(values[..4], [63.0, 0.0, 127.0, 64.0]);
     assert_eq!(cube.blocks.bytes_read(), 4 * (EXTENT * EXTENT * 8) as u64);
+}
+
+#[test]
+fn a_plane_of_a_field_in_bricks_reads_one_layer_of_them() {
+    let planes = [("x", [7, 0, 0]), ("y", [0, 7, 0]), ("z", [0, 0, 7])];
+    for ((dimension, place), thick) in planes.into_iter().zip([16_u64, 10, 4]) {
+        let cube = Cube::stored(|array, blocks| array.store_in_bricks(blocks, &[16, 10, 4]));
+        let plane =
+            format!("{{\"isel\": {{\"of\": CUBE, \"indexers\": [[\"{dimension}\", {{\"index\": 7}}]]}}}}");
+        let Numbers::Real(values) = cube.value(&plane).values else { panic!("real") };
+        let first = (place[0] * EXTENT + place[1]) * EXTENT + place[2];
+        assert_eq!((values.len(), values[0]), (EXTENT * EXTENT, first as f64));
+        assert_eq!(cube.blocks.bytes_read(), thick * (EXTENT * EXTENT * 8) as u64, "across {dimension}");
+    }
 }

@@ -48,7 +48,15 @@ impl Fields {
             _ => Values::Float64(real().collect()),
         };
         let array = Array::new(labels.shape(), stored).expect("as many values as the shape says");
-        let descriptor = array.store(&mut self.blocks, 32).expect("memory takes blocks");
+        // Every other one in bricks, where it has any elements.
+        let extents: Vec<u64> = labels.shape().iter().map(|extent| extent.div_ceil(2) as u64).collect();
+        let in_line = self.stored.len().is_multiple_of(2) || extents.is_empty() || extents.contains(&0);
+        let descriptor = if in_line {
+            array.store(&mut self.blocks, 32)
+        } else {
+            array.store_in_bricks(&mut self.blocks, &extents)
+        };
+        let descriptor = descriptor.expect("memory takes blocks");
         self.stored.insert(name, Stored { labels, data_type, descriptor, values });
     }
 }

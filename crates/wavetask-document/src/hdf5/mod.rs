@@ -40,8 +40,8 @@ mod source;
 
 use std::io::Write;
 
-pub use plan::{BlockInFile, FilePlan};
-pub use read::{read, read_file};
+pub use plan::{BlockInFile, BricksInFile, FilePlan};
+pub use read::{read, read_file, read_result, read_result_file};
 pub use source::{ByteSource, FileSource};
 
 use crate::{BlockSource, Document, DocumentError};

@@ -12,7 +12,10 @@ use super::source::{ByteSource, FileSource, Reader, place};
 use super::{JSON_DATASET, chunk};
 use crate::bytes::push_text;
 use crate::error::within;
-use crate::{ArrayDescriptor, ArrayWriter, BlockSink, Document, DocumentError, ElementType, Limits, json};
+use crate::{
+    ArrayDescriptor, ArrayWriter, BlockSink, Document, DocumentError, ElementType, Limits, brick_extents,
+    json,
+};
 
 /// Bytes of elements read at once: a multiple of every element's size but strings'.
 const PIECE_BYTES: u64 = 1 << 18;
@@ -25,6 +28,33 @@ const STORING: &str = "storing an array's blocks";
 pub fn read_file(file: &File, limits: &Limits, sink: &mut dyn BlockSink) -> Result<Document, DocumentError> {
     let source = FileSource::new(file).map_err(DocumentError::io("reading the HDF5 file"))?;
     read(&source, limits, sink)
+}
+
+/// Reads a result from an open HDF5 file; see [`read_result`].
+///
+/// # Errors
+/// As [`read`].
+pub fn read_result_file(
+    file: &File,
+    limits: &Limits,
+    sink: &mut dyn BlockSink,
+) -> Result<Document, DocumentError> {
+    let source = FileSource::new(file).map_err(DocumentError::io("reading the HDF5 file"))?;
+    read_result(&source, limits, sink)
+}
+
+/// As [`read`], but large arrays are cut into bricks ([`brick_extents`]), which takes
+/// [`SLAB_BYTES`](crate::SLAB_BYTES) of memory in addition. For results, of which parts are looked at; what clients
+/// send is cut as they have described it.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_result(
+    source: &dyn ByteSource,
+    limits: &Limits,
+    sink: &mut dyn BlockSink,
+) -> Result<Document, DocumentError> {
+    read_cut(source, limits, sink, brick_extents)
 }
 
 /// Reads a document from the bytes of an HDF5 file; blocks of its arrays go to the sink.
@@ -40,6 +70,18 @@ pub fn read(
     limits: &Limits,
     sink: &mut dyn BlockSink,
 ) -> Result<Document, DocumentError> {
+    read_cut(source, limits, sink, |_, _| None)
+}
+
+/// Says of which extents an array's bricks are, if it is to be cut into bricks.
+type Bricks = fn(ElementType, &[u64]) -> Option<Vec<u64>>;
+
+fn read_cut(
+    source: &dyn ByteSource,
+    limits: &Limits,
+    sink: &mut dyn BlockSink,
+    bricks: Bricks,
+) -> Result<Document, DocumentError> {
     within("file_bytes", limits.file_bytes, source.length())?;
     if limits.block_bytes == 0 || !limits.block_bytes.is_multiple_of(16) {
         return Err(DocumentError::malformed("not a positive multiple of 16", "the limit block_bytes"));
@@ -49,6 +91,7 @@ pub fn read(
     let mut walk = Walk {
         input: Input { reader, limits, produced },
         sink,
+        bricks,
         heap: GlobalHeap::default(),
         seen: HashSet::new(),
         objects: 0,
@@ -72,6 +115,7 @@ struct Input<'w> {
 struct Walk<'w> {
     input: Input<'w>,
     sink: &'w mut dyn BlockSink,
+    bricks: Bricks,
     heap: GlobalHeap,
     /// Headers met so far. One met twice is a hard link, and perhaps a cycle.
     seen: HashSet<u64>,
@@ -184,12 +228,16 @@ impl Walk<'_> {
 
     /// Turns a dataset into an array.
     fn array(&mut self, dataset: &Dataset) -> Result<ArrayDescriptor, DocumentError> {
-        let Self { input, sink, heap, .. } = self;
+        let Self { input, sink, heap, bricks, .. } = self;
         let limits = input.limits;
         let element_type = dataset.coding.element_type();
         let stored_bytes = dataset.count() * dataset.coding.stored_bytes();
         within("array_bytes", limits.array_bytes, stored_bytes)?;
-        let mut writer = ArrayWriter::new(element_type, dataset.shape.clone(), limits.block_bytes, *sink);
+        let shape = dataset.shape.clone();
+        let mut writer = match bricks(element_type, &shape) {
+            Some(extents) => ArrayWriter::in_bricks(element_type, shape, extents, *sink)?,
+            None => ArrayWriter::new(element_type, shape, limits.block_bytes, *sink),
+        };
         if element_type == ElementType::Text {
             within("text_bytes", limits.text_bytes, stored_bytes)?;
             writer.write(&texts(input, heap, dataset)?).map_err(DocumentError::io(STORING))?;
