@@ -170,6 +170,17 @@ def test_questions_by_id_are_answered(web, tmp_path):
     assert "stopped" in left and "asked" not in left
 
 
+def test_what_was_uploaded_is_started_and_waited_for(web, tmp_path):
+    from handles_cases import rise, slab
+
+    known = web.upload(slab(36), "uploaded", verbose=False)
+    web.start(known)
+    web.monitor(known, verbose=False)
+    job = web.Job(simulation=slab(37), task_name="a job in steps", verbose=False)
+    job.upload()
+    assert rise(job.run(str(tmp_path / "job.hdf5"))) > 0
+
+
 def test_jobs_and_batches_ask_by_id(web, tmp_path, monkeypatch):
     from handles_cases import slab
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use wavetask_document::Digest;
+use wavetask_document::{Digest, Document};
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{
     BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, ResultsRequest,
@@ -241,6 +241,10 @@ impl Server for FolderServer {
             let _ = self.next(&server).await;
         }
         outcome
+    }
+
+    async fn simulation(&self, task: &TaskId) -> Result<Document, ClientError> {
+        call!(self, server => server.simulation(task))
     }
 
     async fn fetch_blocks(

@@ -17,7 +17,7 @@ use serde_json::json;
 use wavetask_client::Server;
 use wavetask_client::member::BlockPlace;
 use wavetask_client::plain::{Gzip, HeatTasks, PlainServer, PlainSettings};
-use wavetask_client::server::{ResultSink, TaskAction};
+use wavetask_client::server::{ResultSink, TaskAction, Told};
 use wavetask_document::{Array, BlockSource, Digest, Document, Limits, MemoryBlocks, hdf5, unpack};
 use wavetask_protocol::native::{
     BatchQuery, LogQuery, MemberAnswer, MemberDocument, MemberQuery, NewMember, ResultAnswer, ResultOutcome,
@@ -473,7 +473,14 @@ async fn held_stopped_and_failed_tasks() {
     held.hold = true;
     let held = submit(&plain, vec![held], &[&one]).await.remove(0).task;
     assert!(worker.lease(Duration::from_millis(500)).await.is_none(), "it waits");
-    plain.act(TaskAction::Start, &select(&held)).await.unwrap();
+    let states = async |action| match plain.act(action, &select(&held)).await.unwrap().tasks.remove(0) {
+        TaskAnswer::Task { task } => task.state,
+        other => panic!("{other:?}"),
+    };
+    while states(TaskAction::Status).await != TaskState::Validated {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_ne!(states(TaskAction::Start).await, TaskState::Validated, "who starts it is told so");
     worker.solve(&[1.0]).await;
     assert_eq!(ended(&plain, &held).await.state, TaskState::Success);
 
@@ -525,6 +532,82 @@ async fn held_stopped_and_failed_tasks() {
     let answer =
         plain.act(TaskAction::Status, &select(&"nobody".parse().unwrap())).await.unwrap().tasks.remove(0);
     assert!(matches!(answer, TaskAnswer::Refused { error } if error.code == "task.not_found"));
+}
+
+/// Whoever asks by our id is told in the protocol's words, by the server's one task or by its two.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_ids_are_asked_about_in_the_protocols_words() {
+    for heat in [HeatTasks::One, HeatTasks::Two] {
+        let server = TestServer::start();
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(&server.url, &server, folder.path());
+        settings.heat = heat;
+        let plain = PlainServer::connect(settings).await.unwrap();
+        let one = simulation(1.0, 10);
+        let mut held = member("0", &one);
+        held.hold = true;
+        let id = submit(&plain, vec![held], &[&one]).await.remove(0).task;
+        let ask = async |what| plain.told(&id, what).await.unwrap().unwrap();
+        let waiting = async {
+            // Until it has been checked, nobody has estimated it.
+            while ask(Told::Detail).await["estFlexUnit"].as_f64().is_none_or(|units| units == 0.0) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it is checked");
+        let detail = ask(Told::Detail).await;
+        assert_eq!((&detail["taskId"], &detail["taskName"]), (&json!(id), &json!("task 0")), "{heat:?}");
+        assert_eq!((&detail["taskType"], &detail["status"]), (&json!("HEAT_CHARGE"), &json!("draft")));
+        assert_eq!((&detail["folderName"], &detail["realFlexUnit"]), (&json!("scan"), &json!(null)));
+        assert_eq!(ask(Told::Progress).await, json!({ "perc_done": null, "field_decay": null }));
+
+        let select = TaskSelection { tasks: vec![id.clone()], priority: 0 };
+        plain.act(TaskAction::Start, &select).await.unwrap();
+        let worker = server.worker();
+        let assignment = worker.lease(Duration::from_secs(10)).await.expect("it is started");
+        worker.beat(&assignment, 50.0, 0, &["solving"]).await;
+        assert_eq!(ask(Told::Detail).await["status"], json!("running"));
+        assert_eq!(ask(Told::Progress).await["perc_done"], json!(50.0));
+        assert_eq!(worker.result(&assignment, common::result_file(&[2.0])).await, 200);
+        assert_eq!(ended(&plain, &id).await.state, TaskState::Success);
+        let detail = ask(Told::Detail).await;
+        assert_eq!((&detail["status"], &detail["taskId"]), (&json!("success"), &json!(id)));
+        let there = tasks_there(&server, "scan").await;
+        assert_eq!(there.len(), if heat == HeatTasks::Two { 2 } else { 1 });
+        for number in ["realFlexUnit", "estFlexUnit"] {
+            let sum: f64 = there.iter().map(|task| task[number].as_f64().unwrap_or_default()).sum();
+            assert!(sum > 0.0 && (detail[number].as_f64().unwrap() - sum).abs() < 1e-9, "{heat:?} {number}");
+        }
+        assert_eq!(ask(Told::Progress).await["perc_done"], json!(100.0));
+
+        let theirs = server.validated().await;
+        assert_eq!(plain.told(&theirs.parse().unwrap(), Told::Detail).await.unwrap(), None);
+        plain.act(TaskAction::Delete, &select).await.unwrap();
+        let gone = plain.told(&id, Told::Detail).await.unwrap_err();
+        assert_eq!(gone.code, "task.not_found");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_has_not_heard_of_is_told_of_in_our_words() {
+    let server = TestServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let creates = |line: &str| line.starts_with("POST /tidy3d/projects/");
+    let proxy =
+        Proxy::start(&server.url, move |line| if creates(line) { Fault::Refuse } else { Fault::None }).await;
+    let plain = PlainServer::connect(settings(&proxy.url, &server, folder.path())).await.unwrap();
+    let one = simulation(1.0, 10);
+    let id = submit(&plain, vec![member("0", &one)], &[&one]).await.remove(0).task;
+    let detail = plain.told(&id, Told::Detail).await.unwrap().unwrap();
+    assert_eq!((&detail["taskId"], &detail["taskName"]), (&json!(id), &json!("task 0")));
+    assert_eq!((&detail["status"], &detail["taskType"]), (&json!("draft"), &json!("HEAT_CHARGE")));
+    assert!(detail["createdAt"].as_str().unwrap().starts_with("20"), "{detail}");
+    let progress = plain.told(&id, Told::Progress).await.unwrap().unwrap();
+    assert_eq!(progress["perc_done"], json!(null));
+    plain.act(TaskAction::Cancel, &TaskSelection { tasks: vec![id.clone()], priority: 0 }).await.unwrap();
+    let detail = plain.told(&id, Told::Detail).await.unwrap().unwrap();
+    assert_eq!(detail["status"], json!("aborted"));
+    assert!(tasks_there(&server, "scan").await.is_empty());
 }
 
 /// The engine turns to this protocol by itself, and its user does not notice.

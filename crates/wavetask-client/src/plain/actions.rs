@@ -85,6 +85,13 @@ impl Shared {
             TaskAction::Status => self.follow(row).await?,
             TaskAction::Start => {
                 self.wish(&row, Wish::Start).await?;
+                if row.state == TaskState::Validated {
+                    // So that whoever has started it is not told afterwards that it is held.
+                    let gone_on = self
+                        .board
+                        .until(id, |task| task.is_none_or(|task| task.state != TaskState::Validated));
+                    let _ = tokio::time::timeout(Duration::from_secs(10), gone_on).await;
+                }
             }
             TaskAction::Cancel if row.state.is_final() => {}
             TaskAction::Cancel => self.stop(&row, Wish::Cancel).await?,

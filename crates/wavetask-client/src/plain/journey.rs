@@ -324,6 +324,8 @@ impl Journey {
             }
         }
         self.row.hold = false;
+        // It may still have to wait for others, but for nobody's word.
+        self.row.state = TaskState::Queued;
         Ok(())
     }
 
