@@ -9,8 +9,9 @@ use bytes::Bytes;
 use wavetask_document::{Digest, Document};
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{
-    BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, ResultsRequest,
-    ServerStatus, SubmitAnswer, SubmitRequest, TaskAnswers, TaskFilter, TaskList, TaskSelection, WantedBlock,
+    BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, PartRequest,
+    ResultsRequest, ServerStatus, SubmitAnswer, SubmitRequest, TaskAnswers, TaskFilter, TaskList,
+    TaskSelection, WantedBlock,
 };
 
 use crate::client::{Client, runtime};
@@ -259,6 +260,14 @@ impl Server for FolderServer {
             let _ = self.next(&server).await;
         }
         outcome
+    }
+
+    fn gives_parts(&self) -> bool {
+        self.current().gives_parts()
+    }
+
+    async fn fetch_part(&self, request: &PartRequest) -> Result<Bytes, ClientError> {
+        call!(self, server => server.fetch_part(request))
     }
 
     async fn next_events(&self, after: u64) -> Result<EventPage, ClientError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use wavetask_document::{ArrayDescriptor, Document, ElementType};
+use wavetask_document::{ArrayDescriptor, Document, DocumentError, ElementType, Part};
 use wavetask_protocol::TaskId;
 
 use crate::engine::Engine;
@@ -86,13 +86,15 @@ impl ResultDocument {
     /// As [`array`](Self::array).
     pub async fn array_async(&self, path: &str) -> Result<ArrayData, ClientError> {
         let descriptor = self.descriptor(path)?;
-        let whole = 0..descriptor.byte_length;
-        let bytes = self.bytes(descriptor, std::slice::from_ref(&whole)).await?;
+        let part = descriptor.blocks_of(&[]).map_err(|error| unreadable(path, error))?;
+        let (engine, array) = (self.engine.clone(), descriptor.clone());
+        let bytes = self.engine.run(async move { engine.read_blocks(&array, &part).await }).await?;
         Ok(ArrayData { element_type: descriptor.element_type, shape: descriptor.shape.clone(), bytes })
     }
 
     /// A part of the array at this path: a range of indices along each dimension (missing ones are whole). Only
-    /// the blocks that it touches are fetched.
+    /// the blocks that it touches are fetched, or the part alone if they have many more bytes and the server cuts it
+    /// out of them.
     ///
     /// # Errors
     /// As [`array`](Self::array); `Usage` if the ranges do not fit the shape or it is an array of texts.
@@ -107,10 +109,14 @@ impl ResultDocument {
     /// As [`slice`](Self::slice).
     pub async fn slice_async(&self, path: &str, ranges: &[Range<u64>]) -> Result<ArrayData, ClientError> {
         let descriptor = self.descriptor(path)?;
-        let (shape, pieces) = pieces_of(descriptor, ranges).ok_or_else(|| {
+        let part = part_of(descriptor, ranges).ok_or_else(|| {
             ClientError::new(ErrorGroup::Usage, "slice.does_not_fit", does_not_fit(path, descriptor))
         })?;
-        let bytes = self.bytes(descriptor, &pieces).await?;
+        let shape = part.shape.clone();
+        let (this, array) = (self.clone(), descriptor.clone());
+        let (path, ranges) = (path.to_owned(), ranges.to_vec());
+        let read = async move { this.engine.read_part(&this.task, &path, &array, &ranges, &part).await };
+        let bytes = self.engine.run(read).await?;
         Ok(ArrayData { element_type: descriptor.element_type, shape, bytes })
     }
 
@@ -153,13 +159,6 @@ impl ResultDocument {
             .hint("document() names all arrays")
         })
     }
-
-    /// The bytes of these ranges, one after the other.
-    async fn bytes(&self, array: &ArrayDescriptor, ranges: &[Range<u64>]) -> Result<Vec<u8>, ClientError> {
-        let engine = self.engine.clone();
-        let (array, ranges) = (array.clone(), ranges.to_vec());
-        self.engine.run(async move { engine.read_ranges(&array, &ranges).await }).await
-    }
 }
 
 fn is_below(path: &str, prefix: &str) -> bool {
@@ -174,21 +173,15 @@ fn does_not_fit(path: &str, array: &ArrayDescriptor) -> String {
     }
 }
 
-/// The shape of a slice, and the ranges of bytes that it consists of, in order and joined where they touch; `None` if
-/// the ranges do not fit the array.
-fn pieces_of(array: &ArrayDescriptor, ranges: &[Range<u64>]) -> Option<(Vec<u64>, Vec<Range<u64>>)> {
+/// The part of an array in these ranges; `None` if they do not fit it.
+fn part_of(array: &ArrayDescriptor, ranges: &[Range<u64>]) -> Option<Part> {
     array.element_type.size()?;
-    let part = array.blocks_of(ranges).ok()?;
-    let mut pieces: Vec<Range<u64>> = Vec::new();
-    for range in part.ranges() {
-        let start = range.block as u64 * array.block_bytes();
-        let (start, end) = (start + range.bytes.start, start + range.bytes.end);
-        match pieces.last_mut() {
-            Some(last) if last.end == start => last.end = end,
-            _ => pieces.push(start..end),
-        }
-    }
-    Some((part.shape, pieces))
+    array.blocks_of(ranges).ok()
+}
+
+fn unreadable(path: &str, error: DocumentError) -> ClientError {
+    let message = format!("The result does not say how the array at `{path}` can be read.");
+    ClientError::new(ErrorGroup::DataCorrupted, error.code(), message).hint(error.hint()).caused_by(error)
 }
 
 #[cfg(test)]
@@ -197,40 +190,20 @@ mod tests {
 
     use super::*;
 
-    /// Every slice of a small array is what indexing says, for every way to cut it.
     #[test]
-    fn slices_are_what_indexing_says() {
-        let shape = [3_usize, 4, 2];
-        let values: Vec<i32> = (0..24).collect();
-        let array = Array::new(shape.to_vec(), Values::Int32(values)).unwrap();
-        let descriptor = array.store(&mut MemoryBlocks::new(), 16).unwrap();
-        let spans = |extent: u64| {
-            (0..=extent)
-                .flat_map(move |start| (start..=extent).map(move |end| start..end))
-                .collect::<Vec<_>>()
-        };
-        for first in spans(3) {
-            for second in spans(4) {
-                for third in spans(2) {
-                    let ranges = [first.clone(), second.clone(), third.clone()];
-                    let (found, pieces) = pieces_of(&descriptor, &ranges).unwrap();
-                    let expected: Vec<u64> = ranges.iter().map(|range| range.end - range.start).collect();
-                    assert_eq!(found, expected);
-                    let elements: Vec<u64> =
-                        pieces.iter().flat_map(|piece| piece.clone().step_by(4)).collect();
-                    let mut wanted = Vec::new();
-                    for x in first.clone() {
-                        for y in second.clone() {
-                            wanted.extend(third.clone().map(|z| ((x * 4 + y) * 2 + z) * 4));
-                        }
-                    }
-                    assert_eq!(elements, wanted);
-                }
-            }
+    fn slices_fit_or_are_refused() {
+        let array = Array::new(vec![3, 4, 2], Values::Int32((0..24).collect())).unwrap();
+        let mut blocks = MemoryBlocks::new();
+        for descriptor in
+            [array.store(&mut blocks, 16).unwrap(), array.store_in_bricks(&mut blocks, &[2, 2, 2]).unwrap()]
+        {
+            let part = part_of(&descriptor, std::slice::from_ref(&(1..3))).unwrap();
+            assert_eq!((part.shape, part.byte_length), (vec![2, 4, 2], 64));
+            assert!(part_of(&descriptor, std::slice::from_ref(&(1..4))).is_none());
+            assert!(part_of(&descriptor, &[0..1, 0..1, 0..1, 0..1]).is_none());
         }
-        let (_, pieces) = pieces_of(&descriptor, std::slice::from_ref(&(1..3))).unwrap();
-        assert_eq!(pieces, vec![32..96], "a slice along the first dimension is one piece");
-        assert!(pieces_of(&descriptor, std::slice::from_ref(&(1..4))).is_none());
+        let texts = Array::new(vec![1], Values::Text(vec!["+".to_owned()])).unwrap();
+        assert!(part_of(&texts.store(&mut blocks, 16).unwrap(), &[]).is_none());
         assert!(is_below("data/0/x", "data/0") && !is_below("data/01/x", "data/0"));
     }
 }

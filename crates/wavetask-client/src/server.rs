@@ -6,7 +6,7 @@ use bytes::Bytes;
 use wavetask_document::{Digest, Document};
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{
-    BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, ResultAnswer,
+    BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, PartRequest, ResultAnswer,
     ResultsRequest, ServerStatus, SubmitAnswer, SubmitRequest, TaskAnswers, TaskFilter, TaskList,
     TaskSelection, WantedBlock,
 };
@@ -92,6 +92,17 @@ pub trait Server: fmt::Debug + Send + Sync {
         blocks: &[WantedBlock],
         take: &(dyn Fn(Digest, Bytes) -> Result<(), ClientError> + Send + Sync),
     ) -> Result<(), ClientError>;
+
+    /// Whether it cuts parts out of arrays of results.
+    fn gives_parts(&self) -> bool {
+        false
+    }
+
+    /// Fetches a part of an array of a result, verified: its bytes in C order.
+    async fn fetch_part(&self, request: &PartRequest) -> Result<Bytes, ClientError> {
+        let message = format!("This server cuts no parts out of arrays ({}).", request.path);
+        Err(ClientError::new(ErrorGroup::Usage, "result.no_parts", message))
+    }
 
     /// The next events after this number, as soon as there are any; an empty page now and then. The implementation
     /// keeps one stream open between calls.

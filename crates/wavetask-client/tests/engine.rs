@@ -13,17 +13,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::TestServer;
+use common::{TestServer, result_on_grid};
 use engine_support::{aside, member, options, packed, soon, work};
 use wavetask_client::http::{NativeServer, Tuning};
 use wavetask_client::member::BlockPlace;
 use wavetask_client::server::{ResultSink, TaskAction};
-use wavetask_client::{Batch, Client, ClientError, ErrorGroup, Opened, Phase, Server, Settings, Task};
-use wavetask_document::{Digest, Limits, MemoryBlocks, hdf5};
+use wavetask_client::{
+    Batch, Client, ClientError, ErrorGroup, Opened, Phase, Server, Settings, SubmissionOptions, Task,
+};
+use wavetask_document::{Digest, Layout, Limits, MemoryBlocks, hdf5};
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{
-    BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, ResultsRequest,
-    ServerStatus, SubmitAnswer, SubmitRequest, TaskAnswers, TaskFilter, TaskList, TaskSelection, WantedBlock,
+    BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, PartRequest,
+    ResultsRequest, ServerStatus, SubmitAnswer, SubmitRequest, TaskAnswers, TaskFilter, TaskList,
+    TaskSelection, WantedBlock,
 };
 
 /// The native server, with its calls and the bytes of blocks counted.
@@ -33,6 +36,9 @@ struct Counted {
     calls: AtomicUsize,
     blocks: AtomicUsize,
     bytes: AtomicUsize,
+    /// Blocks and parts that were fetched.
+    fetched: AtomicUsize,
+    parts: AtomicUsize,
 }
 
 impl Counted {
@@ -71,7 +77,17 @@ impl Server for Counted {
         blocks: &[WantedBlock],
         take: &(dyn Fn(Digest, Bytes) -> Result<(), ClientError> + Send + Sync),
     ) -> Result<(), ClientError> {
+        self.fetched.fetch_add(blocks.len(), Ordering::SeqCst);
         self.count().fetch_blocks(blocks, take).await
+    }
+
+    fn gives_parts(&self) -> bool {
+        self.server.gives_parts()
+    }
+
+    async fn fetch_part(&self, request: &PartRequest) -> Result<Bytes, ClientError> {
+        self.parts.fetch_add(1, Ordering::SeqCst);
+        self.count().fetch_part(request).await
     }
 
     async fn next_events(&self, after: u64) -> Result<EventPage, ClientError> {
@@ -102,7 +118,14 @@ impl Server for Counted {
 
 fn client(server: &TestServer, data: &Path) -> (Client, Arc<Counted>) {
     let native = NativeServer::connect(&server.url, &server.key, Tuning::default()).unwrap();
-    let counted = Arc::new(Counted { server: native, calls: 0.into(), blocks: 0.into(), bytes: 0.into() });
+    let counted = Arc::new(Counted {
+        server: native,
+        calls: 0.into(),
+        blocks: 0.into(),
+        bytes: 0.into(),
+        fetched: 0.into(),
+        parts: 0.into(),
+    });
     let settings = Settings {
         url: Some(server.url.clone()),
         key: Some(server.key.clone()),
@@ -338,6 +361,81 @@ async fn a_saved_file_goes_on_where_it_stopped() {
         assert_eq!(nowhere.code, "save.unwritable");
     })
     .await;
+}
+
+/// A large result, which the server has cut into bricks: parts come as parts, the whole comes as blocks, and either is
+/// what the solver found.
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_and_files_of_a_large_result() {
+    const EXTENTS: [usize; 3] = [160, 130, 120];
+    const PATH: &str = "data/0/temperature/__xarray_dataarray_variable__";
+    let server = TestServer::start();
+    let values: Vec<f64> =
+        (0..EXTENTS.iter().product()).map(|number: usize| (number as f64).sqrt()).collect();
+    let worker = server.worker();
+    let file = result_on_grid(EXTENTS, &values);
+    tokio::spawn(async move {
+        let assignment = worker.lease(Duration::from_secs(60)).await.unwrap();
+        assert_eq!(worker.result(&assignment, file).await, 200);
+    });
+    let data = tempfile::tempdir().unwrap();
+    let (client, counted) = client(&server, data.path());
+    let path = data.path().join("result.hdf5");
+    aside(move || {
+        let submission = client.submit(SubmissionOptions { lazy: true, ..options("large") }).unwrap();
+        let task = submission.push(member("a"), Ok(packed(1.0, 10))).unwrap();
+        submission.finish();
+        let result = task.result(soon()).unwrap();
+        let array = result.document().arrays[PATH].clone();
+        assert!(!array.is_linear());
+        let fetched = || (counted.fetched.swap(0, Ordering::SeqCst), counted.parts.swap(0, Ordering::SeqCst));
+        assert_eq!(fetched(), (0, 0));
+        let plane = |z: usize| -> Vec<u8> {
+            let plane = values.iter().skip(z).step_by(EXTENTS[2]);
+            plane.flat_map(|value| value.to_le_bytes()).collect()
+        };
+        for expected in [(0, 1), (0, 0)] {
+            let part = result.slice(PATH, &[0..160, 0..130, 7..8]).unwrap();
+            assert!(part.shape == [160, 130, 1] && part.bytes == plane(7));
+            assert_eq!(fetched(), expected, "the same again is here");
+        }
+        // Nearly all that some bricks have: the bricks, which are kept.
+        let Layout::Bricks { extents } = &array.layout else { panic!("{:?}", array.layout) };
+        let ranges: Vec<_> = extents.iter().map(|thick| 0..*thick).collect();
+        assert_eq!(result.slice(PATH, &ranges).unwrap().bytes.len() as u64, array.block_length(0));
+        assert_eq!(fetched(), (1, 0));
+        assert_eq!(result.slice(PATH, &[0..2, 0..2, 0..2]).unwrap().bytes.len(), 64);
+        assert_eq!(fetched(), (0, 0));
+
+        task.save(&path, soon()).unwrap();
+        let (blocks, parts) = fetched();
+        assert!(blocks >= array.blocks.len() && parts == 0);
+        let whole = std::fs::read(&path).unwrap();
+        let mut store = MemoryBlocks::new();
+        let document = hdf5::read(&whole.as_slice(), &Limits::default(), &mut store).unwrap();
+        assert_eq!(document.arrays[PATH].digest, array.digest);
+        assert_eq!(document.arrays[PATH].load(&store, 1 << 30).unwrap().to_floats().unwrap(), values);
+        // What an earlier attempt has written is not fetched again, but for what is wrong in it.
+        let partial = path.with_file_name("result.hdf5.partial");
+        let mut broken = whole.clone();
+        let place = whole.windows(16).position(|bytes| bytes == &plane_start(&values)[..]).unwrap();
+        broken[place] ^= 1;
+        std::fs::write(&partial, &broken).unwrap();
+        task.save(&path, soon()).unwrap();
+        assert!(std::fs::read(&path).unwrap() == whole);
+        assert_eq!(fetched(), (1, 0), "the one brick that was damaged");
+
+        let all = result.array(PATH).unwrap();
+        assert!(Digest::of(&all.bytes) == array.digest && all.shape == [160, 130, 120]);
+        assert!(result.slice(PATH, &[0..160, 0..130, 9..10]).unwrap().bytes == plane(9));
+        assert_eq!(fetched().1, 0, "all of it is here");
+    })
+    .await;
+}
+
+/// The bytes of two numbers in the middle that stand beside each other nowhere else.
+fn plane_start(values: &[f64]) -> Vec<u8> {
+    values[1_000_000..1_000_002].iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 /// A member whose arrays are not what it says: the journal cannot be written with it, and is without it.

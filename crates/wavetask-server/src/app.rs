@@ -14,6 +14,7 @@ use wavetask_store::{Applied, ApplyError, BlockStore, DocumentRole, Key, SecretH
 use crate::answer::Refused;
 use crate::budget::{Budget, Shares};
 use crate::downloads::Downloads;
+use crate::kept_blocks::KeptBlocks;
 use crate::secret::ServerSecret;
 use crate::staging::Staging;
 use crate::watch::Watch;
@@ -44,6 +45,8 @@ pub(crate) struct App {
     pub(crate) secret: ServerSecret,
     pub(crate) staging: Arc<Staging>,
     pub(crate) downloads: Downloads,
+    /// Blocks that are asked for again and again.
+    pub(crate) kept_blocks: KeptBlocks,
     pub(crate) watch: Arc<Watch>,
     pub(crate) workers: Workers,
     pub(crate) started: Timestamp,
@@ -118,6 +121,7 @@ impl App {
             secret: parts.secret,
             staging: Arc::new(parts.staging),
             downloads: Downloads::default(),
+            kept_blocks: KeptBlocks::default(),
             watch: parts.watch,
         }
     }

@@ -61,6 +61,7 @@ pub(crate) async fn collect_garbage(app: Arc<App>) {
         let collected = app
             .blocking(|app| {
                 app.cut_off.forget_old();
+                app.kept_blocks.forget_unused();
                 forget(app)?;
                 let collected = collect_released(&*app.tasks, &*app.blocks)?;
                 if collected.examined > 0 {

@@ -104,7 +104,10 @@ pub(crate) fn stream(
                 return Ok(None);
             }
             let until = end.min(at + PIECE);
-            let made = tokio::task::spawn_blocking(move || download.read(at..until, &*app.blocks)).await;
+            let made = tokio::task::spawn_blocking(move || {
+                download.read(at..until, &app.kept_blocks.over(&*app.blocks))
+            })
+            .await;
             let bytes = made.map_err(std::io::Error::other)?.map_err(|error| {
                 tracing::error!(error = chain(&error), "a download broke off");
                 std::io::Error::other(error)

@@ -26,6 +26,7 @@ mod error;
 mod extract;
 mod files;
 mod gzip;
+mod kept_blocks;
 mod logs;
 mod native;
 mod quota;

@@ -134,7 +134,7 @@ fn make(
 ) -> Result<Option<(StoredDocument, bool)>, Refused> {
     let log = logs::text_with(app, record, Some((part.header.first_log_line, &part.header.log_lines)))?;
     let limits = crate::validation::document_limits(&app.config);
-    let made = hdf5::read(&part.file, &limits, &mut *session)
+    let made = hdf5::read_result(&part.file, &limits, &mut *session)
         .and_then(|output| assemble(app, record, &output, &log, &mut *session))
         .and_then(|(document, diverged)| Ok((document.digest()?, document, diverged)));
     match made {

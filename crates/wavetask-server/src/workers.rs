@@ -311,7 +311,7 @@ fn make_result(
     let mut session = app.blocks.session();
     let limits = crate::validation::document_limits(&app.config);
     let log = logs::text(app, record)?;
-    let made = hdf5::read_file(file, &limits, &mut *session)
+    let made = hdf5::read_result_file(file, &limits, &mut *session)
         .and_then(|output| assemble(app, record, &output, &log, &mut *session));
     let (document, diverged) = match made {
         Ok(made) => made,

@@ -87,18 +87,28 @@ async fn answers_of_every_route_fit_their_schemas() {
         requests.push(json!({ "schema": "ResultAnswer", "body": body }));
     }
     assert_eq!(requests.len(), 4);
+    let part = json!({ "task": task, "path": "data/0/temperature/x", "ranges": [[0, 1]], "compress": false });
+    let pack =
+        client.ask(Method::POST, "results/part").json(&part).send().await.unwrap().bytes().await.unwrap();
+    let end = common::native::unpack(&pack).pop().unwrap();
+    let end: Value = serde_json::from_slice(&end.bytes).unwrap();
+    requests.push(json!({ "schema": "PartEnd", "body": end }));
     let fetch = json!({ "blocks": [{ "digest": packed(1.0).digests()[0], "width": 8 }], "compress": false });
     for (schema, body) in [
         ("SubmitRequest", &batch),
         ("TaskSelection", &both),
         ("ResultsRequest", &results),
         ("FetchRequest", &fetch),
+        ("PartRequest", &part),
     ] {
         requests.push(json!({ "schema": schema, "body": body }));
     }
-    for (path, body) in
-        [("results", &results), ("blocks/fetch", &fetch), ("blocks/fetch", &json!({ "blocks": 1 }))]
-    {
+    for (path, body) in [
+        ("results", &results),
+        ("results/part", &part),
+        ("blocks/fetch", &fetch),
+        ("blocks/fetch", &json!({ "blocks": 1 })),
+    ] {
         ask(&mut answers, Method::POST, path, Some(body)).await;
     }
     let sent = client.send(packed(5.0).pack()).await;

@@ -6,9 +6,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use wavetask_document::{ArrayDescriptor, Digest, Document};
+use wavetask_document::{ArrayDescriptor, Digest, Document, Part};
 use wavetask_protocol::TaskId;
-use wavetask_protocol::native::{MAXIMUM_BLOCKS, ResultAnswer, ResultOutcome, ResultsRequest, WantedBlock};
+use wavetask_protocol::native::{
+    MAXIMUM_BLOCKS, MAXIMUM_PART, PartRequest, ResultAnswer, ResultOutcome, ResultsRequest, WantedBlock,
+};
 
 use super::Engine;
 use crate::error::{ClientError, ErrorGroup};
@@ -19,6 +21,9 @@ use crate::signal::lock;
 
 /// Bytes of one request for blocks that are put together here.
 const WINDOW: u64 = 64 << 20;
+
+/// Bytes that may be fetched in vain with blocks, which are kept for the next part.
+const WASTE: u64 = 256 << 10;
 
 /// Things by key within a budget of bytes. What has been used goes first, then what came first: something that was
 /// fetched ahead and that nobody has looked at yet is what most likely is needed next.
@@ -163,8 +168,22 @@ impl ResultCache {
 
 /// The blocks of an array.
 pub(crate) fn blocks_of(array: &ArrayDescriptor) -> impl Iterator<Item = WantedBlock> + '_ {
+    array.blocks.iter().map(|digest| wanted(array, digest))
+}
+
+/// One of an array's blocks.
+pub(crate) fn wanted(array: &ArrayDescriptor, digest: &Digest) -> WantedBlock {
     let width = array.element_type.size().map_or(1, |size| u8::try_from(size).unwrap_or(1));
-    array.blocks.iter().map(move |digest| WantedBlock { digest: *digest, width })
+    WantedBlock { digest: *digest, width }
+}
+
+/// What a part of an array is kept under, beside blocks: equal arrays have equal parts.
+fn name_of(array: &ArrayDescriptor, ranges: &[Range<u64>]) -> Digest {
+    let mut name = format!("part of {} {:?} {:?}", array.digest, array.element_type, array.shape);
+    for range in ranges {
+        name.push_str(&format!(" {}..{}", range.start, range.end));
+    }
+    Digest::of(name.as_bytes())
 }
 
 /// Whether an array belongs to the simulation within a result, which its user has already.
@@ -309,50 +328,82 @@ impl Engine {
         fetch_into(&**self.server(), &self.parts.results, &blocks).await
     }
 
-    /// Reads ranges of an array's bytes, one after the other; fetches only the blocks that they touch.
-    pub(crate) async fn read_ranges(
+    /// Reads a part of an array: from the blocks that it touches, or, if those that are not here have many more bytes
+    /// than the part, as the server cuts it out of them.
+    pub(crate) async fn read_part(
         &self,
+        task: &TaskId,
+        path: &str,
         array: &ArrayDescriptor,
         ranges: &[Range<u64>],
+        part: &Part,
     ) -> Result<Vec<u8>, ClientError> {
-        let block_bytes = array.block_bytes();
-        let total: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        if self.server().gives_parts() && part.byte_length <= MAXIMUM_PART {
+            let name = name_of(array, ranges);
+            if let Some(bytes) = self.parts.results.block(&name) {
+                return Ok(bytes.into());
+            }
+            if self.is_worth_cutting(array, part) {
+                let request = PartRequest {
+                    task: task.clone(),
+                    path: path.to_owned(),
+                    ranges: ranges.iter().map(|range| (range.start, range.end)).collect(),
+                    compress: true,
+                };
+                match self.server().fetch_part(&request).await {
+                    Ok(bytes) if bytes.len() as u64 == part.byte_length => {
+                        self.parts.results.put_block(name, bytes.clone());
+                        return Ok(bytes.into());
+                    }
+                    Ok(_) => {
+                        let message = format!("The server sent another part of {path} than was asked for.");
+                        return Err(ClientError::new(
+                            ErrorGroup::DataCorrupted,
+                            "result.other_part",
+                            message,
+                        ));
+                    }
+                    // An older server, or the task was deleted: its blocks tell which.
+                    Err(error) if error.group == ErrorGroup::NotFound => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        self.read_blocks(array, part).await
+    }
+
+    /// Whether the blocks that would have to be fetched for a part have many more bytes than it.
+    fn is_worth_cutting(&self, array: &ArrayDescriptor, part: &Part) -> bool {
+        let mut lacking = 0_u64;
+        let enough = part.byte_length.saturating_mul(2).saturating_add(WASTE);
+        let cache = lock(&self.parts.results.blocks);
+        part.blocks().any(|block| {
+            if array.blocks.get(block).is_some_and(|digest| !cache.has(digest)) {
+                lacking += array.block_length(block);
+            }
+            lacking > enough
+        })
+    }
+
+    /// Reads a part of an array from the blocks that it touches, of which those that are not here are fetched.
+    pub(crate) async fn read_blocks(
+        &self,
+        array: &ArrayDescriptor,
+        part: &Part,
+    ) -> Result<Vec<u8>, ClientError> {
         let too_large = |_| {
             ClientError::new(ErrorGroup::Usage, "result.too_large", "The array does not fit into memory.")
         };
-        let mut bytes = vec![0_u8; usize::try_from(total).map_err(too_large)?];
-        // Where in the answer each block's bytes go.
-        let mut places: BTreeMap<u64, Vec<(Range<u64>, u64)>> = BTreeMap::new();
-        let mut at = 0;
-        for range in ranges {
-            let mut start = range.start;
-            while start < range.end {
-                let index = start / block_bytes;
-                let end = range.end.min((index + 1) * block_bytes);
-                let within = start - index * block_bytes..end - index * block_bytes;
-                places.entry(index).or_default().push((within, at));
-                at += end - start;
-                start = end;
-            }
-        }
-        let wanted: Vec<WantedBlock> = blocks_of(array).collect();
-        let touched: Vec<(u64, WantedBlock)> = places
-            .keys()
-            .filter_map(|index| Some((*index, *wanted.get(usize::try_from(*index).ok()?)?)))
-            .collect();
-        let window = usize::try_from((WINDOW / block_bytes).clamp(1, MAXIMUM_BLOCKS as u64)).unwrap_or(1);
-        for part in touched.chunks(window) {
-            let blocks: Vec<_> = part.iter().map(|(_, block)| *block).collect();
-            let found = self.blocks(&blocks).await?;
-            for (index, block) in part {
-                let content = found.get(&block.digest).ok_or_else(|| missing(&block.digest))?;
-                for (within, at) in places.get(index).into_iter().flatten() {
-                    let range = usize::try_from(within.start).unwrap_or(usize::MAX)
-                        ..usize::try_from(within.end).unwrap_or(usize::MAX);
-                    let piece = content.get(range).ok_or_else(|| too_short(&block.digest))?;
-                    let at = usize::try_from(*at).unwrap_or(usize::MAX);
-                    bytes[at..at + piece.len()].copy_from_slice(piece);
-                }
+        let mut bytes = vec![0_u8; usize::try_from(part.byte_length).map_err(too_large)?];
+        let touched: Vec<usize> = part.blocks().collect();
+        let window = (WINDOW / array.block_bytes().max(1)).clamp(1, MAXIMUM_BLOCKS as u64);
+        for group in touched.chunks(usize::try_from(window).unwrap_or(1)) {
+            let wanted: Vec<WantedBlock> =
+                group.iter().filter_map(|block| Some(wanted(array, array.blocks.get(*block)?))).collect();
+            let found = self.blocks(&wanted).await?;
+            for (block, wanted) in group.iter().zip(&wanted) {
+                let content = found.get(&wanted.digest).ok_or_else(|| missing(&wanted.digest))?;
+                part.place(*block, content, &mut bytes).map_err(|_| wrong_length(&wanted.digest))?;
             }
         }
         Ok(bytes)
@@ -396,9 +447,9 @@ pub(crate) fn missing(digest: &Digest) -> ClientError {
         .hint("The result may have been deleted meanwhile; run the task again.")
 }
 
-fn too_short(digest: &Digest) -> ClientError {
-    let message = format!("The block {digest} is shorter than the result says.");
-    ClientError::new(ErrorGroup::DataCorrupted, "result.block_short", message)
+fn wrong_length(digest: &Digest) -> ClientError {
+    let message = format!("The block {digest} has another length than the result says.");
+    ClientError::new(ErrorGroup::DataCorrupted, "result.block_length", message)
 }
 
 #[cfg(test)]

@@ -1,18 +1,24 @@
 //! Writing a result as a file that tidy3d reads: whole and durable, or not at all.
+//!
+//! Blocks of an array in one line lie in the file as they are and are written as they come. Bricks lie in it row by row:
+//! a slab of them at a time is put together in memory and written as one piece. Either way what an earlier attempt has
+//! written is compared with the digests of blocks and not fetched again.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use wavetask_document::hdf5::{BlockInFile, FilePlan};
-use wavetask_document::{BlockSource, Digest, Document, DocumentError, ElementType};
+use wavetask_document::hdf5::{BlockInFile, BricksInFile, FilePlan};
+use wavetask_document::{
+    ArrayDescriptor, BlockSource, Digest, Document, DocumentError, ElementType, Part, SLAB_BYTES,
+};
 use wavetask_protocol::native::{MAXIMUM_BLOCKS, WantedBlock};
 
 use super::Engine;
-use super::results::{blocks_of, missing};
+use super::results::{blocks_of, missing, wanted};
 use crate::error::{ClientError, ErrorGroup};
 use crate::result::ResultDocument;
 use crate::signal::lock;
@@ -20,8 +26,7 @@ use crate::signal::lock;
 /// Bytes between two blocks of the file that are written at once.
 const PIECE: u64 = 8 << 20;
 
-/// Writes the file beside its place, then moves it there. Blocks go to their places in the file as they come, in
-/// any order; those that an earlier attempt has left there with the right bytes are not fetched again.
+/// Writes the file beside its place, then moves it there.
 pub(crate) async fn save(
     engine: Arc<Engine>,
     result: ResultDocument,
@@ -37,13 +42,14 @@ pub(crate) async fn save(
             let plan = FilePlan::new(result.document()).map_err(unwritable)?;
             let file = open(&partial, plan.length()).map_err(|error| cannot_write(&partial, error))?;
             let lacking = lacking(&plan, &file).map_err(|error| cannot_write(&partial, error))?;
-            Ok((plan, file, lacking))
+            Ok((Arc::new(plan), file, lacking))
         })
         .await?
     };
     let file = Arc::new(Mutex::new(file));
     for part in requests(&lacking) {
-        let mut unique: Vec<WantedBlock> = part.iter().map(wanted).collect();
+        let mut unique: Vec<WantedBlock> =
+            part.iter().map(|block| WantedBlock { digest: block.digest, width: block.width }).collect();
         let mut places: BTreeMap<Digest, Vec<u64>> = BTreeMap::new();
         for block in part {
             places.entry(block.digest).or_default().push(block.offset);
@@ -65,6 +71,7 @@ pub(crate) async fn save(
             return Err(missing(&block.digest));
         }
     }
+    save_bricks(&engine, &plan, &file, &partial).await?;
     let texts = Texts(engine.blocks(&text_blocks(result.document())).await?);
     offload(move || {
         let mut file = lock(&file);
@@ -84,6 +91,85 @@ pub(crate) async fn save(
         finish().map_err(|error| cannot_write(&path, error))
     })
     .await
+}
+
+/// Writes the arrays in bricks, slab by slab.
+async fn save_bricks(
+    engine: &Engine,
+    plan: &Arc<FilePlan>,
+    file: &Arc<Mutex<File>>,
+    partial: &Path,
+) -> Result<(), ClientError> {
+    for BricksInFile { mut offset, array } in plan.bricks() {
+        for window in array.windows(&[], SLAB_BYTES).map_err(unwritable)? {
+            let part = array.blocks_of(&window).map_err(unwritable)?;
+            let length = part.byte_length;
+            let slab = Slab { file: Arc::clone(file), offset, part, array: array.clone() };
+            let cannot = |error| cannot_write(partial, error);
+            let (slab, bytes, lacking) = {
+                let partial = partial.to_owned();
+                offload(move || slab.read().map_err(|error| cannot_write(&partial, error))).await?
+            };
+            offset += length;
+            if lacking.is_empty() {
+                continue;
+            }
+            let bytes = Mutex::new(bytes);
+            let came = Mutex::new(HashSet::new());
+            let take = |digest: Digest, brick: Bytes| {
+                let mut bytes = lock(&bytes);
+                for number in lacking.get(&digest).into_iter().flatten() {
+                    slab.part.place(*number, &brick, &mut bytes).map_err(unwritable)?;
+                }
+                lock(&came).insert(digest);
+                Ok(())
+            };
+            let blocks: Vec<WantedBlock> = lacking.keys().map(|digest| wanted(array, digest)).collect();
+            for part in blocks.chunks(MAXIMUM_BLOCKS) {
+                engine.server().fetch_blocks(part, &take).await?;
+            }
+            if let Some(digest) = lacking.keys().find(|digest| !lock(&came).contains(*digest)) {
+                return Err(missing(digest));
+            }
+            let bytes = bytes.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let (file, offset) = (Arc::clone(file), slab.offset);
+            let write = move || Ok(write_at(&mut lock(&file), offset, &bytes));
+            offload(write).await?.map_err(cannot)?;
+        }
+    }
+    Ok(())
+}
+
+/// A slab of bricks in the file.
+struct Slab {
+    file: Arc<Mutex<File>>,
+    offset: u64,
+    part: Part,
+    array: ArrayDescriptor,
+}
+
+/// A slab, its bytes in the file, and the bricks that are not among them, each with its numbers.
+type Found = (Slab, Vec<u8>, BTreeMap<Digest, Vec<usize>>);
+
+impl Slab {
+    fn read(self) -> io::Result<Found> {
+        let length = usize::try_from(self.part.byte_length).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let mut bytes = vec![0; length];
+        {
+            let mut file = lock(&self.file);
+            file.seek(SeekFrom::Start(self.offset))?;
+            file.read_exact(&mut bytes)?;
+        }
+        let mut lacking: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+        let mut brick = Vec::new();
+        for number in self.part.blocks() {
+            let digest = self.array.blocks.get(number).ok_or(io::ErrorKind::InvalidData)?;
+            if !self.part.take(number, &bytes, &mut brick) || Digest::of(&brick) != *digest {
+                lacking.entry(*digest).or_default().push(number);
+            }
+        }
+        Ok((self, bytes, lacking))
+    }
 }
 
 /// Runs what blocks on a thread that may.
@@ -121,7 +207,7 @@ fn requests(blocks: &[BlockInFile]) -> impl Iterator<Item = &[BlockInFile]> {
     blocks.chunks(MAXIMUM_BLOCKS / 4)
 }
 
-/// Everything that is not a block of an array: metadata, JSON, texts.
+/// Everything that is not the numbers of an array: metadata, JSON, texts.
 fn write_rest(plan: &FilePlan, texts: &Texts, file: &mut File) -> Result<(), DocumentError> {
     let mut at = 0;
     let mut write = |range: std::ops::Range<u64>| {
@@ -136,9 +222,13 @@ fn write_rest(plan: &FilePlan, texts: &Texts, file: &mut File) -> Result<(), Doc
         }
         Ok::<(), DocumentError>(())
     };
-    for block in plan.blocks() {
-        write(at..block.offset)?;
-        at = block.offset + block.length;
+    let bricks = plan.bricks().map(|bricks| (bricks.offset, bricks.array.byte_length));
+    let mut there: Vec<(u64, u64)> =
+        plan.blocks().map(|block| (block.offset, block.length)).chain(bricks).collect();
+    there.sort_unstable();
+    for (offset, length) in there {
+        write(at..offset)?;
+        at = offset + length;
     }
     write(at..plan.length())
 }
@@ -163,10 +253,6 @@ impl BlockSource for Texts {
 fn text_blocks(document: &Document) -> Vec<WantedBlock> {
     let texts = document.arrays.values().filter(|array| array.element_type == ElementType::Text);
     texts.flat_map(blocks_of).collect()
-}
-
-fn wanted(block: &BlockInFile) -> WantedBlock {
-    WantedBlock { digest: block.digest, width: block.width }
 }
 
 fn cannot_write(path: &Path, error: io::Error) -> ClientError {

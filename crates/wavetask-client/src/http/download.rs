@@ -38,15 +38,15 @@ const USUAL_BLOCK: u64 = 512 << 10;
 const TOO_FAST_TO_COMPRESS: f64 = 150e6;
 
 /// A pack that is being received.
-struct Receiving {
+pub(super) struct Receiving {
     answer: Answer,
     reader: Option<Reader>,
     /// Bytes that came.
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// Why no frames came.
-enum Trouble {
+pub(super) enum Trouble {
     /// Another try may help.
     Fault(Fault),
     /// The program itself failed.
@@ -66,13 +66,13 @@ impl From<ClientError> for Trouble {
 }
 
 impl Receiving {
-    fn new(answer: Answer) -> Self {
+    pub(super) fn new(answer: Answer) -> Self {
         let limits = PackLimits { block_bytes: MAXIMUM_FRAME, ..PackLimits::default() };
         Self { answer, reader: Some(Reader::new(limits)), bytes: 0 }
     }
 
     /// The next frames, at least one; `None` at the proper end of the pack.
-    async fn frames(&mut self) -> Result<Option<Vec<Frame>>, Trouble> {
+    pub(super) async fn frames(&mut self) -> Result<Option<Vec<Frame>>, Trouble> {
         loop {
             let mut pieces = Vec::new();
             let (mut length, mut ended) = (0, false);
@@ -142,7 +142,7 @@ fn damage(error: PackError) -> Fault {
 
 impl Core {
     /// Whether the server should compress what it sends.
-    fn wants_compression(&self) -> bool {
+    pub(super) fn wants_compression(&self) -> bool {
         match self.compression {
             CompressionChoice::Always => true,
             CompressionChoice::Never => false,
@@ -153,7 +153,7 @@ impl Core {
         }
     }
 
-    async fn failed(
+    pub(super) async fn failed(
         &self,
         fault: Fault,
         retries: &mut Retries<'_>,

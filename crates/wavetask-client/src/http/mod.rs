@@ -5,7 +5,7 @@
 //!      │                                                         │
 //!      ├── send_blocks ──► upload: packs ──┐                     ├──► transport: one try, limits on waits ──► server
 //!      │                                   ├─► lanes ◄─ link     │
-//!      ├── fetch, results ► download ──────┘  (turns)  (pure)    │
+//!      ├── fetch, results ► download, part ┘  (turns)  (pure)    │
 //!      └── next_events ──► events: one stream, or polling ───────┘
 //! ```
 //!
@@ -24,6 +24,7 @@ mod events;
 mod fault;
 mod lanes;
 mod link;
+mod part;
 mod retry;
 mod transport;
 mod upload;
@@ -39,9 +40,9 @@ use tokio::sync::Semaphore;
 use wavetask_document::{Digest, Document};
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{
-    BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, ResultsRequest,
-    ServerStatus, SubmitAnswer, SubmitRequest, TASKS_START, TaskAnswers, TaskFilter, TaskList, TaskSelection,
-    WantedBlock,
+    BatchList, BatchQuery, EventPage, LogPart, LogQuery, MemberList, MemberQuery, PartRequest,
+    ResultsRequest, ServerStatus, SubmitAnswer, SubmitRequest, TASKS_START, TaskAnswers, TaskFilter,
+    TaskList, TaskSelection, WantedBlock,
 };
 
 use self::address::{Address, authorization};
@@ -234,7 +235,7 @@ impl Server for NativeServer {
 
     async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ClientError> {
         let expected = request.members.len();
-        let answer: SubmitAnswer = self.core.call(json_ask("/api/v1/batches", request)?).await?;
+        let answer: SubmitAnswer = self.core.call(batch_ask("/api/v1/batches", request)?).await?;
         if answer.members.len() == expected {
             return Ok(answer);
         }
@@ -264,6 +265,14 @@ impl Server for NativeServer {
         take: &(dyn Fn(Digest, Bytes) -> Result<(), ClientError> + Send + Sync),
     ) -> Result<(), ClientError> {
         download::fetch_blocks(&self.core, blocks, take).await
+    }
+
+    fn gives_parts(&self) -> bool {
+        true
+    }
+
+    async fn fetch_part(&self, request: &PartRequest) -> Result<Bytes, ClientError> {
+        part::fetch_part(&self.core, request).await
     }
 
     async fn next_events(&self, after: u64) -> Result<EventPage, ClientError> {
@@ -303,8 +312,14 @@ impl Server for NativeServer {
 /// Bodies from this length on are worth compressing.
 const WORTH_COMPRESSING: usize = 1 << 10;
 
-/// A request with a JSON body; long ones are compressed.
-fn json_ask(path: &str, value: &(impl Serialize + Sync)) -> Result<Ask, ClientError> {
+/// A request with a JSON body.
+fn json_ask(path: &str, value: &impl Serialize) -> Result<Ask, ClientError> {
+    let json = serde_json::to_vec(value).map_err(|error| unsayable(path, error))?;
+    Ok(Ask::post(path, "application/json", json.into()))
+}
+
+/// The same where the server takes compressed bodies, which is where documents are sent: long ones are compressed.
+fn batch_ask(path: &str, value: &(impl Serialize + Sync)) -> Result<Ask, ClientError> {
     let encode = || {
         let json = serde_json::to_vec(value).map_err(|error| unsayable(path, error))?;
         let packed = if json.len() < WORTH_COMPRESSING { None } else { zstd::bulk::compress(&json, 1).ok() };

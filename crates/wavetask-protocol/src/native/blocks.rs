@@ -22,6 +22,9 @@ pub const MAXIMUM_PACK_BLOCKS: usize = 65_536;
 /// Blocks that may be asked for at once.
 pub const MAXIMUM_BLOCKS: usize = 4_096;
 
+/// Longest part of an array that may be asked for, in bytes.
+pub const MAXIMUM_PART: u64 = 1 << 30;
+
 /// Tasks that may be named at once.
 pub const MAXIMUM_TASKS: usize = 1_000;
 
@@ -74,6 +77,36 @@ pub struct WantedBlock {
     pub digest: Digest,
     /// Bytes per number in it, for the byte shuffle: 1, 2, 4, 8 or 16.
     pub width: u8,
+}
+
+/// "Send me this part of an array of a result": the server cuts it out of the blocks that hold it. The answer is a pack:
+/// the part's bytes in C order, little-endian, in block frames one after the other, then a message frame with a
+/// [`PartEnd`]. Each frame has a digest; the server has compared each block that it has read with its own.
+///
+/// Worth it where the blocks hold much more than the part. Blocks can be kept and need not be fetched twice; a part of
+/// which the connection breaks is asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PartRequest {
+    /// The task.
+    pub task: TaskId,
+    /// The array's path in the result's document.
+    pub path: String,
+    /// From which index to before which, along each dimension from the outermost on; missing ones are whole. At most
+    /// [`MAXIMUM_PART`] bytes of an array of numbers.
+    pub ranges: Vec<(u64, u64)>,
+    /// Whether to compress where it pays.
+    pub compress: bool,
+}
+
+/// The end of a part: what the bytes before it are, all together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PartEnd {
+    /// How many bytes.
+    pub byte_length: u64,
+    /// The digest of all of them.
+    pub digest: Digest,
 }
 
 /// "Send me the results of these tasks." The answer is a pack: for each task, in any order, a message frame with a

@@ -22,6 +22,7 @@
 //! | `GET /api/v1/packs/{pack}` | | [`PackHeld`] |
 //! | `POST /api/v1/blocks/fetch` | [`FetchRequest`] | a pack |
 //! | `POST /api/v1/results` | [`ResultsRequest`] | a pack |
+//! | `POST /api/v1/results/part` | [`PartRequest`] | a pack |
 //! | `POST /api/v1/tasks/status`, `…/start`, `…/cancel`, `…/retry`, `…/delete` | [`TaskSelection`] | [`TaskAnswers`] |
 //! | `GET /api/v1/openapi.json` | | this table for programs |
 //! | `GET /api/v1/keys` | | [`KeyList`] |
@@ -45,10 +46,14 @@ pub use batch::{
     Member, MemberAnswer, MemberDocument, MemberList, MemberQuery, NewMember, SubmitAnswer, SubmitRequest,
 };
 pub use blocks::{
-    FetchRequest, MAXIMUM_BLOCK, MAXIMUM_BLOCKS, MAXIMUM_PACK, MAXIMUM_PACK_BLOCKS, MAXIMUM_TASKS, PACK_TYPE,
-    PackAnswer, PackHeld, PackPart, ResultAnswer, ResultOutcome, ResultsRequest, WantedBlock,
+    FetchRequest, MAXIMUM_BLOCK, MAXIMUM_BLOCKS, MAXIMUM_PACK, MAXIMUM_PACK_BLOCKS, MAXIMUM_PART,
+    MAXIMUM_TASKS, PACK_TYPE, PackAnswer, PackHeld, PackPart, PartEnd, PartRequest, ResultAnswer,
+    ResultOutcome, ResultsRequest, WantedBlock,
 };
 pub use many::{TaskAnswer, TaskAnswers, TaskDetail, TaskDetails, TaskSelection};
+
+/// Gives a part of an array of a result.
+pub const RESULTS_PART: &str = "/api/v1/results/part";
 
 /// Starts checked tasks that were submitted with `hold`.
 pub const TASKS_START: &str = "/api/v1/tasks/start";

@@ -21,6 +21,7 @@ mod gather;
 mod keys;
 mod many;
 mod openapi;
+mod parts;
 mod results;
 mod status;
 mod submit;
@@ -59,6 +60,7 @@ fn all() -> Routes {
     let routes = arriving::routes(routes);
     let routes = blocks::routes(routes);
     let routes = results::routes(routes);
+    let routes = parts::routes(routes);
     let routes = keys::routes(routes);
     openapi::routes(routes)
 }

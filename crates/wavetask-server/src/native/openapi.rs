@@ -23,9 +23,9 @@ use utoipa::openapi::{
 use utoipa::{IntoParams, ToSchema};
 use wavetask_protocol::native::{
     ApiError, BatchList, BatchQuery, CreatedKey, EventPage, EventQuery, FetchRequest, KeyList, KeySummary,
-    LogPart, LogQuery, MemberList, MemberQuery, NewKey, PACK_TYPE, PackAnswer, PackHeld, PackPart, Quota,
-    ResultAnswer, ResultsRequest, ServerStatus, SubmitAnswer, SubmitRequest, TASKS_START, TaskAnswers,
-    TaskDetails, TaskFilter, TaskList, TaskSelection, TaskSummary,
+    LogPart, LogQuery, MemberList, MemberQuery, NewKey, PACK_TYPE, PackAnswer, PackHeld, PackPart, PartEnd,
+    PartRequest, Quota, RESULTS_PART, ResultAnswer, ResultsRequest, ServerStatus, SubmitAnswer,
+    SubmitRequest, TASKS_START, TaskAnswers, TaskDetails, TaskFilter, TaskList, TaskSelection, TaskSummary,
 };
 
 use super::Routes;
@@ -128,6 +128,12 @@ impl Description {
             .knows::<ResultAnswer>()
             .answers_pack(
                 "A pack: for each task a message with a `ResultAnswer`, and its blocks if they are few",
+            );
+        all.on(Method::POST, RESULTS_PART, "Fetches a part of an array of a result")
+            .takes::<PartRequest>()
+            .knows::<PartEnd>()
+            .answers_pack(
+                "A pack: the part's bytes in C order in block frames, then a message with a `PartEnd`",
             );
         all.on(Method::GET, "/api/v1/keys", "All keys; for the administrator").answers::<KeyList>();
         all.on(Method::POST, "/api/v1/keys", "Makes a key; for the administrator")

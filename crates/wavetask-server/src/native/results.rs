@@ -23,6 +23,9 @@ use crate::extract::{Body, Caller};
 /// Bytes of arrays that one pack holds at most.
 const INLINE: u64 = 64 << 20;
 
+/// Messages longer than this are compressed on every line.
+const LONG_MESSAGE: usize = 64 << 10;
+
 /// The routes of this part.
 pub(super) fn routes(routes: Routes) -> Routes {
     routes.post("/api/v1/results", results)
@@ -103,7 +106,9 @@ impl Making {
             }
             text = written(&ResultAnswer { task, outcome: none("result.too_large") })?;
         }
-        pack::encode(FrameKind::Message, &text, 1, self.compression, out)
+        // A large array has thousands of digests; as text they are twice as long as they need be.
+        let compression = if text.len() > LONG_MESSAGE { Compression::WherePays } else { self.compression };
+        pack::encode(FrameKind::Message, &text, 1, compression, out)
             .map_err(|error| Refused::internal(&error))?;
         Ok(())
     }

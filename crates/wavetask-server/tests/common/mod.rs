@@ -19,7 +19,7 @@ use hmac::Mac;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use wavetask_document::{Array, ArraySource, Document, MemoryBlocks, ResultBuilder, hdf5::FilePlan};
+use wavetask_document::{Array, ArraySource, Document, MemoryBlocks, ResultBuilder, Values, hdf5::FilePlan};
 use wavetask_protocol::worker::{
     Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, Report,
     SOLVER_VERSION_HEADER, Verdict,
@@ -385,6 +385,11 @@ pub fn file_of(json: &str, arrays: &[(&str, Vec<f64>)]) -> Vec<u8> {
 
 /// What a solver hands over.
 pub fn result_file(values: &[f64]) -> Vec<u8> {
+    result_on_grid([values.len(), 1, 1], values)
+}
+
+/// What a solver hands over: a temperature on a grid of these extents.
+pub fn result_on_grid(extents: [usize; 3], values: &[f64]) -> Vec<u8> {
     let mut blocks = MemoryBlocks::new();
     let mut result = ResultBuilder::new("Output", &mut blocks);
     result
@@ -394,14 +399,20 @@ pub fn result_file(values: &[f64]) -> Vec<u8> {
         )
         .unwrap();
     result.member("diverged", &false).unwrap();
-    let [x, zero] = [values.to_vec(), vec![0.0]].map(Array::from_floats);
-    let values = Array::new(vec![values.len(), 1, 1], x.values().clone()).unwrap();
-    let labels = [("x", &x), ("y", &zero), ("z", &zero)];
+    // Of a line the numbers are coordinates, too.
+    let x = if extents[1..] == [1, 1] { values.to_vec() } else { counted(extents[0]) };
+    let [x, y, z] = [x, counted(extents[1]), counted(extents[2])].map(Array::from_floats);
+    let values = Array::new(extents.to_vec(), Values::Float64(values.to_vec())).unwrap();
+    let labels = [("x", &x), ("y", &y), ("z", &z)];
     result.labelled_array("data/0/temperature", &values, &labels).unwrap();
     let document = result.finish().unwrap();
     let mut file = Vec::new();
     FilePlan::new(&document).unwrap().write(&blocks, &mut file).unwrap();
     file
+}
+
+fn counted(extent: usize) -> Vec<f64> {
+    (0..extent).map(|place| place as f64).collect()
 }
 
 /// A worker that does what a test tells it.

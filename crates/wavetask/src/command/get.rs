@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use wavetask_client::{Client, ClientError, ErrorGroup, ResultDocument, Task};
-use wavetask_document::{BlockSink, Document, DocumentError, MemoryBlocks, hdf5};
+use wavetask_document::{ArrayWriter, BLOCK_BYTES, Document, DocumentError, MemoryBlocks, hdf5};
 use wavetask_protocol::chain;
 use wavetask_protocol::native::TaskSummary;
 
@@ -266,30 +266,28 @@ fn missing(what: &str, name: &str, known: &[String]) -> Failure {
 
 /// The part of a result below a path as a document of its own, with its arrays in memory.
 fn fetch(result: &ResultDocument, base: &str) -> Result<(Document, MemoryBlocks), Failure> {
-    let document = result
+    let mut document = result
         .document()
         .subdocument(base)
         .map_err(|error| of_document(&error))?
         .ok_or_else(|| Failure::new(Exit::Failed, format!("the result has nothing at `{base}`")))?;
     result.fetch(&[base])?;
     let mut blocks = MemoryBlocks::new();
-    for (path, descriptor) in &document.arrays {
+    for (path, descriptor) in &mut document.arrays {
         let array = result.array(&format!("{base}/{path}"))?;
-        for (digest, range) in descriptor.block_ranges() {
-            let bytes = usize::try_from(range.start)
-                .ok()
-                .zip(usize::try_from(range.end).ok())
-                .and_then(|(start, end)| array.bytes.get(start..end))
-                .unwrap_or_default();
-            if blocks.put(bytes)? != digest {
-                let error = ClientError::new(
-                    ErrorGroup::DataCorrupted,
-                    "result.corrupted",
-                    format!("the array at {base}/{path} is not what its digest says"),
-                );
-                return Err(error.into());
-            }
+        // In one line, however the server has cut it.
+        let mut writer = ArrayWriter::new(array.element_type, array.shape, BLOCK_BYTES, &mut blocks);
+        writer.write(&array.bytes)?;
+        let stored = writer.finish()?;
+        if stored.digest != descriptor.digest {
+            let error = ClientError::new(
+                ErrorGroup::DataCorrupted,
+                "result.corrupted",
+                format!("the array at {base}/{path} is not what its digest says"),
+            );
+            return Err(error.into());
         }
+        *descriptor = stored;
     }
     Ok((document, blocks))
 }

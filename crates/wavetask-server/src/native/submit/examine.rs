@@ -352,8 +352,13 @@ fn check_limits(app: &App, document: &Document) -> Result<(), Refused> {
     within("objects", limits.objects, document.arrays.len() as u64)?;
     within("path_bytes", limits.path_bytes, document.arrays.keys().map(|path| path.len() as u64).sum())?;
     within("file_bytes", limits.file_bytes, document.array_bytes())?;
-    for array in document.arrays.values() {
+    for (path, array) in &document.arrays {
         within("array_bytes", limits.array_bytes, array.byte_length)?;
+        if !array.is_linear() {
+            // Blocks that clients send are found again by the next who describes the same array from its memory.
+            let what = "an array of a simulation that is cut into bricks".into();
+            return Err(unusable(&DocumentError::Unsupported { what, location: path.clone() }));
+        }
         within("block_bytes", MAXIMUM_BLOCK as u64, array.block_bytes().min(array.byte_length))?;
         if array.element_type == ElementType::Text {
             within("text_bytes", limits.text_bytes, array.byte_length)?;
