@@ -1,6 +1,7 @@
-"""Prints the benchmark tables: heat throughput, modes, their errors, what a task costs the server, transfers, the engine.
+"""Prints the benchmark tables: heat throughput, modes, their errors, what a task costs the server, transfers, the engine,
+planes of large results.
 
-    make bench            (or: python bench/run.py [--check] [heat] [mode] [guides] [tasks] [transfer] [engine] [line])
+    make bench            (or: python bench/run.py [--check] [heat] [mode] [guides] [tasks] [transfer] [planes] [engine] [line])
 
 Everything is measured in this one run, side by side, on this machine; the tables are also written to
 bench-output/tables.md. The last table holds the figures against the bars that they have to meet; with `--check` the
@@ -128,6 +129,13 @@ def guides_table(folder: pathlib.Path) -> str:
     return convergence.compare(folder, ROOT / "bench-output/guides.png")
 
 
+def planes_table(folder: pathlib.Path) -> str:
+    """One plane of a gibibyte."""
+    import planes
+
+    return planes.compare(folder)
+
+
 def engine_table(folder: pathlib.Path) -> str:
     """The engine beside the unmodified client."""
     import engine
@@ -148,6 +156,7 @@ TABLES = {
     "guides": guides_table,
     "tasks": tasks_table,
     "transfer": transfer_table,
+    "planes": planes_table,
     "engine": engine_table,
     "line": line_table,
 }
