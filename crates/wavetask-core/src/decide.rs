@@ -319,21 +319,26 @@ fn first_failed(inputs: &[Input]) -> Option<&Input> {
 /// The code of a task that failed because of one that it depends on.
 const INPUT_FAILED: &str = "task.input_failed";
 
-/// Characters of another task's error that are repeated: in a chain of failures each repeats the one before.
+/// Characters of another task's error that are repeated.
 const CAUSE: usize = 600;
 
 fn input_error(input: &TaskId, known: Option<&Input>) -> TaskError {
-    let cause = known.and_then(|known| known.error.as_ref()).map(|error| error.message.as_str());
-    let cause: String =
-        cause.map_or("It was stopped or deleted.", |cause| cause).chars().take(CAUSE).collect();
-    TaskError {
-        kind: ErrorKind::Dependency,
-        code: INPUT_FAILED.to_owned(),
-        message: format!(
-            "Its input, the task {input}, ended without a result. Once that task is run again, this one is, \
-             too. What happened to that task: {cause}"
-        ),
-    }
+    let known = known.filter(|known| known.state == Some(TaskState::Error));
+    let error = known.and_then(|known| known.error.as_ref());
+    let message = match error {
+        // The one that it depends on has failed for the same reason: that is where the user has to look, however long
+        // the chain is.
+        Some(error) if error.code == INPUT_FAILED => error.message.clone(),
+        error => {
+            let cause = error.map_or("It was stopped or deleted.", |error| error.message.as_str());
+            let cause: String = cause.chars().take(CAUSE).collect();
+            format!(
+                "A task that it depends on, {input}, ended without a result. Once that task is run again, this one \
+                 is, too. What happened to that task: {cause}"
+            )
+        }
+    };
+    TaskError { kind: ErrorKind::Dependency, code: INPUT_FAILED.to_owned(), message }
 }
 
 fn oversize_error(record: &TaskRecord, largest_memory_bytes: u64) -> TaskError {
