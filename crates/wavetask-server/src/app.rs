@@ -15,6 +15,7 @@ use crate::answer::Refused;
 use crate::budget::{Budget, Shares};
 use crate::downloads::Downloads;
 use crate::kept_blocks::KeptBlocks;
+use crate::references::twins::Twins;
 use crate::secret::ServerSecret;
 use crate::staging::Staging;
 use crate::watch::Watch;
@@ -48,6 +49,8 @@ pub(crate) struct App {
     /// Blocks that are asked for again and again.
     pub(crate) kept_blocks: KeptBlocks,
     pub(crate) watch: Arc<Watch>,
+    /// Tasks whose inputs turn out to be the same.
+    pub(crate) twins: Arc<Twins>,
     pub(crate) workers: Workers,
     pub(crate) started: Timestamp,
     /// The same on the clock that never jumps.
@@ -123,6 +126,7 @@ impl App {
             downloads: Downloads::default(),
             kept_blocks: KeptBlocks::default(),
             watch: parts.watch,
+            twins: Arc::default(),
         }
     }
 

@@ -217,6 +217,38 @@ async fn what_was_computed_for_one_task_is_not_computed_for_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_by_many_before_it_is_there_is_computed_once() {
+    let server = TestServer::start();
+    let client = server.client();
+    let worker = server.worker();
+    let heat = client.submitted("heat", "a", &packed(1.0)).await;
+    let mut asked = Vec::new();
+    for key in ["a", "b", "c", "d", "e"] {
+        let mut member = evaluation(key, &[plus(&heat.task, 1.0)]);
+        member["idempotency_key"] = json!(key);
+        asked.push(submit(&client, key, member).await.task);
+    }
+    worker.solve(&[300.0]).await;
+    // Whoever was first is stopped by its user: another one takes its place.
+    let first = leased(&worker, TaskKind::Evaluation).await;
+    assert!(worker.lease(Duration::from_millis(300)).await.is_none(), "the others wait for it");
+    let _: Value = client.post("tasks/cancel", &json!({ "tasks": [first.task] })).await;
+    assert_eq!(worker.fail(&first, &Failure::Aborted).await, 200);
+    asked.retain(|task| *task != first.task);
+    evaluate(&worker, &[301.0]).await;
+    for task in &asked {
+        until(&client, task, TaskState::Success).await;
+    }
+    assert!(worker.lease(Duration::ZERO).await.is_none(), "nothing was left to do");
+    // What is not to be taken from elsewhere is computed.
+    let mut forced = evaluation("f", &[plus(&heat.task, 1.0)]);
+    forced["cache"] = json!(false);
+    let forced = submit(&client, "f", forced).await;
+    evaluate(&worker, &[301.0]).await;
+    until(&client, &forced.task, TaskState::Success).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_handed_on_with_its_cause_and_a_retry_resumes_the_rest() {
     let server = TestServer::start();
     let client = server.client();
@@ -239,6 +271,7 @@ async fn a_failure_is_handed_on_with_its_cause_and_a_retry_resumes_the_rest() {
         let error = failed.error.unwrap();
         assert_eq!((error.kind, error.code.as_str()), (ErrorKind::Dependency, "task.input_failed"));
         assert!(error.message.contains("The mesh is too fine"), "{}", error.message);
+        assert!(error.message.contains(heat.task.as_str()), "the one that failed: {}", error.message);
     }
     let answers: Value = client.post("tasks/retry", &json!({ "tasks": [heat.task] })).await;
     assert!(answers.to_string().contains("queued"), "{answers}");

@@ -121,6 +121,10 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<TaskRecord>>;
 
+    /// Tasks of an account with this input that are to be run or run, the oldest first: what they come to is what
+    /// another one with the same input would come to.
+    fn unfinished_tasks(&self, owner: &KeyId, input: &Digest, limit: usize) -> Result<Vec<TaskRecord>>;
+
     /// Tasks whose input can be made of the results that it refers to, and has not been
     /// ([`TaskRecord::awaits_resolution`]): those that wait longest first, at most `limit`.
     fn unresolved_tasks(&self, limit: usize) -> Result<Vec<TaskRecord>>;

@@ -21,6 +21,7 @@ pub(crate) mod evaluation;
 pub(crate) mod reading;
 pub(crate) mod resolve;
 pub(crate) mod slots;
+pub(crate) mod twins;
 
 use std::collections::HashMap;
 

@@ -12,8 +12,9 @@ use tokio::task::{Id, JoinSet};
 use wavetask_core::{Command, TaskRecord, Template};
 use wavetask_document::{Digest, Document};
 use wavetask_protocol::{ErrorKind, Estimate, TaskError, TaskId, TaskKind};
-use wavetask_store::{BlockSession, DocumentRole, StoredDocument};
+use wavetask_store::{BlockSession, DocumentRole, EventListener, StoredDocument};
 
+use super::twins::{self, Claim};
 use super::{evaluation, known_tasks, slots};
 use crate::answer::Refused;
 use crate::app::{App, now};
@@ -26,30 +27,46 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// How often what does not pass by itself is tried.
 const TRIES: u32 = 5;
 
+/// Tasks that wait for others with the same input at once; more are computed side by side.
+const WAITING: usize = 256;
+
 /// Memory that making any input takes, in bytes, beside a few times its text.
 const BASE: u64 = 1 << 20;
 
 /// Makes the inputs of tasks that wait for it, for as long as it is polled.
 pub(crate) async fn run(app: Arc<App>) {
     let at_once = (2 * app.config.cores).clamp(2, 32);
-    let mut working: JoinSet<bool> = JoinSet::new();
+    let mut working: JoinSet<Attended> = JoinSet::new();
     let mut in_hand: HashMap<Id, TaskRecord> = HashMap::new();
     let mut failures: HashMap<TaskId, u32> = HashMap::new();
+    // Tasks that wait, and for which others.
+    let mut waiting: HashMap<TaskId, TaskId> = HashMap::new();
+    let listener: Arc<dyn EventListener> = app.twins.clone();
+    app.tasks.subscribe(&listener);
     loop {
         // Listen first, look second: what becomes ready in between is not missed.
         let ready = app.watch.ready_task();
         tokio::pin!(ready);
         ready.as_mut().enable();
+        let ended = app.twins.ended();
+        tokio::pin!(ended);
+        ended.as_mut().enable();
+        for over in app.twins.over() {
+            waiting.retain(|_, other| *other != over);
+        }
         if in_hand.len() < at_once {
-            // Those in hand may be the first that are found.
-            let found = app.blocking(move |app| Ok(app.tasks.unresolved_tasks(2 * at_once)?)).await;
+            // Those in hand, and those that wait, may be the first that are found.
+            let count = 2 * at_once + waiting.len();
+            let found = app.blocking(move |app| Ok(app.tasks.unresolved_tasks(count)?)).await;
             match found {
                 Ok(found) => {
                     failures.retain(|task, _| found.iter().any(|record| record.id() == task));
                     for record in found {
-                        let is_new = in_hand.values().all(|other| other.id() != record.id());
+                        let is_new = in_hand.values().all(|other| other.id() != record.id())
+                            && !waiting.contains_key(record.id());
                         if in_hand.len() < at_once && is_new {
-                            let begun = working.spawn(attend(Arc::clone(&app), record.clone()));
+                            let may_wait = waiting.len() < WAITING;
+                            let begun = working.spawn(attend(Arc::clone(&app), record.clone(), may_wait));
                             in_hand.insert(begun.id(), record);
                         }
                     }
@@ -65,12 +82,21 @@ pub(crate) async fn run(app: Arc<App>) {
         }
         tokio::select! {
             () = ready => {}
+            () = ended => {}
             Some(ended) = working.join_next_with_id() => {
-                let (id, failed) = match ended {
+                let (id, attended) = match ended {
                     Ok(ended) => ended,
-                    Err(error) => (error.id(), true),
+                    Err(error) => (error.id(), Attended::Failed),
                 };
-                let Some(record) = in_hand.remove(&id).filter(|_| failed) else { continue };
+                let Some(record) = in_hand.remove(&id) else { continue };
+                match attended {
+                    Attended::Done => continue,
+                    Attended::WaitsFor(other) => {
+                        waiting.insert(record.task.id, other);
+                        continue;
+                    }
+                    Attended::Failed => {}
+                }
                 let count = failures.entry(record.id().clone()).or_default();
                 *count += 1;
                 if *count >= TRIES {
@@ -84,14 +110,39 @@ pub(crate) async fn run(app: Arc<App>) {
     }
 }
 
-/// Resolves one task, or leaves it as it is and waits a little. Answers whether it failed for a reason that may not
-/// pass.
-async fn attend(app: Arc<App>, record: TaskRecord) -> bool {
+/// What came of attending to a task.
+enum Attended {
+    /// It is resolved, or stays as it is for a reason that may pass.
+    Done,
+    /// It stays as it is for a reason that may not pass.
+    Failed,
+    /// It stays as it is until this one has ended.
+    WaitsFor(TaskId),
+}
+
+/// Resolves one task, or leaves it as it is: until another one has ended, or for a little.
+async fn attend(app: Arc<App>, record: TaskRecord, may_wait: bool) -> Attended {
     let task = record.id().clone();
-    let Err(refused) = resolve(&app, record).await else { return false };
+    let refused = match resolve(&app, record, may_wait).await {
+        Ok(None) => return Attended::Done,
+        Ok(Some(other)) => match wait_for(&app, other).await {
+            Ok(attended) => return attended,
+            Err(refused) => refused,
+        },
+        Err(refused) => refused,
+    };
     tracing::warn!(%task, reason = refused.message(), "a task could not be resolved now; it will be tried again");
     tokio::time::sleep(PAUSE).await;
-    !refused.is_temporary()
+    if refused.is_temporary() { Attended::Done } else { Attended::Failed }
+}
+
+/// Waits for the end of a task, unless it has ended meanwhile.
+async fn wait_for(app: &Arc<App>, other: TaskId) -> Result<Attended, Refused> {
+    app.twins.wait_for(&other);
+    let task = other.clone();
+    let record = app.blocking(move |app| Ok(app.tasks.task(&task)?)).await?;
+    let is_over = record.is_none_or(|record| record.state.is_final());
+    Ok(if is_over { Attended::Done } else { Attended::WaitsFor(other) })
 }
 
 fn given_up() -> TaskError {
@@ -113,36 +164,62 @@ struct Made {
     estimate: Option<Estimate>,
     /// Memory that checking it takes, in bytes.
     needed: u64,
+    /// Keeps others from making the same, until the store has it.
+    _claim: Option<Claim>,
 }
 
-async fn resolve(app: &Arc<App>, record: TaskRecord) -> Result<(), Refused> {
+/// What making an input came to.
+enum Making {
+    Made(Made),
+    /// The task is settled by that.
+    Settled,
+    /// This one will have the result.
+    WaitsFor(TaskId),
+}
+
+/// Answers with the task to wait for, if there is one.
+async fn resolve(app: &Arc<App>, record: TaskRecord, may_wait: bool) -> Result<Option<TaskId>, Refused> {
     let granted = app.budget.work(BASE).await?;
     let record = Arc::new(record);
     let own = Arc::clone(&record);
-    let made = app.blocking(move |app| make(app, &own)).await?;
-    let Some(made) = made else { return Ok(()) };
+    let made = match app.blocking(move |app| make(app, &own, may_wait)).await? {
+        Making::Made(made) => made,
+        Making::Settled => return Ok(None),
+        Making::WaitsFor(other) => return Ok(Some(other)),
+    };
     let _granted = app.budget.exchange(granted, made.needed).await?;
     let (own, app_of_check) = (Arc::clone(&record), Arc::clone(app));
     let checked = tokio::task::spawn_blocking(move || check(&app_of_check, &own, made)).await;
     checked.unwrap_or_else(|error| {
         tracing::error!(task = %record.id(), %error, "checking a simulation crashed");
         refuse(app, &record, validation::crashed())
-    })
+    })?;
+    Ok(None)
 }
 
-/// Makes the input; `None` if that settles the task. Blocks.
-fn make(app: &App, record: &TaskRecord) -> Result<Option<Made>, Refused> {
-    let Some(template) = &record.template else { return Ok(None) };
+/// Makes the input. Blocks.
+fn make(app: &App, record: &TaskRecord, may_wait: bool) -> Result<Making, Refused> {
+    let Some(template) = &record.template else { return Ok(Making::Settled) };
     let Some(document) = documents::load(app, record.id(), DocumentRole::Template)? else {
         return Err(Refused::no_such_task());
     };
     let (document, estimate) = match input(app, record, template, document)? {
         Ok(made) => made,
-        Err(error) => return refuse(app, record, error).map(|()| None),
+        Err(error) => return refuse(app, record, error).map(|()| Making::Settled),
     };
     let digest = document.digest().map_err(|error| Refused::internal(&error))?;
-    if template.cache && take_known(app, record, &digest)? {
-        return Ok(None);
+    let mut claim = None;
+    if template.cache {
+        // First claimed, then looked up: a twin that ended in between has left its result.
+        if may_wait {
+            match twins::claim(app, record, &digest)? {
+                Ok(claimed) => claim = Some(claimed),
+                Err(other) => return Ok(Making::WaitsFor(other)),
+            }
+        }
+        if take_known(app, record, &digest)? {
+            return Ok(Making::Settled);
+        }
     }
     let mut session = app.blocks.session();
     for block in document.arrays.values().flat_map(|array| &array.blocks) {
@@ -150,16 +227,16 @@ fn make(app: &App, record: &TaskRecord) -> Result<Option<Made>, Refused> {
             let message = format!("The block {block} of a result that it is made of is gone from the disk.");
             let code = "input.block_lost".to_owned();
             let error = TaskError { kind: ErrorKind::Infrastructure, code, message };
-            return refuse(app, record, error).map(|()| None);
+            return refuse(app, record, error).map(|()| Making::Settled);
         }
     }
     let bytes = (document.json.len() as u64).saturating_add(document.array_bytes());
     if bytes > Room::of_account(app, record.owner())?.bytes {
-        return refuse(app, record, quota::bytes_exceeded_by_task()).map(|()| None);
+        return refuse(app, record, quota::bytes_exceeded_by_task()).map(|()| Making::Settled);
     }
     match validation::memory_to_check(app, &document) {
-        Ok(needed) => Ok(Some(Made { document, digest, session, estimate, needed })),
-        Err(error) => refuse(app, record, error).map(|()| None),
+        Ok(needed) => Ok(Making::Made(Made { document, digest, session, estimate, needed, _claim: claim })),
+        Err(error) => refuse(app, record, error).map(|()| Making::Settled),
     }
 }
 
@@ -192,7 +269,7 @@ fn take_known(app: &App, record: &TaskRecord, input: &Digest) -> Result<bool, Re
 
 /// Asks the validator, and writes down what it says. Blocks.
 fn check(app: &App, record: &TaskRecord, made: Made) -> Result<(), Refused> {
-    let Made { document, digest, mut session, estimate, .. } = made;
+    let Made { document, digest, mut session, estimate, needed: _, _claim } = made;
     let estimate = match validation::judge(app, record.task.kind, &document, estimate) {
         Ok(estimate) => estimate,
         Err(error) => return refuse(app, record, error),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wavetask_core::{Command, Effect, Refusal, Template};
 use wavetask_protocol::native::InputSlot;
-use wavetask_protocol::{ErrorKind, Estimate, TaskId, TaskState};
+use wavetask_protocol::{ErrorKind, Estimate, KeyId, TaskId, TaskState};
 
 use super::TaskCheck;
 use super::fixture::{Fixture, SOLVER, document, error};
@@ -102,9 +102,18 @@ fn a_known_result_is_taken(store: &Arc<dyn TaskStore>) {
     let first = fixture.succeeded("first");
     let (second, _) = referring(&fixture, "second", &first);
     let input = resolve(&fixture, &second, "resolved");
+    let unfinished = |owner: &KeyId| -> Vec<TaskId> {
+        let found = store.unfinished_tasks(owner, &input.digest, 10).expect("no error");
+        found.into_iter().map(|record| record.task.id).collect()
+    };
+    let owner = fixture.record(&second).task.owner;
+    assert_eq!(unfinished(&owner), from_ref(&second));
     let (_, lease) = fixture.lease_any().expect("it can be leased");
+    assert_eq!(unfinished(&owner), from_ref(&second));
+    assert!(unfinished(&"key-of-a-stranger".parse().expect("it is an id")).is_empty());
     let result = document("2", &[]);
     fixture.publish(&second, &lease, &result);
+    assert!(unfinished(&owner).is_empty());
 
     let (third, _) = referring(&fixture, "third", &first);
     let solved = |input: &StoredDocument| Command::ResolveSolved {

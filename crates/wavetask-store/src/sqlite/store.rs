@@ -119,6 +119,10 @@ impl TaskStore for SqliteTaskStore {
         self.find_solved(owner, input, solver_version, limit)
     }
 
+    fn unfinished_tasks(&self, owner: &KeyId, input: &Digest, limit: usize) -> Result<Vec<TaskRecord>> {
+        self.find_unfinished(owner, input, limit)
+    }
+
     fn unresolved_tasks(&self, limit: usize) -> Result<Vec<TaskRecord>> {
         self.find_unresolved(limit)
     }

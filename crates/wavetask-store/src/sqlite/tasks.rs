@@ -86,6 +86,23 @@ impl SqliteTaskStore {
         })
     }
 
+    pub(super) fn find_unfinished(
+        &self,
+        owner: &KeyId,
+        input: &Digest,
+        count: usize,
+    ) -> Result<Vec<TaskRecord>> {
+        self.read("look for unfinished tasks", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT record FROM tasks INDEXED BY tasks_by_input WHERE input = ?1 AND owner = ?2
+                    AND state IN ('queued', 'running', 'publishing') ORDER BY created_at, id LIMIT ?3",
+            )?;
+            let rows =
+                statement.query_map(params![input.as_bytes(), owner.as_str(), limit(count)], record)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
     pub(super) fn find_unresolved(&self, count: usize) -> Result<Vec<TaskRecord>> {
         self.read("look for tasks to be resolved", |connection| {
             let mut statement = connection.prepare_cached(
