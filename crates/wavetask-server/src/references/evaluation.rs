@@ -110,6 +110,7 @@ const BASE_SECONDS: f64 = 0.01;
 fn estimate<B: BlockSource>(recipe: &Recipe, documents: &Documents<B>) -> Result<Estimate, ExpressionError> {
     let limits = ExpressionLimits::default();
     let (mut kept, mut largest, mut seconds) = (0_u64, 0_u64, BASE_SECONDS);
+    let (mut work, mut read) = (0_u64, 0_u64);
     for output in &recipe.outputs {
         let inferred = match infer(output, documents, &limits) {
             Ok(inferred) => inferred,
@@ -122,6 +123,15 @@ fn estimate<B: BlockSource>(recipe: &Recipe, documents: &Documents<B>) -> Result
             Err(error) => return Err(error),
         };
         let plan = inferred.plan(&limits)?;
+        // The limits of one output hold for all of them together: a recipe is one task.
+        work = work.saturating_add(plan.work);
+        read = read.saturating_add(plan.bytes_read);
+        for (limit, allowed, found) in [("work", limits.work, work), ("bytes_read", limits.bytes_read, read)]
+        {
+            if found > allowed {
+                return Err(ExpressionError::TooLarge { limit, allowed, found });
+            }
+        }
         // The operands and the result of a step, each of two floats at most, and what was read for them.
         let on_the_way = plan.largest.saturating_mul(3 * 16).saturating_add(plan.bytes_read);
         largest = largest.max(on_the_way);

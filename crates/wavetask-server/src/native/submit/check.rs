@@ -11,6 +11,7 @@ use wavetask_protocol::{ErrorKind, TaskState};
 
 use crate::answer::Refused;
 use crate::native::{bad, too_many};
+use crate::references::DEPENDENCIES;
 
 /// Characters of the name of a batch, a task or a folder.
 const NAME: usize = 200;
@@ -34,7 +35,7 @@ const PARAMETER_NAME: usize = 100;
 const PARAMETER_TEXT: usize = 1_000;
 
 /// Tasks that one may wait for.
-const AFTER: usize = 100;
+const AFTER: usize = DEPENDENCIES;
 
 /// Blocks that a document's text may be cut into.
 const DOCUMENT_BLOCKS: usize = 512;
