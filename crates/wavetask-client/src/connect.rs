@@ -204,6 +204,10 @@ macro_rules! call {
 
 #[async_trait::async_trait]
 impl Server for FolderServer {
+    fn evaluates(&self) -> bool {
+        self.current().evaluates()
+    }
+
     async fn status(&self) -> Result<ServerStatus, ClientError> {
         call!(self, server => server.status())
     }
