@@ -228,27 +228,40 @@ impl PendingHandle {
 }
 
 impl PendingHandle {
-    /// Hands a member over that is made of the ids of these tasks once they have some.
+    /// Hands a member over that is made of the ids of these tasks once they have some, and holds so many bytes until then.
     fn refers(
         &self,
         py: Python<'_>,
         tasks: Vec<Task>,
+        bytes: u64,
         make: impl FnOnce(&[TaskId]) -> Result<PackedSimulation, ClientError> + Send + 'static,
     ) -> PyResult<()> {
         let pending = self.take()?;
-        py.detach(move || pending.refers(tasks, make));
+        // It may block, as `settle`.
+        py.detach(move || pending.refers(tasks, bytes, make));
         Ok(())
     }
 
     fn take(&self) -> PyResult<Pending> {
         process::check(self.process)?;
         let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner).take();
-        pending.ok_or_else(|| PyValueError::new_err("this member has been handed over already"))
+        pending.ok_or_else(handed_over)
     }
 }
 
 #[pymethods]
 impl PendingHandle {
+    /// Tasks that must succeed before this one starts; the server need not know them yet.
+    fn after(&self, tasks: Vec<PyRef<'_, TaskHandle>>) -> PyResult<()> {
+        process::check(self.process)?;
+        let tasks = tasks.iter().map(|task| Ok(task.here()?.clone())).collect::<PyResult<Vec<Task>>>()?;
+        match &mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(pending) => pending.after(tasks),
+            None => return Err(handed_over()),
+        }
+        Ok(())
+    }
+
     /// Hands the simulation over; blocks while the budget of bytes is used up.
     fn push(&self, py: Python<'_>, packed: &Packed) -> PyResult<()> {
         self.settle(py, Ok(packed.take()?))
@@ -256,9 +269,27 @@ impl PendingHandle {
 
     /// Hands a recipe over, of expressions over results of tasks that need not be known to the server yet.
     fn evaluate(&self, py: Python<'_>, recipe: &str, tasks: Vec<PyRef<'_, TaskHandle>>) -> PyResult<()> {
+        let bytes = recipe.len() as u64;
         let recipe = expression::recipe(py, recipe)?;
         let tasks = tasks.iter().map(|task| Ok(task.here()?.clone())).collect::<PyResult<Vec<Task>>>()?;
-        self.refers(py, tasks, move |ids| expression::evaluation(recipe, ids))
+        self.refers(py, tasks, bytes, move |ids| expression::evaluation(recipe, ids))
+    }
+
+    /// Hands over what succeeds when all of these tasks have: those of handles, and those of the ids that the submission
+    /// runs after.
+    fn gather(&self, py: Python<'_>, tasks: Vec<PyRef<'_, TaskHandle>>, ids: Vec<String>) -> PyResult<()> {
+        let known = ids
+            .iter()
+            .map(|id| id.parse::<TaskId>())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let tasks = tasks.iter().map(|task| Ok(task.here()?.clone())).collect::<PyResult<Vec<Task>>>()?;
+        if let Some(pending) = &mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner) {
+            pending.after(tasks.clone());
+        }
+        self.refers(py, tasks, 0, move |ids| {
+            expression::gathering(ids.iter().cloned().chain(known).collect())
+        })
     }
 
     /// Hands a simulation over of which some arrays are outputs of evaluations: path, task and number of each.
@@ -272,7 +303,8 @@ impl PendingHandle {
             slots.iter().map(|(_, task, _)| Ok(task.here()?.clone())).collect::<PyResult<Vec<Task>>>()?;
         let simulation = packed.take()?;
         let places: Vec<(String, u32)> = slots.into_iter().map(|(path, _, output)| (path, output)).collect();
-        self.refers(py, tasks, move |ids| Ok(expression::filled(simulation, places, ids)))
+        let bytes = simulation.bytes();
+        self.refers(py, tasks, bytes, move |ids| Ok(expression::filled(simulation, places, ids)))
     }
 
     /// Says why it could not be packed.
@@ -302,6 +334,10 @@ impl PendingHandle {
             }),
         )
     }
+}
+
+fn handed_over() -> PyErr {
+    PyValueError::new_err("this member has been handed over already")
 }
 
 impl Drop for PendingHandle {

@@ -8,8 +8,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use wavetask_client::{ClientError, ErrorGroup, PackedSimulation};
 use wavetask_document::expression::{
-    DataType, Dimension, Expression, ExpressionError, ExpressionLimits, Field, FieldSource, FieldType, Label,
-    Labels, MeshKind, MeshType, Recipe, Schema, Whole, infer, whole,
+    Coordinate, DataType, Dimension, Expression, ExpressionError, ExpressionLimits, Field, FieldSource,
+    FieldType, Label, Labels, MeshKind, MeshType, Recipe, Schema, Whole, infer, whole,
 };
 use wavetask_protocol::native::InputSlot;
 use wavetask_protocol::{Digest, TaskId, TaskKind};
@@ -89,6 +89,18 @@ pub(crate) fn evaluation(recipe: Recipe, ids: &[TaskId]) -> Result<PackedSimulat
     })?;
     let (kind, blocks) = (TaskKind::Evaluation, HashMap::new());
     Ok(PackedSimulation { kind, document, digest, blocks, array_bytes: 0, inputs: Vec::new() })
+}
+
+/// An evaluation that tells tasks apart by what it is: a table of these, for one that runs after them.
+pub(crate) fn gathering(mut tasks: Vec<TaskId>) -> Result<PackedSimulation, ClientError> {
+    tasks.sort_unstable();
+    tasks.dedup();
+    let values = vec![1.0; tasks.len()];
+    let labels = tasks.iter().map(|task| task.as_str().into()).collect();
+    let coordinate = Arc::new(Coordinate::Text(labels));
+    let dimensions = vec![Dimension { name: "task".into(), coordinate }];
+    let table = Expression::Array { dimensions, values, imaginary: None };
+    evaluation(Recipe { outputs: vec![table] }, &[])
 }
 
 /// A simulation of which these places, each of an output of an evaluation, are filled from the tasks of these ids.

@@ -94,7 +94,8 @@ class Client:
         """Tasks, newest first, all of them or at most ``limit``: by ``state``, ``folder``, ``name`` (a part of it),
         ``tag``, ``batch``, and by parameters with ``where="I>=0.004,width=0.5"``."""
         native = self._in_this_process()._native
-        hidden = None if filters.get("tag") == REFERENCES else "EVALUATION"
+        asked_for = filters.get("tag") == REFERENCES or filters.get("batch") is not None
+        hidden = None if asked_for else "EVALUATION"
         found: dict[str, dict[str, Any]] = {}
         places: list[str] = []
         more = limit is None or limit > 0

@@ -109,7 +109,7 @@ class Client:
     def url(self) -> str:
         """Where the server answers."""
     def evaluates(self) -> bool:
-        """Whether the server computes expressions over results."""
+        """Whether the server computes expressions over results, and has tasks wait for others."""
     def bytes_sent(self) -> int:
         """Bytes of arrays that have left by now, those under way included; less again when a try fails."""
     @property
@@ -174,11 +174,16 @@ class Submission:
 class Pending:
     """A member that is announced and not yet packed. Let go of unpacked, its task fails."""
 
+    def after(self, tasks: Sequence[Task]) -> None:
+        """Tasks that must succeed before this one starts; the server need not know them yet."""
     def push(self, packed: Packed) -> None:
         """Hands the simulation over; blocks while the budget of bytes is used up."""
     def evaluate(self, recipe: str, tasks: Sequence[Task]) -> None:
         """Hands a recipe over: expressions over results of tasks, which it names ``handle-<place in the list>``. It is
         submitted when all of them are known to the server. Raises `Usage` for a recipe that means nothing."""
+    def gather(self, tasks: Sequence[Task], ids: Sequence[str]) -> None:
+        """Hands over what succeeds when all of these have; the server need not know the tasks yet. The ids are those that
+        the submission runs after."""
     def fill(self, packed: Packed, slots: Sequence[tuple[str, Task, int]]) -> None:
         """Hands a simulation over of which some arrays are outputs of evaluations: where, of which, and its number. It
         is submitted when the evaluations are known to the server; blocks as `push`."""

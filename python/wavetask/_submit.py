@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from wavetask import _adaptor, _bridge, _native, _scope, _shape, errors
+from wavetask._after import After, elsewhere
 from wavetask._batch import Batch
 from wavetask._task import Task
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["submit"]
 
 _REFERENCES = "wavetask._reference."
+_REFERENCE = "wavetask._reference.reference"
 
 _BEFORE_PACKING = "it was cancelled before it was packed"
 
@@ -44,7 +46,7 @@ def submit(
     priority: int = ...,
     path: str | os.PathLike[str] | None = ...,
     cancel_on_error: bool = ...,
-    after: Iterable[Task | str] = ...,
+    after: Iterable[Task | Batch | str] | Task | Batch | str = ...,
     progress: bool | str | None = ...,
     client: Client | None = ...,
 ) -> Batch: ...
@@ -62,7 +64,7 @@ def submit(
     priority: int = ...,
     path: str | os.PathLike[str] | None = ...,
     cancel_on_error: bool = ...,
-    after: Iterable[Task | str] = ...,
+    after: Iterable[Task | Batch | str] | Task | Batch | str = ...,
     progress: bool | str | None = ...,
     client: Client | None = ...,
 ) -> Any: ...
@@ -79,13 +81,14 @@ def submit(
     priority: int = 0,
     path: str | os.PathLike[str] | None = None,
     cancel_on_error: bool = False,
-    after: Iterable[Task | str] = (),
+    after: Iterable[Task | Batch | str] | Task | Batch | str = (),
     progress: bool | str | None = None,
     client: Client | None = None,
 ) -> Task | Batch:
     """Submits simulations and returns at once; packing, sending, running and fetching go on in the background.
 
-    A single simulation (or the path of a file that tidy3d wrote) gives a `Task`. A list, tuple or dict of them,
+    A single simulation (or the path of a file that tidy3d wrote, or a `Reference`, which the server computes) gives a
+    `Task`. A list, tuple or dict of them,
     nested as you like, gives a `Batch` whose keys are the paths joined with ``/``. So does an iterator such as a
     generator: it is asked for the next simulation only as fast as they can be sent, and may give ``(key,
     simulation)`` or ``(key, simulation, parameters)`` instead of simulations, whose keys are 0, 1, 2, …
@@ -104,8 +107,12 @@ def submit(
         Fetches nothing until it is asked for, and then only what is touched.
     hold
         Has everything sent and checked, and waits for ``start()``.
-    folder, priority, after
-        Where it is kept; higher runs first; tasks that must have succeeded before.
+    folder, priority
+        Where it is kept; higher runs first.
+    after
+        Tasks, whole batches, or ids of tasks that must have succeeded before these start (unless their results are
+        known already). They need not have reached the server, or have been packed. If one of them fails, these fail
+        with `errors.InputFailed`, and its ``retry()`` resumes them.
     path
         Where to save results as HDF5 files when they are there: a file for a single simulation, a folder for a
         batch.
@@ -131,6 +138,7 @@ def submit(
         members, shape = _shape.flatten(simulations)
     parameters_of = _parameters(parameters, [key for key, _ in members])
     client = client._in_this_process() if client is not None else _client.current()
+    awaited = After(after, client)
     submission = client._native.submit(
         name=name,
         tags=[str(tag) for tag in ([tags] if isinstance(tags, str) else tags)],
@@ -139,7 +147,7 @@ def submit(
         lazy=lazy,
         folder=folder,
         priority=priority,
-        after=[_task_id(task) for task in after],
+        after=awaited.ids,
         program=_program(),
     )
     batch = Batch(
@@ -150,8 +158,8 @@ def submit(
         progress=progress,
         cancel_on_error=cancel_on_error,
     )
-    settings = {"folder": folder, "priority": priority, "name": name and f"{name} references"}
-    work = _Work(client, submission, batch, parameters_of, path, single, settings)
+    settings = {"folder": folder, "priority": priority}
+    work = _Work(client, submission, batch, parameters_of, path, single, settings, name, awaited)
     if _shape.is_stream(simulations):
         work.closing = getattr(simulations, "close", None)
         source: Iterator[Member] = work.stream(simulations)
@@ -188,6 +196,8 @@ class _Work:
         path: str | os.PathLike[str] | None,
         single: bool,
         settings: dict[str, Any],
+        name: str | None,
+        after: After,
     ) -> None:
         self.client = client
         self.submission = submission
@@ -199,7 +209,9 @@ class _Work:
         self.closing: Callable[[], object] | None = None
         # What members refer to is computed by members of another submission, which begins with the first of them.
         self.settings = settings
+        self.name = name
         self.evaluations: _native.Submission | None = None
+        self.after = after
 
     def member(
         self, key: str, simulation: Any, parameters: Mapping[str, Any]
@@ -276,6 +288,12 @@ class _Work:
             pending.fail("Cancelled", "task.aborted", _BEFORE_PACKING)
             return
         try:
+            after = self.after.handles(lambda: task._unwanted, self._gathering)
+            if after:
+                pending.after(after)
+            if type(simulation).__module__ == _REFERENCE:
+                self._evaluate(pending, simulation)
+                return
             slots: dict[str, Any] = {}
             if type(simulation).__module__.startswith(_REFERENCES):
                 slots, simulation = self._slots(simulation)
@@ -326,20 +344,41 @@ class _Work:
         from wavetask._reference import remote
 
         text, tasks = remote.recipe(slot._expression for slot in slots.values())
-        for task in tasks:
-            if task._client._where != self.client._where:
-                raise errors.Usage(
-                    f"`{task.name}` is a task of another server, so its result cannot be referred to here",
-                    code="reference.elsewhere",
-                    hint="submit to the same server, or pass what reference.load() gives",
-                    task=task,
-                )
+        elsewhere(tasks, self.client)
         if self.evaluations is None:
-            program = f"{_program()} references"
-            self.evaluations = remote.begin(self.client, lazy=True, program=program, **self.settings)
+            self.evaluations = self._begin("references")
         native, pending = self.evaluations.add(key, None, {})
         pending.evaluate(text, [task._handle() for task in tasks])
         return [(path, native, number) for number, path in enumerate(slots)]
+
+    def _evaluate(self, pending: _native.Pending, reference: Any) -> None:
+        """Hands over a member that is a reference: it is computed for its own sake."""
+        from wavetask._reference import remote
+
+        if reference._mesh or not (
+            remote.computable(reference._expression) and self.client._native.evaluates()
+        ):
+            raise errors.Usage(
+                f"{reference!r} is not computed by the server at {self.client.url}",
+                code="reference.not_computed",
+                hint="interpolate it to a grid first"
+                if reference._mesh
+                else "reference.load() computes it here",
+            )
+        text, tasks = remote.recipe([reference._expression])
+        elsewhere(tasks, self.client)
+        pending.evaluate(text, [task._handle() for task in tasks])
+
+    def _gathering(self, ids: list[str]) -> _native.Submission:
+        """A submission of tasks that gather what this one runs after."""
+        return self._begin("after", after=ids)
+
+    def _begin(self, what: str, after: Sequence[str] = ()) -> _native.Submission:
+        """A submission of what this one needs, which users do not see."""
+        from wavetask._reference import remote
+
+        name, program = self.name and f"{self.name} {what}", f"{_program()} {what}"
+        return remote.begin(self.client, name, lazy=True, program=program, after=after, **self.settings)
 
     def _save(self, task: Task) -> None:
         if task.status != "done" or self.path is None:
@@ -365,19 +404,6 @@ def _said(error: BaseException) -> str:
     if isinstance(what, str):
         return what
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _task_id(task: Task | str) -> str:
-    if isinstance(task, str):
-        return task
-    if task.id is None:
-        raise errors.Usage(
-            f"`{task.name}` is not on the server yet, so nothing can run after it",
-            code="submit.after",
-            hint="wait until its status is `queued`, or submit both later",
-            task=task,
-        )
-    return task.id
 
 
 def _program() -> str:

@@ -16,7 +16,7 @@ use crate::journal::{Journal, JournalThread, SubmissionRecord};
 use crate::server::{Server, TaskAction, Told};
 use crate::settings::Settings;
 use crate::status::Phase;
-use crate::submission::{Submission, SubmissionOptions};
+use crate::submission::{Submission, SubmissionOptions, no_order};
 use crate::task::{Task, TaskCell};
 
 /// Submissions that never finished are forgotten after so long.
@@ -118,9 +118,13 @@ impl Client {
     /// not.
     ///
     /// # Errors
-    /// `Usage` if the name is none; those of the journal.
+    /// `Usage` if the name is none, or if tasks are to run after others on a server that cannot have them wait; those of
+    /// the journal.
     pub fn submit(&self, options: SubmissionOptions) -> Result<Submission, ClientError> {
         let SubmissionOptions { name, tags, cache, hold, lazy, folder, priority, after, program } = options;
+        if !after.is_empty() && !self.server().evaluates() {
+            return Err(no_order());
+        }
         let named = name.is_some();
         let program = program.unwrap_or_else(this_program);
         let name = match name {

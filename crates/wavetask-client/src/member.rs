@@ -68,3 +68,10 @@ pub struct PackedSimulation {
     /// Arrays that come from evaluations, which are tasks already.
     pub inputs: Vec<InputSlot>,
 }
+
+impl PackedSimulation {
+    /// Bytes that it keeps in memory.
+    pub fn bytes(&self) -> u64 {
+        self.array_bytes.saturating_add(self.document.json.len() as u64)
+    }
+}

@@ -54,7 +54,7 @@ pub trait Server: fmt::Debug + Send + Sync {
         0
     }
 
-    /// Whether it computes expressions over results.
+    /// Whether it computes expressions over results, and has tasks wait for others.
     fn evaluates(&self) -> bool {
         false
     }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use wavetask_protocol::TaskId;
 
 use crate::batch::Batch;
-use crate::engine::{Engine, packing, referring};
+use crate::engine::referring::{self, Awaited};
+use crate::engine::{Engine, packing};
 use crate::error::{ClientError, ErrorGroup};
 use crate::flow::{Input, SubmissionId};
 use crate::member::PackedSimulation;
@@ -35,7 +36,8 @@ pub struct SubmissionOptions {
     pub folder: String,
     /// Higher runs first.
     pub priority: i32,
-    /// Tasks that must succeed before these start.
+    /// Tasks that must succeed before these start, unless their results are known. [`Pending::after`] takes such as the
+    /// server does not know yet.
     pub after: Vec<TaskId>,
     /// What to name a batch after that has no name, and to know it by if it is cut off; `None` is this program. An
     /// interpreter names the script.
@@ -116,7 +118,8 @@ impl Submission {
         };
         self.engine.register(member, &cell);
         self.engine.send(Input::Announced { member, submission: self.id });
-        Ok(Pending { engine: self.engine.clone(), submission: self.id, task: Task { cell }, packed: false })
+        let (engine, submission, task) = (self.engine.clone(), self.id, Task { cell });
+        Ok(Pending { engine, submission, task, after: Vec::new(), packed: false })
     }
 
     /// Adds a member that is packed, or that could not be. Blocks only while the byte budget is used up.
@@ -160,6 +163,7 @@ pub struct Pending {
     engine: Arc<Engine>,
     submission: SubmissionId,
     task: Task,
+    after: Vec<Task>,
     packed: bool,
 }
 
@@ -169,25 +173,48 @@ impl Pending {
         &self.task
     }
 
+    /// Tasks that must succeed before this one starts, besides those of the submission. They need not be known to the
+    /// server yet: this one is named as soon as they are, and fails with `InputFailed` if one of them never becomes a
+    /// task.
+    pub fn after(&mut self, tasks: Vec<Task>) {
+        self.after = tasks;
+    }
+
     /// Hands the member over, or the reason why it could not be packed. From any thread; blocks only while the
     /// byte budget is used up.
     pub fn packed(mut self, simulation: Result<PackedSimulation, ClientError>) {
-        self.packed = true;
         match simulation {
-            Ok(simulation) => packing::hand_over(&self.engine, self.submission, &self.task, simulation),
-            Err(error) => self.fail(error),
+            Ok(simulation) if self.after.is_empty() => {
+                self.packed = true;
+                packing::hand_over(&self.engine, self.submission, &self.task, simulation, &[]);
+            }
+            Ok(simulation) => {
+                let bytes = simulation.bytes();
+                self.refers(Vec::new(), bytes, move |_| Ok(simulation));
+            }
+            Err(error) => {
+                self.packed = true;
+                self.fail(error);
+            }
         }
     }
 
     /// Hands over a member that names other tasks: it is made of their ids, in this order, as soon as the server has
-    /// accepted all of them. If one never becomes a task, this one fails with `InputFailed`.
+    /// accepted all of them. If one never becomes a task, this one fails with `InputFailed`. `bytes` is what `make` holds
+    /// until then; blocks while members of its submission hold too many of them.
     pub fn refers(
         mut self,
         others: Vec<Task>,
+        bytes: u64,
         make: impl FnOnce(&[TaskId]) -> Result<PackedSimulation, ClientError> + Send + 'static,
     ) {
         self.packed = true;
-        referring::refer(&self.engine, self.submission, &self.task, others, make);
+        if !self.after.is_empty() && !self.engine.server().evaluates() {
+            self.fail(no_order());
+            return;
+        }
+        let awaited = Awaited { others, after: std::mem::take(&mut self.after) };
+        referring::refer(&self.engine, self.submission, &self.task, awaited, bytes, make);
     }
 
     fn fail(&self, error: ClientError) {
@@ -202,4 +229,11 @@ impl Drop for Pending {
             self.fail(ClientError::new(ErrorGroup::Usage, "member.not_packed", message));
         }
     }
+}
+
+/// Why nothing runs after other tasks on a server that does not hold tasks back.
+pub(crate) fn no_order() -> ClientError {
+    let message = "This server cannot have tasks wait for others: `after` is not supported by its protocol.";
+    ClientError::new(ErrorGroup::Usage, "submit.after_unsupported", message)
+        .hint("Wait for the others, then submit these.")
 }

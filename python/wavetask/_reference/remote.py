@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from .node import VERSION, Expression, Leaf, json_text, leaves, plain
 if TYPE_CHECKING:
     from wavetask import _native
 
-__all__ = ["begin", "computable", "computed", "recipe"]
+__all__ = ["begin", "computable", "computed", "output", "recipe"]
 
 
 def computable(expression: Expression) -> bool:
@@ -65,16 +65,28 @@ def computed(expression: Expression) -> Any:
     pending.evaluate(text, [task._handle() for task in tasks])
     submission.finish()
     task = Task(native, client, progress=False)
-    return _output(task.document(), 0)
+    return output(task.document(), 0)
 
 
 def begin(
-    client: Any, name: str | None, lazy: bool, program: str | None = None, **more: Any
+    client: Any,
+    name: str | None,
+    lazy: bool,
+    program: str | None = None,
+    after: Sequence[str] = (),
+    **more: Any,
 ) -> _native.Submission:
-    """A submission of evaluations."""
+    """A submission of evaluations, which run after tasks of these ids, too."""
     settings = {"folder": "default", "priority": 0, **more}
     submission: _native.Submission = client._native.submit(
-        name=name, tags=[REFERENCES], cache=True, hold=False, lazy=lazy, after=[], program=program, **settings
+        name=name,
+        tags=[REFERENCES],
+        cache=True,
+        hold=False,
+        lazy=lazy,
+        after=list(after),
+        program=program,
+        **settings,
     )
     return submission
 
@@ -82,10 +94,13 @@ def begin(
 def _lasting(leaf: Leaf) -> dict[str, str]:
     """What a task is called that is the same in every process."""
     task = leaf.task
-    return {"task": task if isinstance(task, str) else task.id or f"{task.batch_name}/{task.key}"}
+    if isinstance(task, str):
+        return {"task": task}
+    # Its place in its batch is known before its id is, and still the same when the script is run again.
+    return {"task": f"{task.batch_name}/{task.key}" if task.batch_name else task.id}
 
 
-def _output(document: Any, number: int) -> Any:
+def output(document: Any, number: int) -> Any:
     """The value of an output of an evaluation, as tidy3d or xarray has it."""
     import xarray
 

@@ -10,6 +10,7 @@ use wavetask_document::Digest;
 use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{NewMember, SubmitRequest, TaskSelection, TaskSummary};
 
+use super::referring::Make;
 use super::results::{fetch_arrays, fetch_results};
 use super::{Message, Parts, Payload, SubmissionFacts, now_milliseconds};
 use crate::error::{ClientError, ErrorGroup};
@@ -36,6 +37,8 @@ pub(super) struct Driver {
     /// Where the members of submissions are in the journal.
     rows: HashMap<MemberId, (i64, u64)>,
     notes: Vec<Note>,
+    /// What makes members, of which it is time.
+    to_make: Vec<Make>,
 }
 
 impl Driver {
@@ -55,6 +58,7 @@ impl Driver {
             cells: HashMap::new(),
             rows: HashMap::new(),
             notes: Vec::new(),
+            to_make: Vec::new(),
         }
     }
 
@@ -103,6 +107,15 @@ impl Driver {
         for effect in self.flow.step(input, now) {
             self.perform(effect);
         }
+        let made = std::mem::take(&mut self.to_make);
+        if !made.is_empty() {
+            // In their order, by which a submission without a name is known again. They may wait for room.
+            tokio::task::spawn_blocking(move || {
+                for make in made {
+                    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(make));
+                }
+            });
+        }
     }
 
     fn facts(&self, submission: SubmissionId) -> Option<Arc<SubmissionFacts>> {
@@ -112,12 +125,7 @@ impl Driver {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Journal { members } => self.journal(members),
-            Effect::Refer { member } => {
-                if let Some(make) = self.parts.referring.take(member) {
-                    // It may wait for room.
-                    tokio::task::spawn_blocking(make);
-                }
-            }
+            Effect::Refer { member } => self.to_make.extend(self.parts.referring.take(member)),
             Effect::Submit { request, submission, members, complete } => {
                 self.submit(request, submission, &members, complete);
             }

@@ -1,10 +1,11 @@
 //! From a packed simulation to what is held, journaled and sent.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use serde_json::value::RawValue;
 use wavetask_document::{BLOCK_BYTES, Digest};
+use wavetask_protocol::TaskId;
 use wavetask_protocol::native::{InputSlot, MAXIMUM_INLINE_DOCUMENT, MemberDocument, NewMember};
 
 use super::holdings::Payload;
@@ -19,12 +20,16 @@ use crate::task::Task;
 /// What idempotency keys are made of; a change of the format makes other tasks.
 const IDENTITY: &str = "wavetask idempotency 1";
 
-/// Hands a packed member over to the flow. Blocks while the budget is used up.
+/// Bytes of a request that name a task to run after.
+const AFTER: u64 = 48;
+
+/// Hands a packed member over to the flow, to run after these tasks, too. Blocks while the budget is used up.
 pub(crate) fn hand_over(
     engine: &Arc<Engine>,
     submission: SubmissionId,
     task: &Task,
     simulation: PackedSimulation,
+    after: &[TaskId],
 ) {
     let member = task.cell.state.read(|state| state.member);
     // It was stopped while it was packed.
@@ -32,7 +37,7 @@ pub(crate) fn hand_over(
         return;
     }
     let Some(facts) = engine.facts(submission) else { return };
-    match payload(engine, &facts, task, simulation) {
+    match payload(engine, &facts, task, simulation, after) {
         Ok(payload) => {
             let blocks =
                 payload.blocks.iter().map(|(digest, place)| (*digest, place.length as u64)).collect();
@@ -46,10 +51,11 @@ pub(crate) fn hand_over(
     }
 }
 
-/// Ends a member that could not be packed. The journal has it first, for whoever opens the batch later.
+/// Ends a member that could not be packed. The journal has it first, for whoever opens the batch later, unless a
+/// repetition goes on with it.
 pub(crate) fn fail(engine: &Arc<Engine>, submission: SubmissionId, task: &Task, error: ClientError) {
     let member = task.cell.state.read(|state| state.member);
-    if let Some(facts) = engine.facts(submission) {
+    if let Some(facts) = engine.facts(submission).filter(|_| !error.is_resumable()) {
         let failure = FailureRecord {
             key: task.key().to_owned(),
             name: task.name().to_owned(),
@@ -68,6 +74,7 @@ fn payload(
     facts: &SubmissionFacts,
     task: &Task,
     simulation: PackedSimulation,
+    after: &[TaskId],
 ) -> Result<Payload, ClientError> {
     let PackedSimulation { kind, document, digest, blocks, array_bytes: _, inputs } = simulation;
     let json = serde_json::to_string(&document).map_err(unwritable)?;
@@ -85,6 +92,8 @@ fn payload(
     let of = Identity { name, key: &key, digest: content(digest, &inputs)?, kind: kind.as_str() };
     let nonce = facts.nonce.settle(engine, facts.row, &of)?;
     let idempotency_key = of.under(&nonce);
+    let mut seen = HashSet::new();
+    let after = facts.after.iter().chain(after).filter(|task| seen.insert(*task)).cloned().collect();
     let member = NewMember {
         key,
         position: task.position() as u64,
@@ -94,13 +103,13 @@ fn payload(
         document,
         parameters: task.parameters().clone(),
         inputs,
-        after: facts.after.clone(),
+        after,
         cache: facts.cache,
         hold: facts.hold,
         priority: facts.priority,
         idempotency_key,
     };
-    let document_bytes = if inline { document_bytes } else { 1_024 };
+    let document_bytes = if inline { document_bytes } else { 1_024 } + AFTER * member.after.len() as u64;
     Ok(Payload { row: facts.row, member, document_bytes, blocks: all.into_iter().collect() })
 }
 

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use wavetask_core::{Command, Context, Policy, Refusal, TaskRecord, Timestamp, decide};
+use wavetask_core::{
+    Command, Context, Effect, Input, InputOutcome, Policy, Refusal, TaskRecord, Timestamp, decide,
+};
 use wavetask_document::Digest;
 use wavetask_protocol::native::{
     ApiError, EventPage, MemberAnswer, SubmitAnswer, TaskAnswer, TaskAnswers, TaskEvent, TaskSummary,
@@ -45,6 +47,8 @@ pub(super) struct Named {
     pub(super) cache: bool,
     /// Whether it waits to be started.
     pub(super) hold: bool,
+    /// Tasks that must succeed before.
+    pub(super) after: Vec<TaskId>,
 }
 
 /// Rules that a test may break, to see that the invariants notice.
@@ -95,14 +99,38 @@ impl Server {
         }
     }
 
-    /// Applies a command, and writes the event down; heartbeats are not used here, so every change is one.
+    /// Applies a command, and writes the event down; heartbeats are not used here, so every change is one. Those that
+    /// depend on the task are told.
     fn apply(&mut self, id: &TaskId, command: &Command, now: u64) -> Result<(), Refusal> {
+        let inputs: Vec<_> = self.tasks[id].named.after.iter().map(|input| self.input(input)).collect();
         let Some(task) = self.tasks.get_mut(id) else { panic!("no task {id}") };
-        let context = Context { now: at(now), policy: &self.policy, inputs: &[], users: &[] };
+        let context = Context { now: at(now), policy: &self.policy, inputs: &inputs, users: &[] };
         let decision = decide(&task.record, command, &context)?;
         task.record = decision.record;
         self.tell(id, now);
+        for effect in decision.effects {
+            let Effect::NotifyDependents(outcome) = effect else { continue };
+            let depends = |(_, task): &(&TaskId, &Task)| task.named.after.contains(id);
+            let dependents: Vec<_> =
+                self.tasks.iter().filter(depends).map(|(dependent, _)| dependent.clone()).collect();
+            for dependent in dependents {
+                let input = id.clone();
+                let command = match outcome {
+                    InputOutcome::Resolved => Command::ResolveInput { input },
+                    InputOutcome::Failed => Command::FailInput { input },
+                    InputOutcome::Retried => Command::RetryAfterInput { input },
+                };
+                let _ = self.apply(&dependent, &command, now);
+            }
+        }
         Ok(())
+    }
+
+    fn input(&self, id: &TaskId) -> Input {
+        let record = self.tasks.get(id).map(|task| &task.record);
+        let (state, error) =
+            (record.map(|record| record.state), record.and_then(|record| record.error.clone()));
+        Input { task: id.clone(), state, error }
     }
 
     fn tell(&mut self, id: &TaskId, now: u64) {
@@ -223,7 +251,7 @@ impl Server {
             folder: "folder-1".parse().unwrap(),
             name: named.key.clone(),
             kind: TaskKind::Heat,
-            dependencies: Vec::new(),
+            dependencies: named.after.clone(),
             callback: None,
             attributes: BTreeMap::new(),
         };
@@ -251,6 +279,9 @@ impl Server {
         let ready: Vec<_> =
             self.tasks.iter().filter(|(_, task)| task.record.is_ready()).map(|(id, _)| id.clone()).collect();
         let id = ready.get(choose % ready.len().max(1))?.clone();
+        for input in &self.tasks[&id].named.after {
+            assert_eq!(self.tasks[input].record.state, TaskState::Success, "{id} runs before {input}");
+        }
         self.leases += 1;
         let lease: LeaseId = format!("lease-{}", self.leases).parse().unwrap();
         let worker: WorkerId = "worker-1".parse().unwrap();

@@ -53,6 +53,10 @@ const BLOCK: u64 = 100 << 10;
 
 struct ScriptMember {
     named: Named,
+    /// Earlier members that must succeed before it starts.
+    after: Vec<usize>,
+    /// One of those did not become a task in the present client.
+    unmade: bool,
     /// What became of it in the present client.
     outcome: Option<(Phase, Option<ClientError>)>,
     cancelled: bool,
@@ -75,6 +79,8 @@ struct Client {
     reader: bool,
     /// Script members that its user has started.
     started: HashSet<usize>,
+    /// The tasks that script members have become.
+    tasks: HashMap<usize, TaskId>,
 }
 
 /// How the flow ended a submission.
@@ -131,6 +137,11 @@ enum Happening {
     Push {
         epoch: u64,
         index: usize,
+    },
+    /// A member is made: those that it runs after are tasks, or have ended.
+    Make {
+        epoch: u64,
+        member: MemberId,
     },
     Tick {
         epoch: u64,
@@ -216,10 +227,13 @@ impl World {
                 };
                 // The same content has one nature.
                 let content = digest(&format!("content {content} {nature:?} {}", blocks.len()));
-                let named = Named { key: format!("{index}"), content, nature, blocks, cache, hold };
-                ScriptMember { named, outcome: None, cancelled: false, unwritten: false }
+                let after = Vec::new();
+                let named = Named { key: format!("{index}"), content, nature, blocks, cache, hold, after };
+                let (after, outcome) = (Vec::new(), None);
+                ScriptMember { named, after, unmade: false, outcome, cancelled: false, unwritten: false }
             })
             .collect();
+        let script = in_order(script, &mut random);
         let client = Client::new(0, seed, false);
         let mut world = Self {
             seed,
@@ -384,7 +398,7 @@ impl World {
             Happening::Poll { epoch, after, until } if epoch == self.client.epoch => self.poll(after, until),
             Happening::Push { epoch, index } if epoch == self.client.epoch => {
                 // In their order: the first is the script's first.
-                self.push(MemberId(index as u64), false, true);
+                self.hand_over(index);
                 self.client.pushed += 1;
                 let all = self.client.pushed == self.script.len();
                 if all && !self.client.sealed {
@@ -392,6 +406,7 @@ impl World {
                     self.input(Input::Sealed { submission: SubmissionId(1) });
                 }
             }
+            Happening::Make { epoch, member } if epoch == self.client.epoch => self.make(member),
             Happening::Tick { epoch } if epoch == self.client.epoch => {
                 self.client.tick = None;
                 self.input(Input::Tick);
@@ -455,7 +470,7 @@ impl Client {
         rules.silence = 3_000;
         let flow = Flow::new(rules, seed);
         let members = BTreeMap::new();
-        let started = HashSet::new();
+        let (started, tasks) = (HashSet::new(), HashMap::new());
         Self {
             flow,
             epoch,
@@ -467,8 +482,26 @@ impl Client {
             tick: None,
             reader,
             started,
+            tasks,
         }
     }
+}
+
+/// In every third world, some members run after earlier ones.
+fn in_order(mut script: Vec<ScriptMember>, random: &mut Chance) -> Vec<ScriptMember> {
+    if !random.one_in(3) {
+        return script;
+    }
+    for index in 1..script.len() {
+        if random.one_in(2) {
+            let mut earlier = || usize::try_from(random.below(index as u64)).unwrap();
+            let mut after = vec![earlier(), earlier(), earlier()];
+            after.sort_unstable();
+            after.dedup();
+            script[index].after = after;
+        }
+    }
+    script
 }
 
 fn digest(text: &str) -> Digest {

@@ -89,6 +89,46 @@ impl World {
         member
     }
 
+    /// The script has packed a member.
+    pub(super) fn hand_over(&mut self, index: usize) {
+        let member = MemberId(index as u64);
+        let needs: Vec<_> =
+            self.script[index].after.iter().map(|earlier| MemberId(*earlier as u64)).collect();
+        if needs.is_empty() {
+            self.push(member, false, true);
+        } else {
+            self.input(Input::Refers { member, needs });
+        }
+    }
+
+    /// A member that runs after others is made, if all of them are tasks.
+    pub(super) fn make(&mut self, member: MemberId) {
+        let index = self.client.members[&member];
+        let mut after = Vec::new();
+        for earlier in self.script[index].after.clone() {
+            if let Some(task) = self.client.tasks.get(&earlier) {
+                after.push(task.clone());
+                continue;
+            }
+            let cause = self.script[earlier].outcome.as_ref().and_then(|(_, error)| error.as_ref());
+            let group = match cause {
+                Some(cause) if cause.is_resumable() => cause.group,
+                Some(_) => ErrorGroup::InputFailed,
+                None => {
+                    self.violated(format!("member {index} is made before member {earlier} is a task"));
+                    return;
+                }
+            };
+            self.script[index].unmade = group == ErrorGroup::InputFailed;
+            let error = ClientError::new(group, "test.input", "No.");
+            self.input(Input::PackFailed { member, error });
+            return;
+        }
+        self.script[index].unmade = false;
+        self.script[index].named.after = after;
+        self.push(member, false, true);
+    }
+
     pub(super) fn push(&mut self, member: MemberId, journaled: bool, complete: bool) {
         let named = &self.script[self.client.members[&member]].named;
         if named.nature == Nature::Unpackable {
@@ -121,7 +161,14 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         let epoch = self.client.epoch;
+        if let Effect::Placed { member, task } = &effect {
+            self.client.tasks.insert(self.client.members[member], task.clone());
+        }
         match effect {
+            Effect::Refer { member } => {
+                let delay = self.random.below(5);
+                self.after(delay, Happening::Make { epoch, member });
+            }
             Effect::Journal { members } => {
                 let delay = self.random.below(5);
                 self.after(delay, Happening::JournalWrite { epoch, members });
@@ -195,7 +242,6 @@ impl World {
             | Effect::News { .. }
             | Effect::Unwanted { .. }
             | Effect::Refused { .. }
-            | Effect::Refer { .. }
             | Effect::Connection { .. } => {}
         }
     }
@@ -239,9 +285,9 @@ impl World {
     /// The journal has been told that the submission is over: the same script is a new run from here on.
     fn finished(&mut self) {
         for index in 0..self.script.len() {
-            let ScriptMember { named, outcome, unwritten, cancelled } = &self.script[index];
-            // What could not be packed or written, or was stopped before that, has never been anywhere.
-            let nowhere = named.nature == Nature::Unpackable || *unwritten || *cancelled;
+            let ScriptMember { named, outcome, unwritten, cancelled, unmade, .. } = &self.script[index];
+            // What could not be packed, made or written, or was stopped before that, has never been anywhere.
+            let nowhere = named.nature == Nature::Unpackable || *unmade || *unwritten || *cancelled;
             let waits = match outcome {
                 None => !(self.client.reader && nowhere),
                 Some((Phase::WaitingForData, _)) => true,
