@@ -1,7 +1,8 @@
 """Prints the benchmark tables: heat throughput, modes, their errors, what a task costs the server, transfers, the engine,
 planes of large results.
 
-    make bench            (or: python bench/run.py [--check] [heat] [mode] [guides] [tasks] [transfer] [planes] [engine] [line])
+    make bench            (or: python bench/run.py [--check] [heat] [mode] [guides] [tasks] [transfer] [planes] [engine] [line]
+                                                   [chain])
 
 Everything is measured in this one run, side by side, on this machine; the tables are also written to
 bench-output/tables.md. The last table holds the figures against the bars that they have to meet; with `--check` the
@@ -150,6 +151,13 @@ def line_table(folder: pathlib.Path) -> str:
     return line.compare(folder)
 
 
+def chain_table(folder: pathlib.Path) -> str:
+    """Chained tasks, and how busy they keep the cores."""
+    import chain
+
+    return chain.compare(folder)
+
+
 TABLES = {
     "heat": heat_table,
     "mode": mode_table,
@@ -159,6 +167,7 @@ TABLES = {
     "planes": planes_table,
     "engine": engine_table,
     "line": line_table,
+    "chain": chain_table,
 }
 
 
