@@ -216,10 +216,6 @@ impl Server for FolderServer {
         self.current().bytes_sent()
     }
 
-    fn evaluates(&self) -> bool {
-        self.current().evaluates()
-    }
-
     async fn submit(&self, request: &SubmitRequest) -> Result<SubmitAnswer, ClientError> {
         call!(self, server => server.submit(request))
     }
