@@ -12,7 +12,7 @@ import numpy as np
 import tidy3d as td
 from scipy.linalg import eigh_tridiagonal
 from scipy.optimize import brentq
-from scipy.special import jv, jvp, kv, kvp
+from scipy.special import jn_zeros, jnp_zeros, jv, jvp, kv, kvp, yvp
 from tidy3d.plugins.mode import ModeSolver
 
 WAVELENGTH = 1.55
@@ -28,7 +28,7 @@ class Guide:
     name: str
     largest: float
     """The largest refractive index: what counts steps per wavelength."""
-    background: float
+    background: td.Medium | td.PECMedium
     size: tuple[float, float]
     structures: Callable[[float, float], list[td.Structure]]
     """The structures with their middle at these coordinates."""
@@ -42,7 +42,7 @@ class Guide:
         size = (self.size[0], 2 * step, self.size[1])
         scene = td.Simulation(
             size=size,
-            medium=td.Medium(permittivity=self.background**2),
+            medium=self.background,
             structures=self.structures(0 if flat else offset * step, 0.7 * offset * step),
             grid_spec=td.GridSpec.uniform(dl=step),
             boundary_spec=td.BoundarySpec.all_sides(td.Periodic()),
@@ -166,7 +166,7 @@ def slab(film: float, thickness: float, substrate: float, cover: float) -> Guide
 
     modes = {name: slab_index(film, thickness, (substrate, cover), name == "TM0") for name in ("TE0", "TM0")}
     name = f"slab {film} in {substrate}" if substrate == cover else f"slab {film} on {substrate}"
-    return Guide(name, film, cover, (0, 6.0), structures, modes)
+    return Guide(name, film, medium(cover), (0, 6.0), structures, modes)
 
 
 def fibre(core: float, cladding: float, radius: float, size: float, modes: int = 6) -> Guide:
@@ -175,7 +175,7 @@ def fibre(core: float, cladding: float, radius: float, size: float, modes: int =
         return [td.Structure(geometry=cylinder, medium=medium(core))]
 
     known = dict(list(fibre_modes(core, cladding, radius).items())[:modes])
-    return Guide(f"fibre {core} in {cladding}", core, cladding, (size, size), structures, known)
+    return Guide(f"fibre {core} in {cladding}", core, medium(cladding), (size, size), structures, known)
 
 
 def graded() -> Guide:
@@ -188,7 +188,7 @@ def graded() -> Guide:
         profile = td.CustomMedium(permittivity=data, interp_method="linear", subpixel=True)
         return [td.Structure(geometry=td.Box(size=(td.inf, td.inf, td.inf)), medium=profile)]
 
-    outside = float(np.sqrt(graded_permittivity(GRADED[2])))
+    outside = medium(float(np.sqrt(graded_permittivity(GRADED[2]))))
     return Guide("parabolic profile", GRADED[0] ** 0.5, outside, (0, 3.6), structures, graded_modes())
 
 
@@ -204,7 +204,73 @@ def strip(
         box = td.Box(center=(x, 0, z), size=(width, td.inf, height))
         return [td.Structure(geometry=box, medium=medium(core))]
 
-    return Guide(f"strip {core} in {cladding}", core, cladding, size, structures, modes)
+    return Guide(f"strip {core} in {cladding}", core, medium(cladding), size, structures, modes)
+
+
+def hollow(
+    name: str,
+    filling: float,
+    size: tuple[float, float],
+    geometries: Callable[[float, float], list[tuple[td.Geometry, bool]]],
+    cutoffs: dict[str, float],
+) -> Guide:
+    """A guide within a perfect conductor, from the cutoff wave numbers of its modes; geometries that are false conduct."""
+
+    def structures(x: float, z: float) -> list[td.Structure]:
+        return [
+            td.Structure(geometry=geometry, medium=medium(filling) if is_open else td.PECMedium())
+            for geometry, is_open in geometries(x, z)
+        ]
+
+    modes = {
+        mode: float(np.sqrt(filling**2 - (cutoff / WAVE_NUMBER) ** 2)) for mode, cutoff in cutoffs.items()
+    }
+    return Guide(
+        name, filling, td.PECMedium(), size, structures, dict(sorted(modes.items(), key=lambda it: -it[1]))
+    )
+
+
+def hollow_rectangle(width: float, height: float, filling: float) -> Guide:
+    def geometries(x: float, z: float):
+        return [(td.Box(center=(x, 0, z), size=(width, td.inf, height)), True)]
+
+    orders = {"TE10": (1, 0), "TE01": (0, 1), "TE11": (1, 1), "TM11": (1, 1)}
+    cutoffs = {mode: np.pi * np.hypot(m / width, n / height) for mode, (m, n) in orders.items()}
+    return hollow("hollow rectangle", filling, (width + 0.5, height + 0.5), geometries, cutoffs)
+
+
+def hollow_circle(radius: float, filling: float) -> Guide:
+    def geometries(x: float, z: float):
+        return [(td.Cylinder(axis=1, center=(x, 0, z), radius=radius, length=td.inf), True)]
+
+    zeros = {"TE11": jnp_zeros(1, 1), "TM01": jn_zeros(0, 1), "TE21": jnp_zeros(2, 1)}
+    cutoffs = {mode: zero[0] / radius for mode, zero in zeros.items()}
+    cutoffs |= {f"{mode}'": cutoffs[mode] for mode in ("TE11", "TE21")}
+    return hollow("hollow circle", filling, (2 * radius + 0.5,) * 2, geometries, cutoffs)
+
+
+def coaxial_line(inner: float, outer: float, filling: float) -> Guide:
+    """Its TEM wave has the index of the filling on every grid."""
+
+    def geometries(x: float, z: float):
+        radii = ((outer, True), (inner, False))
+        return [
+            (td.Cylinder(axis=1, center=(x, 0, z), radius=radius, length=td.inf), is_open)
+            for radius, is_open in radii
+        ]
+
+    def residual(cutoff: float) -> float:
+        a, b = cutoff * inner, cutoff * outer
+        return jvp(1, a) * yvp(1, b) - jvp(1, b) * yvp(1, a)
+
+    cutoff = brentq(residual, 1 / outer, 2.5 / (inner + outer), xtol=1e-14)
+    cutoffs = {"TEM": 0.0, "TE11": cutoff, "TE11'": cutoff}
+    return hollow("coaxial line", filling, (2 * outer + 0.5,) * 2, geometries, cutoffs)
+
+
+def conductor_guides() -> list[Guide]:
+    """Those whose walls conduct perfectly and lie off the grid."""
+    return [hollow_rectangle(2.0, 1.3, 1.5), hollow_circle(1.0, 1.5), coaxial_line(0.37, 1.0, 1.5)]
 
 
 SILICON_STRIP = {"TE0": 2.4472, "TM0": 1.7712}
@@ -232,7 +298,7 @@ def silicon_strip(steps: float) -> ModeSolver:
 
 
 def guides() -> list[Guide]:
-    """All of them."""
+    """Those of dielectrics."""
     return [
         slab(2.0, 0.4, 1.444, 1.444),
         slab(2.0, 0.4, 1.444, 1.0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import tidy3d as td
@@ -69,6 +71,45 @@ def of_lossy_metal():
     metal = td.LossyMetalMedium(conductivity=10, frequency_range=(0.9 * FREQUENCY, 1.1 * FREQUENCY))
     wire = td.Structure(geometry=td.Box(size=(0.5, td.inf, 0.22)), medium=metal)
     return mode_solver(scene=simulation(structures=[wire], subpixel=True))
+
+
+def subpixel_choices() -> dict[tuple[str, str], td.SubpixelSpec]:
+    """By interface and name of the method, everything that this client's `SubpixelSpec` can be made with."""
+    from tidy3d.components.subpixel_spec import AbstractSubpixelAveragingMethod
+
+    def below(kind):
+        for each in kind.__subclasses__():
+            yield each
+            yield from below(each)
+
+    interfaces = [name for name in td.SubpixelSpec().dict() if name not in ("attrs", "type")]
+    choices = {}
+    for interface in interfaces:
+        for method in below(AbstractSubpixelAveragingMethod):
+            with contextlib.suppress(ValueError):  # the client does not allow this one here
+                choices[interface, method.__name__] = td.SubpixelSpec(**{interface: method()})
+    return choices
+
+
+def strip_of_interface(interface: str, subpixel) -> ModeSolver:
+    """A slanted rod, with interfaces of this kind along it, beside a strip that guides; its faces lie off the grid."""
+    media = {
+        "dielectric": td.Medium(permittivity=6.0),
+        "metal": td.medium_from_nk(n=0.55, k=11.5, freq=FREQUENCY),
+        "pec": td.PECMedium(),
+        "pmc": td.PMCMedium(),
+        "lossy_metal": td.LossyMetalMedium(
+            conductivity=10, frequency_range=(0.9 * FREQUENCY, 1.1 * FREQUENCY)
+        ),
+    }
+    rod = td.Cylinder(axis=1, center=(0.02, 0, -0.41), radius=0.27, length=td.inf)
+    strip = td.Box(center=(0, 0, 0.1), size=(0.5, td.inf, 0.22))
+    structures = [
+        td.Structure(geometry=strip, medium=td.Medium(permittivity=12.1)),
+        td.Structure(geometry=rod, medium=media[interface]),
+    ]
+    scene = simulation(structures=structures, subpixel=subpixel)
+    return mode_solver(scene=scene, spec=td.ModeSpec(num_modes=1, precision="double"))
 
 
 def batch_of(count: int) -> dict:

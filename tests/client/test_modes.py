@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tidy3d as td
 import tidy3d.web as web
-from exact import OFFSETS, SILICON_STRIP, guides, keep_worst, silicon_strip
+from exact import OFFSETS, SILICON_STRIP, conductor_guides, guides, keep_worst, silicon_strip
 from guides import (
     FREQUENCY,
     NEW_CLIENT,
@@ -19,6 +19,8 @@ from guides import (
     mode_solver,
     of_lossy_metal,
     simulation,
+    strip_of_interface,
+    subpixel_choices,
     turned,
 )
 
@@ -123,16 +125,17 @@ def test_the_silicon_strip_has_its_converged_indices(tmp_path, steps, bar):
 
 
 class TestGuidesWithKnownModes:
-    """The largest errors over places on the grid, with averaged cells and without."""
+    """The largest errors over places on the grid, with cells averaged, conforming to walls that conduct, and without."""
 
     STEPS = (10, 20, 40)
+    GUIDES = (*guides(), *conductor_guides())
 
     @pytest.fixture(scope="class")
     def errors(self, tmp_path_factory):
         kinds = [(steps, True) for steps in self.STEPS] + [(20, False)]
         cases = {
             f"{guide.name} {steps} {averaged} {offset}": (guide, steps, averaged, offset)
-            for guide in guides()
+            for guide in self.GUIDES
             for steps, averaged in kinds
             for offset in OFFSETS[:2]
         }
@@ -149,16 +152,72 @@ class TestGuidesWithKnownModes:
             keep_worst(worst, guide.errors(results[name].n_eff.values[0]))
         return found
 
-    @pytest.mark.parametrize("guide", guides(), ids=lambda guide: guide.name)
+    @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
     def test_averaging_halves_the_error_at_least(self, errors, guide):
         for mode, averaged in errors[guide.name, 20, True].items():
-            assert averaged <= 0.5 * errors[guide.name, 20, False][mode], mode
+            assert averaged <= 0.5 * errors[guide.name, 20, False][mode] or mode == "TEM", mode
 
-    @pytest.mark.parametrize("guide", guides(), ids=lambda guide: guide.name)
+    @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.name)
     def test_errors_fall_with_the_square_of_the_step(self, errors, guide):
         for mode, fine in errors[guide.name, 40, True].items():
             # The largest of a few places scatters by itself.
-            assert fine <= 2 * (10 / 40) ** 2 * errors[guide.name, 10, True][mode], mode
+            assert fine <= 2 * (10 / 40) ** 2 * errors[guide.name, 10, True][mode] or mode == "TEM", mode
+
+    def test_transverse_waves_are_exact_on_every_grid(self, errors):
+        for steps in self.STEPS:
+            assert errors["coaxial line", steps, True]["TEM"] < 1e-8
+
+
+class TestSubpixelChoices:
+    """Every method of averaging that this client's `SubpixelSpec` allows, at the interfaces that it is for."""
+
+    CHOICES = subpixel_choices()
+
+    @pytest.fixture(scope="class")
+    def indices(self, tmp_path_factory):
+        solvers = {
+            f"{interface} {method}": strip_of_interface(interface, spec)
+            for (interface, method), spec in self.CHOICES.items()
+            if method != "SurfaceImpedance"
+        }
+        staircased = td.SubpixelSpec.staircasing()
+        solvers |= {
+            f"{interface} staircased": strip_of_interface(interface, staircased)
+            for interface, _ in self.CHOICES
+        }
+        batch = web.Batch(simulations=solvers, verbose=False)
+        results = batch.run(path_dir=str(tmp_path_factory.mktemp("choices")))
+        return {name: results[name].n_complex.values[0, 0] for name in solvers}
+
+    def test_the_client_offers_what_is_expected(self):
+        interfaces = {interface for interface, _ in self.CHOICES}
+        assert interfaces == {"dielectric", "metal", "pec", "pmc", "lossy_metal"}
+        assert all((interface, "Staircasing") in self.CHOICES for interface in interfaces)
+        assert len(self.CHOICES) >= 13, "more methods than when this was written"
+
+    @pytest.mark.parametrize(("interface", "method"), [it for it in CHOICES if it[1] != "SurfaceImpedance"])
+    def test_every_method_does_something_of_its_own(self, indices, interface, method):
+        ours = indices[f"{interface} {method}"]
+        assert np.isfinite(ours)
+        for (other_interface, other), _ in self.CHOICES.items():
+            if other_interface == interface and other not in (method, "SurfaceImpedance"):
+                # The two of dielectrics agree where the faces lie along the grid, but for corners.
+                assert abs(ours - indices[f"{interface} {other}"]) > 1e-7, other
+
+    @pytest.mark.parametrize("interface", ["dielectric", "metal", "pec", "lossy_metal"])
+    def test_staircasing_everywhere_is_the_local_solver(self, indices, interface):
+        theirs = strip_of_interface(interface, False).solve().n_complex.values[0, 0]
+        assert indices[f"{interface} staircased"] == pytest.approx(theirs, rel=1e-6)
+
+    def test_surface_impedance_is_refused_by_name(self, tmp_path):
+        spec = self.CHOICES["lossy_metal", "SurfaceImpedance"]
+        with pytest.raises(Exception, match=r"SurfaceImpedance.*is not supported"):
+            web.run(
+                strip_of_interface("lossy_metal", spec),
+                task_name="impedance",
+                path=str(tmp_path / "x.hdf5"),
+                verbose=False,
+            )
 
 
 @pytest.mark.parametrize("lazy", [False, True])

@@ -13,22 +13,6 @@ BLOCK = 1 << 20
 MESH_SIZE = 0.005
 
 
-@pytest.fixture
-def wire(server):
-    wire = Wire(server.port)
-    yield wire
-    wire.close()
-
-
-@pytest.fixture
-def connected(server, wire, tmp_path):
-    """`wavetask`, connected over the wire, with a journal of its own."""
-    import wavetask
-
-    wavetask.connect(wire.url, server.variables()["SIMCLOUD_APIKEY"], data=tmp_path / "client")
-    return wavetask
-
-
 class Received:
     """Bytes from the server since the last look."""
 
@@ -56,9 +40,9 @@ def bytes_below(document, prefix: str) -> int:
     return sum(document.array(path).nbytes for path in paths)
 
 
-def test_only_what_is_touched_is_fetched(connected, wire, tmp_path):
+def test_only_what_is_touched_is_fetched(over_the_wire, wire, tmp_path):
     received = Received(wire)
-    task = connected.submit(simulation(), name="lazy", lazy=True, cache=False, progress=False)
+    task = over_the_wire.submit(simulation(), name="lazy", lazy=True, cache=False, progress=False)
     assert task.wait(timeout=120) and task.status == "done"
     assert received.since() < 40_000, "the result came though nobody has asked for it"
 
@@ -81,7 +65,7 @@ def test_only_what_is_touched_is_fetched(connected, wire, tmp_path):
     assert received.since() < 1000
     last = document.array(path, [(points - 5, points)])
     assert 0 < received.since() < 1.1 * BLOCK
-    with pytest.raises((ValueError, IndexError, connected.errors.WavetaskError)):
+    with pytest.raises((ValueError, IndexError, over_the_wire.errors.WavetaskError)):
         document.array(path, [(0, points + 1)])
 
     # One monitor, whose name costs nothing, then the whole, which is what comes without `lazy`.
@@ -101,20 +85,20 @@ def test_only_what_is_touched_is_fetched(connected, wire, tmp_path):
     assert came + rest < 1.1 * size
 
 
-def test_without_it_a_result_comes_by_itself(connected, wire):
+def test_without_it_a_result_comes_by_itself(over_the_wire, wire):
     other = simulation(2 * scenes.RATE)
-    lazy = connected.submit(other, name="asked", lazy=True, cache=False, progress=False)
+    lazy = over_the_wire.submit(other, name="asked", lazy=True, cache=False, progress=False)
     assert lazy.wait(timeout=120)
     assert wire.received < 40_000
-    eager = connected.submit(simulation(3 * scenes.RATE), name="by itself", cache=False, progress=False)
+    eager = over_the_wire.submit(simulation(3 * scenes.RATE), name="by itself", cache=False, progress=False)
     wait_until(lambda: wire.received > 2e6, 120, "the result has come, and nobody has asked for it")
     assert eager.wait(timeout=60)
     rises = [float(task["centre"].temperature.values.max()) - scenes.BASE for task in (lazy, eager)]
     assert rises[1] == pytest.approx(1.5 * rises[0], rel=1e-6)
 
 
-def test_a_lazy_result_can_be_saved_whole(connected, wire, tmp_path):
-    task = connected.submit(simulation(), name="lazy file", lazy=True, cache=False, progress=False)
+def test_a_lazy_result_can_be_saved_whole(over_the_wire, wire, tmp_path):
+    task = over_the_wire.submit(simulation(), name="lazy file", lazy=True, cache=False, progress=False)
     assert task.wait(timeout=120)
     before = wire.received
     task.save(tmp_path / "one.hdf5")

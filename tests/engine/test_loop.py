@@ -10,27 +10,16 @@ import pytest
 import scenes
 import tidy3d as td
 from test_references import GRID, RATES, guide
-from wire import Wire
 
 FINE = 0.02
 """Mesh size at which a field on the mesh is large against what is interpolated of it."""
 
 
 @pytest.fixture
-def wire(server):
-    counted = Wire(server.port)
-    yield counted
-    counted.close()
-
-
-@pytest.fixture
-def web(server, wire, tmp_path, monkeypatch):
-    """`wavetask.web` with a journal of its own, over a wire that counts."""
-    import wavetask
+def web(over_the_wire):
+    """`wavetask.web` over the wire."""
     import wavetask.web
 
-    monkeypatch.setenv("WAVETASK_DATA", str(tmp_path / "client"))
-    wavetask.connect(wire.url, server.variables()["SIMCLOUD_APIKEY"], data=tmp_path / "client")
     return wavetask.web
 
 

@@ -5,28 +5,10 @@ from __future__ import annotations
 import pathlib
 
 import numpy as np
-import pytest
 import scenes
 import tidy3d as td
-from wire import Wire
 
 PATH = "data/0/temperature/__xarray_dataarray_variable__"
-
-
-@pytest.fixture
-def wire(server):
-    wire = Wire(server.port)
-    yield wire
-    wire.close()
-
-
-@pytest.fixture
-def connected(server, wire, tmp_path):
-    """`wavetask`, connected over the wire, with a journal of its own."""
-    import wavetask
-
-    wavetask.connect(wire.url, server.variables()["SIMCLOUD_APIKEY"], data=tmp_path / "client")
-    return wavetask
 
 
 class Moved:
@@ -69,8 +51,8 @@ def simulation():
     )
 
 
-def test_a_plane_moves_and_reads_about_its_own_bytes(connected, server, wire, tmp_path):
-    task = connected.submit(simulation(), name="planes", lazy=True, cache=False, progress=False)
+def test_a_plane_moves_and_reads_about_its_own_bytes(over_the_wire, server, wire, tmp_path):
+    task = over_the_wire.submit(simulation(), name="planes", lazy=True, cache=False, progress=False)
     assert task.wait(timeout=300) and task.status == "done", task.error
     document = task.document()
     shape = document.shape(PATH)
