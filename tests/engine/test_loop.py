@@ -63,7 +63,7 @@ def test_the_loop_fetches_what_it_interpolates(web, wire, tmp_path, symmetry):
 def test_lazy_results_are_what_they_stand_for(web, tmp_path):
     simulation = scenes.slab(1.5e-6)
     results = web.Batch(simulations={"a": simulation}, verbose=False, lazy=True).run(path_dir=tmp_path)
-    eager = web.run(simulation, path=tmp_path / "eager.hdf5", verbose=False)
+    eager = web.load(results.task_ids["a"], path=tmp_path / "eager.hdf5", verbose=False)
 
     def lazy():
         return results["a"]

@@ -38,7 +38,7 @@ def simulation():
         size=(1.0, 1.0, 1.0),
         medium=solid,
         structures=[td.Structure(geometry=td.Box(size=(0.02, 0.02, 0.02)), medium=solid, name="grain")],
-        sources=[td.HeatSource(structures=["grain"], rate=1e-2)],
+        sources=[td.HeatSource(structures=["grain"], rate=0.2)],
         boundary_spec=[
             td.HeatChargeBoundarySpec(
                 placement=td.SimulationBoundary(), condition=td.TemperatureBC(temperature=scenes.BASE)

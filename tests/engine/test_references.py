@@ -74,6 +74,8 @@ def test_temperatures_of_a_symmetric_simulation_are_computed_there(connected, un
     task = connected.submit(scenes.slab(symmetry=(1, 0, 0), monitors=[plane]), progress=False)
     # Along y a field on a grid has one place, beside which there is nothing to interpolate.
     places = GRID if unstructured else {"x": GRID["x"], "z": GRID["z"]}
+    # Where that is, the result says.
+    assert unstructured or task.wait(timeout=120)
     field = task["plane"].temperature.interp(**places, fill_value=scenes.BASE)
     modes = connected.perturb(guide(), temperature=field)
     assert modes.computable
