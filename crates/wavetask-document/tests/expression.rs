@@ -65,6 +65,7 @@ fn reads(step: &Step) -> Vec<Vec<Taken>> {
         }
         Operation::Binary { left, right, .. } => [reads(&left.step), reads(&right.step)].concat(),
         Operation::Concat { parts, .. } => parts.iter().flat_map(reads).collect(),
+        Operation::Lookup { at, .. } => at.iter().flat_map(|operand| reads(&operand.step)).collect(),
         other => panic!("unexpected {other:?}"),
     }
 }

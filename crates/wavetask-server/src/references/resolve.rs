@@ -92,7 +92,10 @@ pub(crate) async fn run(app: Arc<App>) {
                 match attended {
                     Attended::Done => continue,
                     Attended::WaitsFor(other) => {
-                        waiting.insert(record.task.id, other);
+                        // Its end may have been told before this was known.
+                        if app.twins.is_awaited(&other) {
+                            waiting.insert(record.task.id, other);
+                        }
                         continue;
                     }
                     Attended::Failed => {}
@@ -141,8 +144,12 @@ async fn wait_for(app: &Arc<App>, other: TaskId) -> Result<Attended, Refused> {
     app.twins.wait_for(&other);
     let task = other.clone();
     let record = app.blocking(move |app| Ok(app.tasks.task(&task)?)).await?;
-    let is_over = record.is_none_or(|record| record.state.is_final());
-    Ok(if is_over { Attended::Done } else { Attended::WaitsFor(other) })
+    if record.is_none_or(|record| record.state.is_final()) {
+        // Others may wait for it, too, and nobody else may tell them: it may have ended before it was awaited.
+        app.twins.end(&other);
+        return Ok(Attended::Done);
+    }
+    Ok(Attended::WaitsFor(other))
 }
 
 fn given_up() -> TaskError {

@@ -73,6 +73,20 @@ impl Twins {
         self.state().awaited.insert(task.clone());
     }
 
+    /// Whether the end of this task is still to be told.
+    pub(super) fn is_awaited(&self, task: &TaskId) -> bool {
+        self.state().awaited.contains(task)
+    }
+
+    /// Tells the end of a task to those that wait for it.
+    pub(super) fn end(&self, task: &TaskId) {
+        let mut state = self.state();
+        if let Some(task) = state.awaited.take(task) {
+            state.over.push(task);
+            self.ended.notify_waiters();
+        }
+    }
+
     /// Becomes ready when a task has ended that was waited for.
     pub(super) fn ended(&self) -> Notified<'_> {
         self.ended.notified()
@@ -86,18 +100,8 @@ impl Twins {
 
 impl EventListener for Twins {
     fn committed(&self, events: &[LoggedEvent]) {
-        let mut state = self.state();
-        if state.awaited.is_empty() {
-            return;
-        }
-        let before = state.over.len();
         for event in events.iter().filter(|event| event.state.is_final()) {
-            if let Some(task) = state.awaited.take(&event.task) {
-                state.over.push(task);
-            }
-        }
-        if state.over.len() > before {
-            self.ended.notify_waiters();
+            self.end(&event.task);
         }
     }
 

@@ -161,7 +161,13 @@ impl World {
 
     fn perform(&mut self, effect: Effect) {
         let epoch = self.client.epoch;
-        if let Effect::Placed { member, task } = &effect {
+        // What a member is at the server, its handle knows from either.
+        let known = match &effect {
+            Effect::Placed { member, task } => Some((member, task)),
+            Effect::News { member, summary, .. } => Some((member, &summary.task)),
+            _ => None,
+        };
+        if let Some((member, task)) = known {
             self.client.tasks.insert(self.client.members[member], task.clone());
         }
         match effect {
