@@ -133,7 +133,7 @@ async fn every_limit_is_told_with_a_code_and_a_hint() {
             "parameters",
             (0..65).map(|at| (at.to_string(), json!(1))).collect::<serde_json::Map<_, _>>().into(),
         ),
-        change("after", json!((0..101).map(|at| format!("task-{at}")).collect::<Vec<_>>())),
+        change("after", json!((0..1001).map(|at| format!("task-{at}")).collect::<Vec<_>>())),
         change("after", json!(["task-1", "task-1"])),
         change("position", json!(u64::MAX)),
         change("document", json!({ "inline": long })),
