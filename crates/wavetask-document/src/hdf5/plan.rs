@@ -516,7 +516,7 @@ fn boxes_between(
         within(first - 1, elements.start + row - first * row..row);
     }
     if first < last {
-        boxes.push(outer.iter().cloned().chain([first..last]).collect());
+        boxes.push(outer.iter().cloned().chain(std::iter::once(first..last)).collect());
     }
     if elements.end > last * row {
         outer.push(last..last + 1);

@@ -53,8 +53,6 @@ const GRADUAL: f64 = 3.0;
 /// A step by a smaller share is no interface. One that is read as a gradual change costs an index this share of the error
 /// of the grid, a gradual change that is read as an interface its curvature, which is all of that error.
 const SLIGHT: f64 = 3e-4;
-/// A step by a smaller share may have its like on one side alone, as where a slope begins or has its summit.
-const MODERATE: f64 = 1e-2;
 /// Larger changes of the squared index, relative to it, are not perturbations.
 const LARGEST_CHANGE: f64 = 0.2;
 /// Modes whose flux is a smaller part of what their fields allow carry nothing that could be perturbed.
@@ -331,19 +329,6 @@ impl Reach {
     }
 }
 
-/// Whether a step of the permittivity is no interface, where it is of this size.
-fn is_gradual(steps: &[f64], place: usize, size: f64) -> bool {
-    let step = |distance: isize| place.checked_add_signed(distance).and_then(|other| steps.get(other));
-    let smaller = |one: isize, other: isize| match (step(one), step(other)) {
-        (Some(one), Some(other)) => one.min(*other),
-        _ => 0.0,
-    };
-    let comparable = |other: f64| steps[place] <= GRADUAL * other;
-    steps[place] <= SLIGHT * size
-        || comparable(smaller(-1, 1))
-        || steps[place] <= MODERATE * size && (comparable(smaller(-2, -1)) || comparable(smaller(1, 2)))
-}
-
 /// What a field is multiplied by in the mean.
 #[derive(Clone, Copy)]
 enum Weight {
@@ -393,8 +378,14 @@ struct Profile {
 impl Profile {
     fn new(field: Vec<C>, halves: Vec<C>, sides: Vec<[f64; 2]>) -> Self {
         let steps: Vec<f64> = halves.windows(2).map(|pair| (pair[1] - pair[0]).norm()).collect();
-        let is_gradual: Vec<bool> =
-            (0..steps.len()).map(|place| is_gradual(&steps, place, halves[place].norm())).collect();
+        let is_gradual: Vec<bool> = (0..steps.len())
+            .map(|place| {
+                let beside = |other: Option<usize>| other.and_then(|other| steps.get(other)).copied();
+                let [before, after] = [beside(place.checked_sub(1)), beside(Some(place + 1))];
+                let smaller = before.unwrap_or(0.0).min(after.unwrap_or(0.0));
+                steps[place] <= SLIGHT * halves[place].norm() || steps[place] <= GRADUAL * smaller
+            })
+            .collect();
         let slopes: Vec<(f64, C)> = (1..field.len())
             .map(|next| {
                 let distance = sides[next - 1][1] + sides[next][0];

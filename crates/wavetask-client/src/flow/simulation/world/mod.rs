@@ -502,13 +502,13 @@ fn in_order(mut script: Vec<ScriptMember>, random: &mut Chance) -> Vec<ScriptMem
     if !random.one_in(3) {
         return script;
     }
-    for index in 1..script.len() {
+    for (index, member) in script.iter_mut().enumerate().skip(1) {
         if random.one_in(2) {
             let mut earlier = || usize::try_from(random.below(index as u64)).unwrap();
             let mut after = vec![earlier(), earlier(), earlier()];
             after.sort_unstable();
             after.dedup();
-            script[index].after = after;
+            member.after = after;
         }
     }
     script
