@@ -40,7 +40,7 @@ class Real:
 
     @staticmethod
     def _all() -> int:
-        return len(wt.connect().tasks(limit=1000))
+        return len(wt.connect().tasks())
 
     def count(self) -> int:
         return self._all() - self.before

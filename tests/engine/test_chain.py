@@ -11,13 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import chain_child
 import numpy as np
 import pytest
 import scenes
 from driver import Driver
-from harness import members, wait_until
+from harness import members
 
 CHILD = pathlib.Path(chain_child.__file__)
 COUNT = 200
@@ -72,14 +73,21 @@ class Kills(threading.Thread):
         if what == "server":
             self.server.restart()
         else:
-            victims = wait_until(
-                self.server.workers if what == "worker" else self.server.solvers, 60, f"there is a {what}"
-            )
+            victims = self._victims(self.server.workers if what == "worker" else self.server.solvers)
+            if not victims:
+                return
             try:
                 os.kill(self.chance.choice(victims), signal.SIGKILL)
             except ProcessLookupError:
                 return
         self.counts[what] += 1
+
+    def _victims(self, find: Callable[[], list[int]]) -> list[int]:
+        """Those that there are now, or soon: small tasks take milliseconds."""
+        deadline = time.monotonic() + 5
+        while not (found := find()) and time.monotonic() < deadline and not self.enough.is_set():
+            time.sleep(0.01)
+        return found
 
     def stop(self) -> None:
         self.enough.set()
