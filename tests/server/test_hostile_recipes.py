@@ -381,7 +381,16 @@ def test_what_it_runs_after_is_bounded(attacker, heat):
     assert where == "refused" and code in ("task.too_many_inputs", "task.input_not_found"), (code, message)
 
 
-def test_nothing_is_left_on_the_disk(server):
+def uploads(server) -> set[pathlib.Path]:
+    return {path for path in (pathlib.Path(server.data) / "uploads").rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def uploads_before(server) -> set[pathlib.Path]:
+    """What others have left there."""
+    return uploads(server)
+
+
+def test_nothing_is_left_on_the_disk(server, uploads_before):
     """Nothing that was refused is anywhere but in the database."""
-    left = [path for path in (pathlib.Path(server.data) / "uploads").rglob("*") if path.is_file()]
-    assert not left
+    assert uploads(server) <= uploads_before
