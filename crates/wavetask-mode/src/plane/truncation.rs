@@ -50,10 +50,9 @@ type C = Complex<f64>;
 const EQUAL: f64 = 1e-6;
 /// A step of the permittivity at most this many times the smaller of its neighbours belongs to a gradual change.
 const GRADUAL: f64 = 3.0;
-/// A step by a smaller share is no interface, unless it is the rim of one. An interface that is read as a gradual change
-/// costs an index this share of the error of the grid, a gradual change that is read as an interface its curvature, which is
-/// all of that error.
-const SLIGHT: f64 = 3e-4;
+/// A step by a smaller share is no interface. One that is read as a gradual change costs an index this share of the error
+/// of the grid, a gradual change that is read as an interface its curvature, which is all of that error.
+const SLIGHT: f64 = 3e-5;
 /// Larger changes of the squared index, relative to it, are not perturbations.
 const LARGEST_CHANGE: f64 = 0.2;
 /// Modes whose flux is a smaller part of what their fields allow carry nothing that could be perturbed.
@@ -384,10 +383,7 @@ impl Profile {
                 let beside = |other: Option<usize>| other.and_then(|other| steps.get(other)).copied();
                 let [before, after] =
                     [beside(place.checked_sub(1)), beside(Some(place + 1))].map(|step| step.unwrap_or(0.0));
-                let size = halves[place].norm();
-                steps[place] <= EQUAL * size
-                    || steps[place].max(before).max(after) <= SLIGHT * size
-                    || steps[place] <= GRADUAL * before.min(after)
+                steps[place] <= SLIGHT * halves[place].norm() || steps[place] <= GRADUAL * before.min(after)
             })
             .collect();
         let slopes: Vec<(f64, C)> = (1..field.len())
