@@ -61,7 +61,7 @@ class After:
             )
         if isinstance(item, Task):
             self._tasks[id(item)] = item
-        elif item._complete:
+        elif item._complete and item._source_error is None:
             for task in item.tasks:
                 self._tasks[id(task)] = task
         else:
