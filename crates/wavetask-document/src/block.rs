@@ -16,8 +16,17 @@ pub trait BlockSink {
     fn put(&mut self, bytes: &[u8]) -> io::Result<Digest>;
 }
 
+/// Blocks of about so many bytes are [announced](BlockSource::announce) together.
+pub(crate) const AHEAD: u64 = 8 << 20;
+
 /// Gives blocks back by their digest. Implemented by the store, and by maps in tests.
 pub trait BlockSource: Sync {
+    /// Says that these will be read next, in this order. A source that is slow to answer and quick to deliver, as
+    /// disks and other machines are, reads them ahead; what is wrong is said when they are read.
+    fn announce(&self, digests: &[Digest]) {
+        let _ = digests;
+    }
+
     /// Reads one block into `buffer` (cleared first). The implementation verifies the digest.
     ///
     /// # Errors
@@ -37,6 +46,10 @@ pub trait BlockSource: Sync {
 }
 
 impl<B: BlockSource + ?Sized> BlockSource for &B {
+    fn announce(&self, digests: &[Digest]) {
+        (**self).announce(digests);
+    }
+
     fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()> {
         (**self).get(digest, buffer)
     }

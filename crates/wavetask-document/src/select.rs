@@ -10,7 +10,7 @@ use std::ops::Range;
 use crate::boxes::{BoxCopy, Place};
 use crate::error::within;
 use crate::layout::BrickGrid;
-use crate::{Array, ArrayDescriptor, BlockSource, DocumentError, ElementType, Layout, Values};
+use crate::{Array, ArrayDescriptor, BlockSource, Digest, DocumentError, ElementType, Layout, Values};
 
 /// A part of an array: a range of indices in each dimension.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -180,17 +180,43 @@ impl ArrayDescriptor {
         bytes.clear();
         bytes.resize(usize::try_from(part.byte_length).unwrap_or(usize::MAX), 0);
         let mut buffer = Vec::new();
-        for block in part.blocks() {
-            let mut placed = Ok(());
-            let digest = self.blocks.get(block).ok_or_else(|| {
-                DocumentError::malformed("the part is of another array", format!("block {block}"))
-            })?;
-            blocks
-                .look(digest, &mut buffer, &mut |content| placed = part.place(block, content, bytes))
-                .map_err(DocumentError::io("reading a block"))?;
-            placed?;
+        let numbers: Vec<usize> = part.blocks().collect();
+        for group in numbers.chunks(self.blocks_ahead()) {
+            let digests = self.digests_of(group)?;
+            blocks.announce(&digests);
+            for (&block, digest) in group.iter().zip(&digests) {
+                let mut placed = Ok(());
+                blocks
+                    .look(digest, &mut buffer, &mut |content| placed = part.place(block, content, bytes))
+                    .map_err(DocumentError::io("reading a block"))?;
+                placed?;
+            }
         }
         Ok(())
+    }
+
+    /// Announces the blocks that the part in these ranges begins with, for whoever reads that soon.
+    ///
+    /// # Errors
+    /// Those of [`blocks_of`](Self::blocks_of).
+    pub fn announce_part(
+        &self,
+        ranges: &[Range<u64>],
+        blocks: &dyn BlockSource,
+    ) -> Result<(), DocumentError> {
+        let part = self.blocks_of(ranges)?;
+        let first: Vec<usize> = part.blocks().take(self.blocks_ahead()).collect();
+        blocks.announce(&self.digests_of(&first)?);
+        Ok(())
+    }
+
+    fn digests_of(&self, numbers: &[usize]) -> Result<Vec<Digest>, DocumentError> {
+        let digest = |&number: &usize| {
+            self.blocks.get(number).copied().ok_or_else(|| {
+                DocumentError::malformed("the part is of another array", format!("block {number}"))
+            })
+        };
+        numbers.iter().map(digest).collect()
     }
 
     /// Cuts the part in these ranges into parts of at most `bytes` bytes (one element at least) that follow each other

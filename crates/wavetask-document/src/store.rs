@@ -5,6 +5,7 @@
 
 use std::io;
 
+use crate::block::AHEAD;
 use crate::boxes::{BoxCopy, Place};
 use crate::bytes::texts;
 use crate::descriptor::element_count;
@@ -326,11 +327,20 @@ impl ArrayDescriptor {
         mut take: impl FnMut(&[u8]) -> Result<(), DocumentError>,
     ) -> Result<(), DocumentError> {
         let mut buffer = Vec::new();
+        let group = self.blocks_ahead();
         for index in 0..self.blocks.len() {
+            if index.is_multiple_of(group) {
+                blocks.announce(&self.blocks[index..self.blocks.len().min(index + group)]);
+            }
             self.read_block(blocks, index, &mut buffer)?;
             take(&buffer)?;
         }
         Ok(())
+    }
+
+    /// How many blocks are announced together.
+    pub(crate) fn blocks_ahead(&self) -> usize {
+        (AHEAD / self.block_bytes().max(1)).clamp(1, 256) as usize
     }
 
     /// Reads one block and checks its length.

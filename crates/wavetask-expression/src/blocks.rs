@@ -32,6 +32,15 @@ impl<S: BlockSource> RecentBlocks<S> {
 }
 
 impl<S: BlockSource> BlockSource for RecentBlocks<S> {
+    fn announce(&self, digests: &[Digest]) {
+        let lacking: Vec<Digest> = {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_kept = |digest: &Digest| kept.iter().any(|(other, _)| other == digest);
+            digests.iter().filter(|digest| !is_kept(digest)).copied().collect()
+        };
+        self.source.announce(&lacking);
+    }
+
     fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()> {
         let found = {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,7 @@
 //! | `POST /api/v1/worker/lease` | [`LeaseRequest`] | [`LeaseAnswer`], held up to `wait_milliseconds` |
 //! | `GET /api/v1/worker/leases/{lease}/input` | | the simulation as an HDF5 file |
 //! | `GET /api/v1/worker/leases/{lease}/documents/{digest}` | | a document that the recipe of an evaluation names, as JSON (`wavetask-document`'s `Document`) |
-//! | `GET /api/v1/worker/leases/{lease}/documents/{digest}/blocks/{block}` | | the bytes of one of its blocks |
+//! | `POST /api/v1/worker/leases/{lease}/documents/{digest}/blocks` | [`InputBlocks`] | these of its blocks, in this order, as a pack |
 //! | `POST /api/v1/worker/heartbeat` | [`Heartbeat`] | [`HeartbeatAnswer`] |
 //! | `PUT /api/v1/worker/leases/{lease}/result` | an HDF5 file: `{"data": […], "diverged": bool}` and the arrays of `data`; header [`SOLVER_VERSION_HEADER`] | 200 when durable and visible |
 //! | `POST /api/v1/worker/results` | several small results ([`ResultHeader`]) | [`ResultAnswers`] when durable and visible |
@@ -18,10 +18,17 @@
 //! Answers other than 200: 401 wrong key, 400 the lease does not open that document, 410 the lease is no longer valid (drop the work), 507 no room
 //! now (keep the result and try again), other 5xx try again.
 
-use crate::{LeaseId, Progress, TaskError, TaskId, TaskKind, WorkerId};
+use crate::{Digest, LeaseId, Progress, TaskError, TaskId, TaskKind, WorkerId};
 
 /// Header of a result: the version of the solver that found it.
 pub const SOLVER_VERSION_HEADER: &str = "x-wavetask-solver-version";
+
+/// "I am going to read these blocks of that document."
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct InputBlocks {
+    /// At most [`MAXIMUM_BLOCKS`](crate::native::MAXIMUM_BLOCKS).
+    pub blocks: Vec<Digest>,
+}
 
 /// "I have room: give me a task."
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -67,8 +67,12 @@ impl KeptBlocks {
         }
     }
 
+    fn shard(&self, digest: &Digest) -> MutexGuard<'_, Shard> {
+        lock(&self.shards[usize::from(digest.as_bytes()[1]) % SHARDS])
+    }
+
     fn look(&self, digest: &Digest, source: &dyn BlockSource) -> io::Result<Arc<Vec<u8>>> {
-        let mut shard = lock(&self.shards[usize::from(digest.as_bytes()[1]) % SHARDS]);
+        let mut shard = self.shard(digest);
         shard.looks += 1;
         let look = shard.looks;
         if let Some(kept) = shard.blocks.get_mut(digest) {
@@ -117,6 +121,12 @@ pub(crate) struct Keeping<'k> {
 }
 
 impl BlockSource for Keeping<'_> {
+    fn announce(&self, digests: &[Digest]) {
+        let is_kept = |digest: &Digest| self.kept.shard(digest).blocks.contains_key(digest);
+        let lacking: Vec<Digest> = digests.iter().filter(|digest| !is_kept(digest)).copied().collect();
+        self.source.announce(&lacking);
+    }
+
     /// Those who copy a block go through an array once: it is not kept.
     fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()> {
         self.source.get(digest, buffer)

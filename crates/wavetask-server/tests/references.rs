@@ -141,10 +141,15 @@ async fn three_stages_are_submitted_before_anything_has_run() {
     let text: Value = serde_json::from_str(&recipe.json).unwrap();
     let digest = text["outputs"][0]["binary"]["left"]["field"]["source"]["result"].as_str().unwrap();
     let named = worker.named(&second, digest).await.unwrap();
-    let block = named.arrays["data/0/temperature/x"].blocks[0];
-    assert_eq!(worker.named_block(&second, digest, &block.to_string()).await.unwrap().len(), 16);
+    let [x, values] = ["x", "__xarray_dataarray_variable__"]
+        .map(|name| named.arrays[&format!("data/0/temperature/{name}")].blocks[0]);
+    let frames = worker.named_blocks(&second, digest, &[values, x]).await.unwrap();
+    assert_eq!(frames.iter().map(|frame| frame.digest).collect::<Vec<_>>(), [values, x]);
+    assert_eq!(frames[1].bytes.len(), 16);
     let foreign = simulation.document.arrays["structures/0/x"].blocks[0];
-    assert_eq!(worker.named_block(&second, digest, &foreign.to_string()).await, Err(400));
+    for blocks in [&[foreign][..], &[x, foreign], &vec![x; 100_000]] {
+        assert!(matches!(worker.named_blocks(&second, digest, blocks).await, Err(400 | 413)));
+    }
     let other = simulation.document.digest().unwrap().to_string();
     assert_eq!(worker.named(&second, &other).await.err(), Some(400));
     assert_eq!(worker.result(&second, evaluated(&[301.0, 302.0])).await, 200);

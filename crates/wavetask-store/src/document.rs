@@ -4,7 +4,7 @@ use wavetask_document::{BlockSource, Digest, Document};
 
 use crate::block_store::BlockSession;
 use crate::error::{Result, StoreError};
-use crate::model::{DocumentBody, StoredDocument};
+use crate::model::{DocumentBody, KeptDocument, StoredDocument};
 
 /// Documents up to this length are kept in the database, longer ones in blocks.
 const MAXIMUM_INLINE: usize = 64 << 10;
@@ -47,12 +47,12 @@ pub fn put_document(
 ///
 /// # Errors
 /// `NotFound` if a block of its body is gone, `Damaged` if it is not what was written.
-pub fn get_document(blocks: &dyn BlockSource, stored: &StoredDocument) -> Result<Document> {
+pub fn get_document(blocks: &dyn BlockSource, kept: &KeptDocument) -> Result<Document> {
     let damaged = |error: serde_json::Error| StoreError::Damaged {
-        what: format!("the document {} cannot be read", stored.digest),
+        what: format!("the document {} cannot be read", kept.digest),
         source: Some(error.into()),
     };
-    match &stored.body {
+    match &kept.body {
         DocumentBody::Inline(body) => serde_json::from_slice(body).map_err(damaged),
         DocumentBody::Blocks(digests) => {
             let mut body = Vec::new();

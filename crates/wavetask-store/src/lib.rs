@@ -47,8 +47,8 @@ pub use folder::{DEFAULT_RESERVE, DataFolder, free_space};
 pub use local::{LocalOptions, LocalStore, collect_everything, collect_released};
 pub use model::{
     Applied, Callback, CreatedTask, Cursor, DocumentBody, DocumentRole, EventListener, Folder,
-    HeartbeatReport, Key, KeyRole, LeaseOutcome, LeasedTask, LogLine, LogPage, LoggedEvent, Recovery,
-    SecretHash, Statistics, StoredDocument, TaskFilter, TaskPage, TaskRequest,
+    HeartbeatReport, KeptDocument, Key, KeyRole, LeaseOutcome, LeasedTask, LogLine, LogPage, LoggedEvent,
+    Recovery, SecretHash, Statistics, StoredDocument, TaskFilter, TaskPage, TaskRequest,
 };
 pub use operation::{Done, Operation};
 pub use sqlite::SqliteTaskStore;

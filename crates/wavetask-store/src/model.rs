@@ -133,9 +133,9 @@ impl DocumentRole {
     }
 }
 
-/// A document as the task store keeps it: its digest, where its bytes are, and the blocks that it needs.
+/// A document as the task store takes it: its digest, where its bytes are, and the blocks that it needs.
 ///
-/// Made by [`put_document`](crate::put_document), read by [`get_document`](crate::get_document).
+/// Made by [`put_document`](crate::put_document).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredDocument {
     /// The canonical digest: same content, same digest.
@@ -148,6 +148,22 @@ pub struct StoredDocument {
     pub array_length: u64,
     /// All blocks that must stay as long as the document does, those of the body included; sorted, each once.
     pub blocks: Vec<Digest>,
+}
+
+/// A document as it is read: without the blocks of its arrays, of which there may be thousands, and which the document
+/// itself names. Made into one by [`get_document`](crate::get_document).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptDocument {
+    /// The canonical digest.
+    pub digest: Digest,
+    /// The serialised document itself.
+    pub body: DocumentBody,
+}
+
+impl From<StoredDocument> for KeptDocument {
+    fn from(stored: StoredDocument) -> Self {
+        Self { digest: stored.digest, body: stored.body }
+    }
 }
 
 /// Where the bytes of a serialised document are.

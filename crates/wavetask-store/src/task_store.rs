@@ -14,9 +14,9 @@ use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, WorkerId};
 use crate::batch::{BatchMember, BatchRecord};
 use crate::error::{ApplyError, Result};
 use crate::model::{
-    Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport, Key,
-    KeyRole, LeaseOutcome, LogPage, LoggedEvent, Recovery, SecretHash, Statistics, StoredDocument,
-    TaskFilter, TaskPage, TaskRequest,
+    Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport,
+    KeptDocument, Key, KeyRole, LeaseOutcome, LogPage, LoggedEvent, Recovery, SecretHash, Statistics,
+    StoredDocument, TaskFilter, TaskPage, TaskRequest,
 };
 use crate::operation::{Done, Operation};
 
@@ -259,7 +259,10 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
     // Documents
 
     /// A document of a task.
-    fn document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<StoredDocument>>;
+    fn document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<KeptDocument>>;
+
+    /// Which of these blocks a document of a task needs. None if there is no such document.
+    fn needed(&self, task: &TaskId, role: DocumentRole, blocks: &[Digest]) -> Result<Vec<bool>>;
 
     /// Which of these blocks the account has: they came from it lately ([`note_arrivals`](Self::note_arrivals)), or
     /// a document of one of its tasks needs them. What other accounts have changes neither the answers nor the

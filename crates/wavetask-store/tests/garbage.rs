@@ -86,7 +86,9 @@ fn long_documents_are_kept_in_blocks() {
     drop(session);
     collect_everything(&*store.tasks, &*store.blocks).unwrap();
     let again = store.tasks.document(&task, DocumentRole::Input).unwrap().unwrap();
-    assert_eq!(again, stored);
+    assert_eq!(again, stored.clone().into());
+    let needed = store.tasks.needed(&task, DocumentRole::Input, &stored.blocks).unwrap();
+    assert!(needed.iter().all(|&needed| needed), "{needed:?}");
     let document = wavetask_store::get_document(&*store.blocks, &again).unwrap();
     assert_eq!(&*document.json, text.as_str());
     store.tasks.apply(&task, &Command::Delete, common::now()).unwrap();

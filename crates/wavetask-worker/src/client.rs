@@ -1,5 +1,6 @@
 //! The worker's requests to the server. Every method makes one try; pauses and repetition are the caller's.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -9,11 +10,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
+use wavetask_document::pack::{MAXIMUM_FRAME, PackError, PackLimits, Reader};
 use wavetask_document::{Digest, Document};
 use wavetask_protocol::LeaseId;
 use wavetask_protocol::SOLVER_VERSION;
 use wavetask_protocol::worker::{
-    Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, ResultAnswers, SOLVER_VERSION_HEADER,
+    Failure, Heartbeat, HeartbeatAnswer, InputBlocks, LeaseAnswer, LeaseRequest, ResultAnswers,
+    SOLVER_VERSION_HEADER,
 };
 
 use crate::decide::{Answer, answer};
@@ -122,17 +125,35 @@ impl Client {
         response.json().await.map_err(|error| failed(&Method::GET, &path, &error))
     }
 
-    /// A block of such a document.
-    pub(crate) async fn block(
+    /// Blocks of such a document, each compared with its digest.
+    pub(crate) async fn blocks(
         &self,
         lease: &LeaseId,
         document: &Digest,
-        block: &Digest,
-    ) -> Result<Vec<u8>, RequestError> {
-        let path = format!("leases/{lease}/documents/{document}/blocks/{block}");
-        let response = send(self.request(Method::GET, &path), &Method::GET, &path).await?;
-        let bytes = response.bytes().await.map_err(|error| failed(&Method::GET, &path, &error))?;
-        Ok(bytes.into())
+        blocks: &[Digest],
+    ) -> Result<HashMap<Digest, Vec<u8>>, RequestError> {
+        let path = format!("leases/{lease}/documents/{document}/blocks");
+        let request = self.request(Method::POST, &path).json(&InputBlocks { blocks: blocks.to_vec() });
+        let mut response = send(request, &Method::POST, &path).await?;
+        let limits = PackLimits { block_bytes: MAXIMUM_FRAME, ..PackLimits::default() };
+        let mut reader = Reader::new(limits);
+        let mut came = HashMap::with_capacity(blocks.len());
+        let mut take = |reader: &mut Reader| {
+            while let Some(frame) = reader.next()? {
+                came.insert(frame.digest, frame.bytes);
+            }
+            Ok(())
+        };
+        // A pack that breaks off or is damaged on the way is asked for again.
+        let broken = |error: PackError| unavailable(&Method::POST, &path, &error);
+        while let Some(piece) =
+            response.chunk().await.map_err(|error| failed(&Method::POST, &path, &error))?
+        {
+            reader.feed(&piece);
+            take(&mut reader).map_err(broken)?;
+        }
+        reader.finish().map_err(broken)?;
+        Ok(came)
     }
 
     /// Sends several small results, in the form that `wavetask_protocol::worker` tells.
@@ -191,7 +212,12 @@ async fn send(request: RequestBuilder, method: &Method, path: &str) -> Result<Re
 }
 
 fn failed(method: &Method, path: &str, error: &reqwest::Error) -> RequestError {
-    let mut cause: &dyn std::error::Error = error;
+    unavailable(method, path, error)
+}
+
+/// The request may go well another time.
+fn unavailable(method: &Method, path: &str, error: &dyn std::error::Error) -> RequestError {
+    let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }

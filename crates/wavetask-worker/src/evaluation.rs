@@ -2,17 +2,15 @@
 //!
 //! Unlike a solver's, this work is bounded before it begins: a plan says which numbers are read and how large every
 //! array on the way is, and nothing runs that a file from a user could make crash. So it needs no process of its own,
-//! whose start would take longer than most evaluations. What it reads comes from the server block by block, only those
-//! blocks that hold what is wanted, and each is compared with its digest.
+//! whose start would take longer than most evaluations. What it reads comes from the server, only those blocks
+//! that hold what is wanted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
-use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use serde_json::{Value, json};
-use tokio::runtime::Handle;
 use wavetask_document::expression::{
     Coordinate, Documents, ExpressionError, ExpressionLimits, FieldSource, Label, Labels, MeshKind, MeshType,
     Recipe, infer,
@@ -25,6 +23,7 @@ use wavetask_protocol::{ErrorKind, TaskError, chain};
 
 use crate::decide::Disposition;
 use crate::journey::{Held, Surroundings, after_stop, fetch};
+use crate::remote_blocks::RemoteBlocks;
 use crate::solve::{Found, write_result};
 use crate::work_folder::file_failure;
 
@@ -44,7 +43,7 @@ pub(crate) async fn attempt(
         held.stage("evaluating");
         let documents = fetch_documents(held, surroundings, &recipe).await?;
         let blocks = RemoteBlocks::new(held, surroundings, &documents);
-        let stopped = Arc::clone(&blocks.stopped);
+        let stopped = blocks.stopped();
         let mut named = Documents::new(RecentBlocks::new(blocks, KEPT_BLOCKS));
         for (digest, document) in documents {
             named.insert(digest, document);
@@ -98,52 +97,6 @@ async fn fetch_documents(
         documents.push((digest, fetch(surroundings, "a result that it refers to", request).await?));
     }
     Ok(documents)
-}
-
-/// Blocks of the documents, from the server. Its reads block: it is used where that harms nobody.
-#[derive(Debug)]
-struct RemoteBlocks {
-    held: Arc<Held>,
-    surroundings: Arc<Surroundings>,
-    runtime: Handle,
-    /// The document of each block.
-    documents: HashMap<Digest, Digest>,
-    /// What a read that failed means for the task.
-    stopped: Arc<Mutex<Option<Disposition>>>,
-}
-
-impl RemoteBlocks {
-    fn new(held: &Arc<Held>, surroundings: &Arc<Surroundings>, documents: &[(Digest, Document)]) -> Self {
-        let blocks = documents.iter().flat_map(|(digest, document)| {
-            let blocks = document.arrays.values().flat_map(|array| &array.blocks);
-            blocks.map(move |block| (*block, *digest))
-        });
-        Self {
-            held: Arc::clone(held),
-            surroundings: Arc::clone(surroundings),
-            runtime: Handle::current(),
-            documents: blocks.collect(),
-            stopped: Arc::default(),
-        }
-    }
-}
-
-impl BlockSource for RemoteBlocks {
-    fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()> {
-        let document = self.documents.get(digest).ok_or(io::ErrorKind::NotFound)?;
-        let stop = |disposition| {
-            *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = Some(disposition);
-            io::Error::from(io::ErrorKind::Interrupted)
-        };
-        if let Some(reason) = self.held.stop_now() {
-            return Err(stop(after_stop(reason)));
-        }
-        let lease = &self.held.assignment.lease;
-        let request = || self.surroundings.client.block(lease, document, digest);
-        let bytes = self.runtime.block_on(fetch(&self.surroundings, "a block of a result", request));
-        *buffer = bytes.map_err(stop)?;
-        if Digest::of(buffer) == *digest { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
-    }
 }
 
 /// What the recipe's outputs are: `EvaluationData`, and its arrays by their paths in the result.

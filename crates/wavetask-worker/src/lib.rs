@@ -25,6 +25,7 @@ pub mod line;
 pub mod machine;
 mod orphans;
 pub mod process;
+mod remote_blocks;
 mod report;
 pub mod room;
 mod scratch;

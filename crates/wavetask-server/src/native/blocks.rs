@@ -41,7 +41,7 @@ async fn fetch(
         return Err(bad(format!("no number has {} bytes: a width is 1, 2, 4, 8 or 16", wanted.width)));
     }
     let compression = compression(request.compress);
-    let (session, blocks) = app
+    let pack = app
         .blocking(move |app| {
             let digests: Vec<Digest> = request.blocks.iter().map(|wanted| wanted.digest).collect();
             // Before anything is looked for: what the account does not have is answered alike, wherever it is.
@@ -49,17 +49,10 @@ async fn fetch(
             if let Some(place) = possessed.iter().position(|possessed| !possessed) {
                 return Err(no_such_block(&digests[place]));
             }
-            let mut session = app.blocks.session();
-            for digest in &digests {
-                if !session.pin(digest)? {
-                    return Err(no_such_block(digest));
-                }
-            }
-            Ok((session, request.blocks))
+            PackOfBlocks::new(app, request.blocks, compression)
         })
         .await?;
-    let making = Making { blocks, next: 0, begun: false, compression, session };
-    Ok(answer(stream_pack(app, making, |making, app, out| making.fill(app, out))))
+    Ok(pack.answer(app))
 }
 
 fn no_such_block(digest: &Digest) -> Refused {
@@ -72,7 +65,7 @@ pub(super) const fn compression(compress: bool) -> Compression {
 }
 
 /// A pack of blocks on its way out.
-struct Making {
+pub(crate) struct PackOfBlocks {
     blocks: Vec<WantedBlock>,
     next: usize,
     begun: bool,
@@ -81,7 +74,27 @@ struct Making {
     session: Box<dyn BlockSession>,
 }
 
-impl Making {
+impl PackOfBlocks {
+    /// Pins the blocks, which the caller may have. Blocks.
+    pub(crate) fn new(
+        app: &App,
+        blocks: Vec<WantedBlock>,
+        compression: Compression,
+    ) -> Result<Self, Refused> {
+        let mut session = app.blocks.session();
+        for wanted in &blocks {
+            if !session.pin(&wanted.digest)? {
+                return Err(no_such_block(&wanted.digest));
+            }
+        }
+        Ok(Self { blocks, next: 0, begun: false, compression, session })
+    }
+
+    /// The answer that holds the pack.
+    pub(crate) fn answer(self, app: Arc<App>) -> Response {
+        answer(stream_pack(app, self, |making, app, out| making.fill(app, out)))
+    }
+
     /// Makes the next piece; answers whether that was the last. Blocks.
     fn fill(&mut self, app: &App, out: &mut Vec<u8>) -> Result<bool, Refused> {
         if !std::mem::replace(&mut self.begun, true) {

@@ -44,6 +44,7 @@ use crate::answer::Refused;
 use crate::app::App;
 
 pub(crate) use arriving::CutOffPacks;
+pub(crate) use blocks::PackOfBlocks;
 
 /// The routes of this part.
 pub(crate) fn routes() -> Router<Arc<App>> {

@@ -92,8 +92,11 @@ impl Making {
         let internal = |error: pack::PackError| Refused::internal(&error);
         if let Some(window) = self.windows.pop_front() {
             let mut bytes = Vec::new();
+            let blocks = app.kept_blocks.over(&*app.blocks);
             let read = self.array.blocks_of(&window).and_then(|part| {
-                self.array.read_part(&part, &app.kept_blocks.over(&*app.blocks), &mut bytes)
+                self.array.read_part(&part, &blocks, &mut bytes)?;
+                // While this window is sent the disk reads the next one.
+                self.windows.front().map_or(Ok(()), |next| self.array.announce_part(next, &blocks))
             });
             read.map_err(|error| match error {
                 DocumentError::Io { doing, source } => Refused::from(StoreError::from_io(doing, source)),

@@ -6,22 +6,27 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::response::Response;
+use axum::routing::{get, post};
 use axum::{Json, Router};
+use wavetask_document::pack::Compression;
 use wavetask_document::{Digest, Document};
-use wavetask_store::{DocumentRole, StoreError, StoredDocument};
+use wavetask_protocol::TaskId;
+use wavetask_protocol::native::{MAXIMUM_BLOCKS, WantedBlock};
+use wavetask_protocol::worker::InputBlocks;
+use wavetask_store::DocumentRole;
 
 use crate::answer::Refused;
 use crate::app::App;
-use crate::extract::WorkerCaller;
+use crate::extract::{Body, WorkerCaller};
+use crate::native::PackOfBlocks;
 use crate::workers::{lease_id, lost};
 
 /// The routes of this part.
 pub(crate) fn routes() -> Router<Arc<App>> {
     Router::new()
         .route("/api/v1/worker/leases/{lease}/documents/{document}", get(document))
-        .route("/api/v1/worker/leases/{lease}/documents/{document}/blocks/{block}", get(block))
+        .route("/api/v1/worker/leases/{lease}/documents/{document}/blocks", post(blocks))
 }
 
 async fn document(
@@ -31,49 +36,46 @@ async fn document(
 ) -> Result<Json<Document>, Refused> {
     let found = app
         .blocking(move |app| {
-            let stored = named(app, &lease, &document)?;
-            Ok(wavetask_store::get_document(&*app.blocks, &stored)?)
+            let (task, role) = named(app, &lease, &document)?;
+            let kept = app.tasks.document(&task, role)?.ok_or_else(no_such_part)?;
+            Ok(wavetask_store::get_document(&*app.blocks, &kept)?)
         })
         .await?;
     Ok(Json(found))
 }
 
-async fn block(
+async fn blocks(
     _: WorkerCaller,
     State(app): State<Arc<App>>,
-    Path((lease, document, block)): Path<(String, String, String)>,
+    Path((lease, document)): Path<(String, String)>,
+    Body(request): Body<InputBlocks>,
 ) -> Result<Response, Refused> {
-    let bytes = app
+    let pack = app
         .blocking(move |app| {
-            let stored = named(app, &lease, &document)?;
-            let block: Digest = block.parse().map_err(|_| no_such_part())?;
-            if stored.blocks.binary_search(&block).is_err() {
+            let (task, role) = named(app, &lease, &document)?;
+            let wanted = request.blocks;
+            if wanted.len() > MAXIMUM_BLOCKS || app.tasks.needed(&task, role, &wanted)?.contains(&false) {
                 return Err(no_such_part());
             }
-            let mut bytes = Vec::new();
-            let read = app.blocks.get(&block, &mut bytes);
-            read.map_err(|error| StoreError::from_io("read a block", error))?;
-            Ok(bytes)
+            let blocks = wanted.into_iter().map(|digest| WantedBlock { digest, width: 1 }).collect();
+            // Workers are near, or many: what is saved on the way is paid with the server's cores.
+            PackOfBlocks::new(app, blocks, Compression::Never)
         })
         .await?;
-    Ok(bytes.into_response())
+    Ok(pack.answer(app))
 }
 
-/// A document that one of the tasks has that the lease's task depends on. Blocks.
-fn named(app: &App, lease: &str, document: &str) -> Result<StoredDocument, Refused> {
+/// The task that the lease's task depends on and whose document that is, and which of its documents. Blocks.
+fn named(app: &App, lease: &str, document: &str) -> Result<(TaskId, DocumentRole), Refused> {
     let record = app.tasks.task_by_lease(&lease_id(lease)?)?.ok_or_else(lost)?;
     let digest: Digest = document.parse().map_err(|_| no_such_part())?;
-    for task in &record.task.dependencies {
-        let Some(input) = app.tasks.task(task)? else { continue };
-        let role = if input.result == Some(digest) {
-            DocumentRole::Result
-        } else if input.input == Some(digest) {
-            DocumentRole::Input
-        } else {
-            continue;
-        };
-        if let Some(stored) = app.tasks.document(task, role)? {
-            return Ok(stored);
+    for task in record.task.dependencies {
+        let Some(input) = app.tasks.task(&task)? else { continue };
+        if input.result == Some(digest) {
+            return Ok((task, DocumentRole::Result));
+        }
+        if input.input == Some(digest) {
+            return Ok((task, DocumentRole::Input));
         }
     }
     Err(no_such_part())

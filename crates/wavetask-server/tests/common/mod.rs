@@ -19,9 +19,12 @@ use hmac::Mac;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sha2::Digest as _;
-use wavetask_document::{Array, ArraySource, Document, MemoryBlocks, ResultBuilder, Values, hdf5::FilePlan};
+use wavetask_document::pack::{self, Frame};
+use wavetask_document::{
+    Array, ArraySource, Digest, Document, MemoryBlocks, ResultBuilder, Values, hdf5::FilePlan,
+};
 use wavetask_protocol::worker::{
-    Assignment, Failure, Heartbeat, HeartbeatAnswer, LeaseAnswer, LeaseRequest, Report,
+    Assignment, Failure, Heartbeat, HeartbeatAnswer, InputBlocks, LeaseAnswer, LeaseRequest, Report,
     SOLVER_VERSION_HEADER, Verdict,
 };
 use wavetask_protocol::{Estimate, Progress, TaskKind, WorkerId};
@@ -465,15 +468,23 @@ impl TestWorker {
         if status == 200 { Ok(serde_json::from_slice(&text).unwrap()) } else { Err(status.as_u16()) }
     }
 
-    /// A block of such a document.
-    pub async fn named_block(
+    /// Blocks of such a document, in the order in which they came.
+    pub async fn named_blocks(
         &self,
         assignment: &Assignment,
         digest: &str,
-        block: &str,
-    ) -> Result<Vec<u8>, u16> {
-        let (status, bytes) = self.of_lease(assignment, &format!("documents/{digest}/blocks/{block}")).await;
-        if status == 200 { Ok(bytes) } else { Err(status.as_u16()) }
+        blocks: &[Digest],
+    ) -> Result<Vec<Frame>, u16> {
+        let path = format!("leases/{}/documents/{digest}/blocks", assignment.lease);
+        let answer = self.post(&path, &InputBlocks { blocks: blocks.to_vec() }).await;
+        if answer.status() != 200 {
+            return Err(answer.status().as_u16());
+        }
+        let mut reader = pack::Reader::default();
+        reader.feed(&answer.bytes().await.unwrap());
+        let frames = std::iter::from_fn(|| reader.next().unwrap()).collect();
+        assert!(reader.is_ended());
+        Ok(frames)
     }
 
     pub async fn beat(&self, assignment: &Assignment, percent: f64, first: u64, lines: &[&str]) -> Verdict {

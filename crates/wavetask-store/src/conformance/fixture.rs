@@ -11,7 +11,9 @@ use wavetask_protocol::{
     ErrorKind, Estimate, FolderId, KeyId, LeaseId, TaskError, TaskId, TaskKind, TaskState, WorkerId,
 };
 
-use crate::model::{Applied, DocumentBody, KeyRole, SecretHash, StoredDocument, TaskRequest};
+use crate::model::{
+    Applied, DocumentBody, DocumentRole, KeptDocument, KeyRole, SecretHash, StoredDocument, TaskRequest,
+};
 use crate::task_store::TaskStore;
 
 pub(super) const GIGABYTE: u64 = 1_000_000_000;
@@ -144,6 +146,17 @@ impl Fixture {
         let (task, lease) = self.lease_any().expect("a queued task can be leased");
         assert_eq!(task, queued);
         (task, lease)
+    }
+
+    /// The task has this document in this role, which needs its blocks and no others; or none.
+    pub(super) fn has_document(&self, task: &TaskId, role: DocumentRole, expected: Option<&StoredDocument>) {
+        let kept = self.store.document(task, role).expect("no error");
+        assert_eq!(kept, expected.cloned().map(KeptDocument::from), "{role:?} of {task}");
+        let stranger = Digest::of(b"what no document needs");
+        let mut blocks = vec![stranger];
+        blocks.extend(expected.iter().flat_map(|document| &document.blocks));
+        let needed = self.store.needed(task, role, &blocks).expect("no error");
+        assert_eq!(needed, blocks.iter().map(|&block| block != stranger).collect::<Vec<_>>());
     }
 
     pub(super) fn publish(&self, task: &TaskId, lease: &LeaseId, document: &StoredDocument) -> Applied {

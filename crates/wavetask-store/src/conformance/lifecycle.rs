@@ -124,8 +124,7 @@ fn from_draft_to_success(store: &Arc<dyn TaskStore>) {
     let early = store.apply(&task, &Command::Submit { priority: 0 }, fixture.now());
     assert!(matches!(early, Err(ApplyError::Refused(Refusal::NotAllowed { .. }))), "{early:?}");
     fixture.validate(&task, 1);
-    let input = store.document(&task, DocumentRole::Input).expect("no error").expect("it is attached");
-    assert_eq!(input, document(task.as_str(), &[]));
+    fixture.has_document(&task, DocumentRole::Input, Some(&document(task.as_str(), &[])));
     assert!(fixture.apply(&task, &Command::Submit { priority: 3 }).changed);
     assert!(
         !fixture.apply(&task, &Command::Submit { priority: 3 }).changed,
@@ -141,7 +140,7 @@ fn from_draft_to_success(store: &Arc<dyn TaskStore>) {
     let record = fixture.record(&task);
     assert_eq!((record.state, record.attempt, record.priority), (TaskState::Success, 1, 3));
     assert_eq!(record.finished_at, Some(fixture.now()));
-    assert_eq!(store.document(&task, DocumentRole::Result).expect("no error"), Some(result.clone()));
+    fixture.has_document(&task, DocumentRole::Result, Some(&result));
     assert_eq!(store.task_by_lease(&lease).expect("no error"), None);
     assert!(store.task_by_any_lease(&lease).expect("no error").is_some());
     let command =
@@ -176,7 +175,7 @@ fn documents_are_atomic(store: &Arc<dyn TaskStore>) {
     assert!(matches!(missing, Err(ApplyError::Store(StoreError::NotFound("document")))), "{missing:?}");
     assert_eq!(fixture.state(&task), TaskState::Running, "what fails changes nothing");
     assert_eq!(store.latest_sequence().expect("no error"), before);
-    assert_eq!(store.document(&task, DocumentRole::Result).expect("no error"), None);
+    fixture.has_document(&task, DocumentRole::Result, None);
     assert_eq!(store.unreferenced(&wrong.blocks).expect("no error"), wrong.blocks);
     fixture.publish(&task, &lease, &right);
     assert_eq!(store.unreferenced(&right.blocks).expect("no error"), []);
@@ -310,7 +309,7 @@ fn known_results(store: &Arc<dyn TaskStore>) {
     assert_eq!(fixture.state(&second), TaskState::Success);
     // The result stays for the second when the first is deleted.
     fixture.apply(&first, &Command::Delete);
-    assert_eq!(store.document(&second, DocumentRole::Result).expect("no error"), Some(result.clone()));
+    fixture.has_document(&second, DocumentRole::Result, Some(&result));
     // Another account cannot name it, whatever it knows.
     let bob = fixture.other_account();
     let task = bob.draft("bob's");

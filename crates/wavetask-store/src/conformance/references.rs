@@ -62,7 +62,7 @@ fn a_template_is_resolved(store: &Arc<dyn TaskStore>) {
     let (third, _) = referring(&fixture, "third", &second);
     assert_eq!(fixture.lease_any(), None, "there is no result yet that they could be made of");
     assert!(unresolved(&fixture).is_empty());
-    assert_eq!(store.document(&second, DocumentRole::Template).expect("no error"), Some(second_text));
+    fixture.has_document(&second, DocumentRole::Template, Some(&second_text));
     let in_use = store.apply(&first, &Command::Delete, fixture.now());
     assert!(
         matches!(&in_use, Err(ApplyError::Refused(Refusal::InUse { users })) if users == from_ref(&second)),
@@ -76,7 +76,7 @@ fn a_template_is_resolved(store: &Arc<dyn TaskStore>) {
 
     let input = resolve(&fixture, &second, "resolved");
     assert!(unresolved(&fixture).is_empty());
-    assert_eq!(store.document(&second, DocumentRole::Input).expect("no error"), Some(input.clone()));
+    fixture.has_document(&second, DocumentRole::Input, Some(&input));
     let again = Command::Resolve { estimate: ESTIMATE, input: input.digest };
     assert!(!fixture.apply(&second, &again).changed, "resolving again changes nothing");
     let (leased, lease) = fixture.lease_any().expect("it can be leased now");
@@ -127,8 +127,8 @@ fn a_known_result_is_taken(store: &Arc<dyn TaskStore>) {
     assert_eq!(unresolved(&fixture), from_ref(&third), "what fails changes nothing");
     assert_eq!(fixture.apply(&third, &solved(&input)).record.state, TaskState::Success);
     fixture.apply(&second, &Command::Delete);
-    assert_eq!(store.document(&third, DocumentRole::Input).expect("no error"), Some(input));
-    assert_eq!(store.document(&third, DocumentRole::Result).expect("no error"), Some(result));
+    fixture.has_document(&third, DocumentRole::Input, Some(&input));
+    fixture.has_document(&third, DocumentRole::Result, Some(&result));
 }
 
 fn a_refused_resolution(store: &Arc<dyn TaskStore>) {
@@ -166,7 +166,7 @@ fn failure_and_retry(store: &Arc<dyn TaskStore>) {
     assert_eq!(fixture.state(&third), TaskState::Error);
     let retried = fixture.apply(&second, &Command::Retry);
     assert!(retried.effects.contains(&(second.clone(), Effect::Resolve)), "{:?}", retried.effects);
-    assert_eq!(store.document(&second, DocumentRole::Input).expect("no error"), None);
+    fixture.has_document(&second, DocumentRole::Input, None);
     assert_eq!(store.unreferenced(&input.blocks).expect("no error"), input.blocks);
     assert_eq!(unresolved(&fixture), from_ref(&second));
     assert_eq!(fixture.record(&third).waiting_for, from_ref(&second));
@@ -185,5 +185,5 @@ fn dependencies_only(store: &Arc<dyn TaskStore>) {
             "a circle: {refused:?}"
         );
     }
-    assert_eq!(store.document(&first, DocumentRole::Template).expect("no error"), None);
+    fixture.has_document(&first, DocumentRole::Template, None);
 }

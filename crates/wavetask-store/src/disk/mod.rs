@@ -214,7 +214,27 @@ fn read_file(path: &Path, buffer: &mut Vec<u8>) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Asks the kernel to read a file into its cache; returns before it is there. What is wrong is seen when it is read.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn read_ahead(path: &Path) {
+    if let Ok(file) = File::open(path) {
+        let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed);
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn read_ahead(_: &Path) {}
+
 impl BlockSource for DiskBlockStore {
+    fn announce(&self, digests: &[Digest]) {
+        // One alone is read at once anyway. Small blocks have no files.
+        if digests.len() > 1 {
+            for digest in digests {
+                read_ahead(&self.inner.path(digest));
+            }
+        }
+    }
+
     fn get(&self, digest: &Digest, buffer: &mut Vec<u8>) -> io::Result<()> {
         buffer.clear();
         self.inner.read(digest, buffer)?;

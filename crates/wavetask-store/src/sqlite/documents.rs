@@ -6,10 +6,10 @@ use wavetask_document::Digest;
 use wavetask_protocol::{KeyId, TaskId};
 
 use super::fault::Outcome;
-use super::values::{digest, integer, limit, natural};
+use super::values::{digest, integer, limit};
 use super::{SqliteTaskStore, accounts, fault::Fault};
 use crate::error::{Result, StoreError};
-use crate::model::{DocumentBody, DocumentRole, StoredDocument};
+use crate::model::{DocumentBody, DocumentRole, KeptDocument, StoredDocument};
 
 /// Gives a task a document, in place of the one that it had in this role.
 pub(super) fn attach(
@@ -190,35 +190,48 @@ pub(super) fn unreferenced(connection: &Connection, blocks: &[Digest]) -> Outcom
 }
 
 impl SqliteTaskStore {
-    pub(super) fn read_document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<StoredDocument>> {
+    pub(super) fn read_document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<KeptDocument>> {
         self.read("read a document", |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT documents.id, digest, body, body_blocks, body_length, array_length
+                "SELECT digest, body, body_blocks
                  FROM task_documents JOIN documents ON documents.id = task_documents.document
                  WHERE task = ?1 AND role = ?2",
             )?;
             let found = statement
                 .query_row(params![task.as_str(), role.as_str()], |row| {
-                    let body: Option<Vec<u8>> = row.get(2)?;
-                    let body_blocks: Option<Vec<u8>> = row.get(3)?;
-                    let document = StoredDocument {
-                        digest: digest(row, 1)?,
-                        body: body.map_or(DocumentBody::Blocks(Vec::new()), DocumentBody::Inline),
-                        body_length: natural(row, 4)?,
-                        array_length: natural(row, 5)?,
-                        blocks: Vec::new(),
-                    };
-                    Ok((row.get::<_, i64>(0)?, document, body_blocks))
+                    Ok((
+                        digest(row, 0)?,
+                        row.get::<_, Option<Vec<u8>>>(1)?,
+                        row.get::<_, Option<Vec<u8>>>(2)?,
+                    ))
                 })
                 .optional()?;
-            let Some((id, mut document, body_blocks)) = found else { return Ok(None) };
-            if let Some(bytes) = body_blocks {
-                document.body = DocumentBody::Blocks(split(&bytes)?);
-            }
-            let mut statement = connection
-                .prepare_cached("SELECT block FROM document_blocks WHERE document = ?1 ORDER BY block")?;
-            document.blocks = statement.query_map([id], |row| digest(row, 0))?.collect::<Result<_, _>>()?;
-            Ok(Some(document))
+            let Some((digest, body, body_blocks)) = found else { return Ok(None) };
+            let body = match body_blocks {
+                Some(bytes) => DocumentBody::Blocks(split(&bytes)?),
+                None => DocumentBody::Inline(body.unwrap_or_default()),
+            };
+            Ok(Some(KeptDocument { digest, body }))
+        })
+    }
+
+    pub(super) fn which_are_needed(
+        &self,
+        task: &TaskId,
+        role: DocumentRole,
+        blocks: &[Digest],
+    ) -> Result<Vec<bool>> {
+        self.read("look which blocks a document needs", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT EXISTS (SELECT 1 FROM task_documents JOIN documents ON documents.id = task_documents.document
+                 JOIN document_blocks AS blocks
+                    ON blocks.block = ?3 AND blocks.owner = documents.owner AND blocks.document = documents.id
+                 WHERE task = ?1 AND role = ?2)",
+            )?;
+            let needed = |block: &Digest| {
+                statement.query_row(params![task.as_str(), role.as_str(), block.as_bytes()], |row| row.get(0))
+            };
+            Ok(blocks.iter().map(needed).collect::<Result<_, _>>()?)
         })
     }
 

@@ -14,9 +14,9 @@ use super::SqliteTaskStore;
 use crate::batch::{BatchMember, BatchRecord};
 use crate::error::{ApplyError, Result};
 use crate::model::{
-    Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport, Key,
-    KeyRole, LeaseOutcome, LogPage, LoggedEvent, Recovery, SecretHash, Statistics, StoredDocument,
-    TaskFilter, TaskPage, TaskRequest,
+    Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport,
+    KeptDocument, Key, KeyRole, LeaseOutcome, LogPage, LoggedEvent, Recovery, SecretHash, Statistics,
+    StoredDocument, TaskFilter, TaskPage, TaskRequest,
 };
 use crate::operation::{Done, Operation};
 use crate::task_store::TaskStore;
@@ -222,8 +222,12 @@ impl TaskStore for SqliteTaskStore {
         self.add_listener(listener);
     }
 
-    fn document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<StoredDocument>> {
+    fn document(&self, task: &TaskId, role: DocumentRole) -> Result<Option<KeptDocument>> {
         self.read_document(task, role)
+    }
+
+    fn needed(&self, task: &TaskId, role: DocumentRole, blocks: &[Digest]) -> Result<Vec<bool>> {
+        self.which_are_needed(task, role, blocks)
     }
 
     fn possessed(&self, owner: &KeyId, blocks: &[Digest]) -> Result<Vec<bool>> {
