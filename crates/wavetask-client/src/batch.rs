@@ -223,11 +223,7 @@ impl Batch {
 
     /// Runs all tasks again that ended without success, and says of each that could not be why.
     pub fn retry(&self) -> Vec<(Task, ClientError)> {
-        let unsuccessful = |task: &Task| {
-            let status = task.status();
-            matches!(status.phase, Phase::Failed | Phase::Cancelled) || status.diverged
-        };
-        self.set_going(TaskAction::Retry, self.tasks().into_iter().filter(unsuccessful).collect())
+        self.set_going(TaskAction::Retry, self.tasks().into_iter().filter(Task::is_unsuccessful).collect())
     }
 
     /// Starts all tasks that were submitted with `hold`, those that are on their way to the server when they are there,

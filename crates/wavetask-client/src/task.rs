@@ -272,7 +272,14 @@ impl Task {
         self.cell.engine.send(Input::Wanted { member, action: TaskAction::Cancel });
     }
 
-    /// Runs it again if it ended without success; returns once the server has agreed.
+    /// Whether it has ended, and not well.
+    pub(crate) fn is_unsuccessful(&self) -> bool {
+        let status = self.status();
+        matches!(status.phase, Phase::Failed | Phase::Cancelled) || status.diverged
+    }
+
+    /// Runs it again if it ended without success; returns once the server has agreed. What failed at the server because
+    /// of it is run again by the server, when it has ended well; handles of this connection follow that.
     ///
     /// # Errors
     /// `Usage` if the server never had it or it cannot be run again, else those of the connection.
@@ -398,9 +405,21 @@ async fn fetch_result(engine: Arc<Engine>, task: TaskId) -> Result<ResultDocumen
 async fn act(task: Task, action: TaskAction) -> Result<(), ClientError> {
     let id = task.on_server()?;
     let engine = task.cell.engine.clone();
-    let (summary, version) = engine.act(action, &id).await?;
-    if let Some(summary) = summary {
-        engine.revive(&task.cell, id, summary, version);
+    let to_mend = action == TaskAction::Retry && task.is_unsuccessful();
+    let refused = match engine.act(action, &id).await {
+        Ok((Some(summary), version)) => {
+            engine.revive(&task.cell, id, summary, version);
+            None
+        }
+        Ok((None, _)) => None,
+        Err(error) => Some(error),
+    };
+    if action == TaskAction::Retry {
+        engine.follow_resumed().await;
+        // What ran again by itself, because what it depends on did, needs no other retry.
+        if to_mend && !task.is_unsuccessful() {
+            return Ok(());
+        }
     }
-    Ok(())
+    refused.map_or(Ok(()), Err)
 }

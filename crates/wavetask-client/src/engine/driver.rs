@@ -301,7 +301,9 @@ impl Driver {
             state.status.phase = phase;
             state.status.error = error;
         });
-        self.cells.remove(&member);
+        if let Some(cell) = self.cells.remove(&member) {
+            self.parts.fallen.note(&cell);
+        }
     }
 
     fn write_notes(&mut self) {

@@ -1,6 +1,7 @@
 //! The shell around the flow: it does what the flow decides, on threads of its own.
 
 mod driver;
+mod fallen;
 mod holdings;
 pub(crate) mod packing;
 pub(crate) mod referring;
@@ -61,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) facts: Mutex<HashMap<SubmissionId, Arc<SubmissionFacts>>>,
     /// How members that refer to others are made.
     pub(crate) referring: Referring,
+    pub(crate) fallen: fallen::Fallen,
     /// Why the server cannot be reached, while it cannot.
     pub(crate) trouble: Signal<Option<ClientError>>,
 }
@@ -116,6 +118,7 @@ impl Engine {
             journal,
             facts: Mutex::default(),
             referring: Referring::default(),
+            fallen: fallen::Fallen::default(),
             trouble: Signal::new(None),
         });
         let driver = driver::Driver::new(parts.clone(), queue, messages.downgrade(), random_seed());
@@ -312,6 +315,11 @@ impl Engine {
                 }
                 Err(error) => refused.extend(part.iter().map(|(task, _)| (task.clone(), error.clone()))),
             }
+        }
+        if action == TaskAction::Retry {
+            self.follow_resumed().await;
+            // What ran again by itself, because what it depends on did, needs no other retry.
+            refused.retain(|(task, _)| task.is_unsuccessful());
         }
         refused
     }

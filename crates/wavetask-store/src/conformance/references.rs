@@ -18,6 +18,7 @@ pub(super) const CHECKS: &[TaskCheck] = &[
     ("a resolved input that is solved already is not solved again", a_known_result_is_taken),
     ("a template that cannot be resolved fails", a_refused_resolution),
     ("a failed reference fails its users, and retry resumes them", failure_and_retry),
+    ("what a held task refers to is not deleted", held_users),
     ("a template refers to dependencies only", dependencies_only),
 ];
 
@@ -30,6 +31,13 @@ fn template(task: &TaskId, text: &StoredDocument) -> Template {
 
 /// A submitted task whose input is made of the result of another, and its template's document.
 fn referring(fixture: &Fixture, name: &str, to: &TaskId) -> (TaskId, StoredDocument) {
+    let (task, text) = held(fixture, name, to);
+    fixture.apply(&task, &Command::Submit { priority: 0 });
+    (task, text)
+}
+
+/// As [`referring`], before it is submitted.
+fn held(fixture: &Fixture, name: &str, to: &TaskId) -> (TaskId, StoredDocument) {
     let mut task = fixture.new_task(name);
     task.dependencies.push(to.clone());
     let task = fixture.create(task).task.id;
@@ -38,7 +46,6 @@ fn referring(fixture: &Fixture, name: &str, to: &TaskId) -> (TaskId, StoredDocum
     let command = Command::AcceptTemplate { template: template(to, &text), references: Vec::new() };
     let accepted = fixture.store.apply_with_document(&task, &command, &text, fixture.now());
     assert_eq!(accepted.expect("a template can be accepted").record.state, TaskState::Validated);
-    fixture.apply(&task, &Command::Submit { priority: 0 });
     (task, text)
 }
 
@@ -170,6 +177,19 @@ fn failure_and_retry(store: &Arc<dyn TaskStore>) {
     assert_eq!(store.unreferenced(&input.blocks).expect("no error"), input.blocks);
     assert_eq!(unresolved(&fixture), from_ref(&second));
     assert_eq!(fixture.record(&third).waiting_for, from_ref(&second));
+}
+
+fn held_users(store: &Arc<dyn TaskStore>) {
+    let fixture = Fixture::new(store);
+    let first = fixture.succeeded("first");
+    let (second, _) = held(&fixture, "second", &first);
+    let refused = store.apply(&first, &Command::Delete, fixture.now());
+    assert!(
+        matches!(&refused, Err(ApplyError::Refused(Refusal::InUse { users })) if users == from_ref(&second)),
+        "{refused:?}"
+    );
+    fixture.apply(&second, &Command::Delete);
+    assert_eq!(fixture.apply(&first, &Command::Delete).record.state, TaskState::Deleted);
 }
 
 fn dependencies_only(store: &Arc<dyn TaskStore>) {

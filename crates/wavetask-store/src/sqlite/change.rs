@@ -98,11 +98,12 @@ impl<'a> Change<'a> {
         Ok(inputs)
     }
 
-    /// Tasks that depend on this one, were submitted and have not ended.
+    /// Tasks that depend on this one and have not ended; those that are held until somebody starts them, too.
     fn users(&self, task: &TaskId) -> Outcome<Vec<TaskId>> {
         let mut statement = self.connection.prepare_cached(
             "SELECT task FROM dependencies CROSS JOIN tasks ON tasks.id = dependencies.task
-             WHERE dependencies.input = ?1 AND tasks.state IN ('queued', 'running', 'publishing', 'aborting')",
+             WHERE dependencies.input = ?1 AND tasks.state IN
+                ('validated', 'queued', 'running', 'publishing', 'aborting')",
         )?;
         let rows = statement.query_map([task.as_str()], |row| super::values::parsed(row, 0))?;
         Ok(rows.collect::<Result<_, _>>()?)
