@@ -96,7 +96,9 @@ def run(numbers: range, name: str) -> dict:
         ends += [info.ended.timestamp() for info in infos]
         took[stage] = sum(info.seconds for info in infos) / len(infos)
     values = whole["all"].result()
-    assert values.shape[0] == len(numbers) and np.all(np.diff(values.values[:, 0]) > 0), "more heat, a higher index"
+    assert values.shape[0] == len(numbers) and np.all(np.diff(values.values[:, 0]) > 0), (
+        "more heat, a higher index"
+    )
     return {"submitted": submitted, "first": min(starts), "last": max(ends), "took": took}
 
 

@@ -343,13 +343,17 @@ class _Work:
         """Has what belongs in the slots computed: where it goes, and of which task it is which output."""
         from wavetask._reference import remote
 
-        text, tasks = remote.recipe(slot._expression for slot in slots.values())
-        elsewhere(tasks, self.client)
         if self.evaluations is None:
             self.evaluations = self._begin("references")
-        native, pending = self.evaluations.add(key, None, {})
-        pending.evaluate(text, [task._handle() for task in tasks])
-        return [(path, native, number) for number, path in enumerate(slots)]
+        # Media that are perturbed alike are made of the same arrays, which are computed once.
+        outputs: dict[str, tuple[_native.Task, int]] = {}
+        for place, group in enumerate(remote.groups(slot._expression for slot in slots.values())):
+            text, tasks = remote.recipe(group.values())
+            elsewhere(tasks, self.client)
+            native, pending = self.evaluations.add(f"{key} {place}" if place else key, None, {})
+            pending.evaluate(text, [task._handle() for task in tasks])
+            outputs |= {name: (native, number) for number, name in enumerate(group)}
+        return [(path, *outputs[remote.here(slot._expression)]) for path, slot in slots.items()]
 
     def _evaluate(self, pending: _native.Pending, reference: Any) -> None:
         """Hands over a member that is a reference: it is computed for its own sake."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scenes
 import tidy3d as td
+import xarray as xr
 from guides import FREQUENCY, mode_solver, simulation
 from wavetask import _client
 
@@ -54,6 +55,32 @@ def test_a_chain_is_submitted_before_anything_has_run(connected, heat):
     assert found["high"] > found["low"] + 1e-5
     listed = [batch["name"] for batch in _client.current().batches()]
     assert "modes" in listed and not any("reference" in name for name in listed)
+
+
+def test_a_scene_of_hundreds_of_media(connected, heat):
+    """More arrays than one evaluation computes."""
+    model = td.ParameterPerturbation(
+        heat=td.LinearHeatPerturbation(temperature_ref=scenes.BASE, coeff=1.8e-4)
+    )
+    spec = td.IndexPerturbation(delta_n=model, freq=FREQUENCY)
+
+    def strip(number):
+        medium = td.PerturbationMedium(permittivity=12.0 + 1e-3 * number, perturbation_spec=spec)
+        box = td.Box(center=((number - 150) * 3e-3, 0, 0), size=(3e-3, td.inf, 0.22))
+        return td.Structure(geometry=box, medium=medium)
+
+    solver = mode_solver(modes=1, scene=simulation(structures=[strip(number) for number in range(300)]))
+    field = on_the_grid(heat["high"])
+    perturbed = connected.perturb(solver, temperature=field)
+    assert len(perturbed.slots) == 300
+    whole = perturbed.resolve()
+    task = connected.submit(perturbed, name="hundreds of media", progress=False)
+    sent = connected.submit(whole, name="sent", progress=False)
+    found, expected = (float(each.result(timeout=300).n_eff[0, 0]) for each in (task, sent))
+    assert found == pytest.approx(expected, abs=1e-12)
+    filled = task.simulation.load().simulation.structures
+    for ours, theirs in zip(filled, whole.simulation.structures, strict=True):
+        xr.testing.assert_allclose(ours.medium.permittivity, theirs.medium.permittivity, rtol=1e-12, atol=0)
 
 
 def test_values_are_computed_there(connected, heat):

@@ -361,8 +361,8 @@ def test_slots_that_are_no_places(attacker, what):
 def test_slots_that_are_too_many_or_no_numbers(attacker, heat):
     template = inline(json.dumps({"type": "HeatSimulation", "medium": {"type": "Medium"}}))
     slot = {"path": "medium", "task": heat, "output": 0}
-    where, _, message, _ = attacker.submit(template, kind="HEAT", inputs=[slot] * 65)
-    assert where == "refused" and "64 inputs" in message
+    where, _, message, _ = attacker.submit(template, kind="HEAT", inputs=[slot] * 1001)
+    assert where == "refused" and "1000 inputs" in message
     where, code, message, _ = attacker.submit(template, kind="HEAT", inputs=[slot])
     assert (where, code) == ("refused", "input.slot") and "no evaluation" in message
     assert attacker.submit(template, kind="HEAT", inputs=[{**slot, "output": -1}])[0] == "request"

@@ -20,13 +20,59 @@ from .node import VERSION, Expression, Leaf, json_text, leaves, plain
 if TYPE_CHECKING:
     from wavetask import _native
 
-__all__ = ["begin", "computable", "computed", "output", "recipe"]
+__all__ = ["begin", "computable", "computed", "groups", "here", "output", "recipe"]
 
 
 def computable(expression: Expression) -> bool:
     """Whether the server computes this: not fields of symmetric simulations of kinds whose whole it does not know (on
     surfaces, for one)."""
     return not any(leaf.known is not None and leaf.known.symmetric for leaf in leaves(expression))
+
+
+OUTPUTS, NODES, LITERALS, CHARACTERS = 256, 4000, 1_000_000, 8 << 20
+"""How much is put into one recipe at most, within what servers take: outputs, operations, numbers, and text."""
+
+
+def groups(expressions: Iterable[Expression]) -> list[dict[str, Expression]]:
+    """Expressions, equal ones once, in as many recipes as they need; named by what `here` says of them."""
+    found: list[dict[str, Expression]] = []
+    known: set[str] = set()
+    room: tuple[int, ...] = ()
+    for expression in expressions:
+        name = here(expression)
+        if name in known:
+            continue
+        known.add(name)
+        needed = (1, *_size(plain(expression, _nowhere)), len(name))
+        if not room or any(each > left for each, left in zip(needed, room, strict=True)):
+            found.append({})
+            room = (OUTPUTS, NODES, LITERALS, CHARACTERS)
+        room = tuple(left - each for each, left in zip(needed, room, strict=True))
+        found[-1][name] = expression
+    return found
+
+
+def here(expression: Expression) -> str:
+    """What names an expression in this process: equal ones alike."""
+    return json_text(
+        expression,
+        lambda leaf: {"task": leaf.task if isinstance(leaf.task, str) else f"{id(leaf.task)}"},
+    )
+
+
+def _nowhere(_: Leaf) -> dict[str, str]:
+    return {}
+
+
+def _size(form: Any) -> tuple[int, int]:
+    """At least as many operations and numbers as an expression in its JSON form has."""
+    if isinstance(form, dict):
+        sizes = [_size(value) for value in form.values()]
+        return 1 + sum(nodes for nodes, _ in sizes), sum(literals for _, literals in sizes)
+    if isinstance(form, list):
+        inner = [_size(value) for value in form if isinstance(value, (dict, list))]
+        return sum(nodes for nodes, _ in inner), len(form) + sum(literals for _, literals in inner)
+    return 1, 0
 
 
 def recipe(expressions: Iterable[Expression]) -> tuple[str, list[Any]]:

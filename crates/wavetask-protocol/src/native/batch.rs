@@ -77,8 +77,8 @@ pub struct NewMember {
     pub idempotency_key: String,
 }
 
-/// Slots that one member may have.
-pub const MAXIMUM_INPUTS: usize = 64;
+/// Slots that one member may have: a scene of hundreds of perturbed media has one for each.
+pub const MAXIMUM_INPUTS: usize = 1_000;
 
 /// A place in a document that the result of another task is put at.
 ///

@@ -1,6 +1,7 @@
 //! Slots: places in a document that an evaluation's output is put at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use axum::http::StatusCode;
 use wavetask_core::TaskRecord;
@@ -14,6 +15,9 @@ use crate::answer::Refused;
 use crate::app::App;
 use crate::documents;
 
+/// Bytes of text that are looked through for all slots of a document together: some seconds.
+const TEXT: u64 = 4 << 30;
+
 /// Bytes of a slot's path.
 const PATH: usize = 1_000;
 
@@ -25,26 +29,41 @@ pub(crate) fn check(
     slots: &[InputSlot],
     tasks: &HashMap<TaskId, TaskRecord>,
 ) -> Result<(), Refused> {
-    for (number, slot) in slots.iter().enumerate() {
+    // Each is looked for in the whole text.
+    if (slots.len() as u64).saturating_mul(document.json.len() as u64) > TEXT {
+        let message = format!("{} inputs are too many for a text of {} bytes", slots.len(), document.json.len());
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "input.too_many", message)
+            .hint("put what is the same for all members into the simulation itself"));
+    }
+    let arrays: BTreeSet<&str> = document.arrays.keys().map(String::as_str).collect();
+    let mut taken = BTreeSet::new();
+    // An evaluation has many outputs, and its recipe is read once.
+    let mut recipes: HashMap<&TaskId, Option<usize>> = HashMap::new();
+    for slot in slots {
         check_path(document, &slot.path)?;
-        if slots[..number].iter().any(|other| overlap(&other.path, &slot.path)) {
+        if overlaps(&taken, &slot.path) {
             return Err(bad_slot(slot, "another slot is at, below or above it"));
         }
-        if document.arrays.keys().any(|path| overlap(path, &slot.path)) {
+        if overlaps(&arrays, &slot.path) {
             return Err(bad_slot(slot, "an array of the document is at, below or above it"));
         }
+        taken.insert(&slot.path);
         let Some(record) = tasks.get(&slot.task) else { continue };
         if record.task.kind != TaskKind::Evaluation {
             let what = format!("the task {} is no evaluation and has no outputs", slot.task);
             return Err(bad_slot(slot, &what));
         }
         // One that has not been sent completely is looked at when its result is there.
-        if let Some(template) = documents::load(app, &slot.task, DocumentRole::Template)? {
-            let outputs = super::evaluation::outputs(&template).unwrap_or(0);
-            if slot.output as usize >= outputs {
-                let what = format!("the evaluation {} has {outputs} outputs", slot.task);
-                return Err(bad_slot(slot, &what));
-            }
+        let outputs = match recipes.entry(&slot.task) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => *unknown.insert(
+                documents::load(app, &slot.task, DocumentRole::Template)?
+                    .map(|template| super::evaluation::outputs(&template).unwrap_or(0)),
+            ),
+        };
+        if let Some(outputs) = outputs.filter(|&outputs| slot.output as usize >= outputs) {
+            let what = format!("the evaluation {} has {outputs} outputs", slot.task);
+            return Err(bad_slot(slot, &what));
         }
     }
     Ok(())
@@ -69,10 +88,13 @@ fn check_path(document: &Document, path: &str) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Whether one path is, or leads to, the other.
-fn overlap(one: &str, other: &str) -> bool {
-    let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
-    long.strip_prefix(short).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// Whether a path is, leads to, or lies below one of these.
+fn overlaps(paths: &BTreeSet<&str>, path: &str) -> bool {
+    let mut above = path.match_indices('/').map(|(end, _)| &path[..end]);
+    let below = format!("{path}/");
+    paths.contains(path)
+        || above.any(|above| paths.contains(above))
+        || paths.range(below.as_str()..).next().is_some_and(|next| next.starts_with(&below))
 }
 
 fn bad_slot(slot: &InputSlot, what: &str) -> Refused {
@@ -133,7 +155,12 @@ mod tests {
 
     #[test]
     fn paths_overlap_by_component() {
-        assert!(overlap("a/b", "a/b") && overlap("a", "a/b") && overlap("a/b/c", "a/b"));
-        assert!(!overlap("a/b", "a/bc") && !overlap("a/1", "a/10") && !overlap("b", "a/b"));
+        let taken = BTreeSet::from(["a/b", "a/b!", "c/1", "d"]);
+        for path in ["a/b", "a", "a/b/c", "a/b/c/d", "c", "c/1", "d/0/e"] {
+            assert!(overlaps(&taken, path), "{path}");
+        }
+        for path in ["a/bc", "c/10", "b", "a/c", "c/0", "dd", "aa", "e/d"] {
+            assert!(!overlaps(&taken, path), "{path}");
+        }
     }
 }
