@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 
-from machine import hold, table
+from machine import engine_variables, hold, table
 from mode import FREQUENCY, tree_seconds
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -136,13 +136,7 @@ def compare(folder: pathlib.Path) -> str:
     folder.mkdir()
     server = Server(folder / "server").start()
     try:
-        environment = {
-            **os.environ,
-            **server.variables(),
-            "WAVETASK_URL": server.url,
-            "WAVETASK_KEY": server.variables()["SIMCLOUD_APIKEY"],
-            "WAVETASK_DATA": str(folder / "client"),
-        }
+        environment = engine_variables(server, folder / "client")
         samples = Samples(server)
         command = [sys.executable, __file__, str(MEMBERS)]
         answer = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)

@@ -47,6 +47,17 @@ def percentiles(seconds: list[float]) -> tuple[float, float]:
     return 1e3 * statistics.median(ordered), 1e3 * ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
 
 
+def engine_variables(server, data: pathlib.Path) -> dict[str, str]:
+    """The environment of a process that uses this server, by the unmodified client and by the engine."""
+    variables = server.variables()
+    ours = {
+        "WAVETASK_URL": server.url,
+        "WAVETASK_KEY": variables["SIMCLOUD_APIKEY"],
+        "WAVETASK_DATA": str(data),
+    }
+    return {**os.environ, **variables, **ours}
+
+
 def table(title: str, head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = [f"### {title}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]

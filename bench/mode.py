@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from machine import hold, peak_memory, processor_seconds, table
+from machine import engine_variables, hold, peak_memory, processor_seconds, table
 
 ROOT = pathlib.Path(__file__).parents[1]
 FREQUENCY = 2.99792458e14 / 1.55
@@ -201,13 +201,7 @@ def compare_batch(folder: pathlib.Path) -> list[str]:
 
     server = Server(folder / "server").start()
     try:
-        environment = {
-            **os.environ,
-            **server.variables(),
-            "WAVETASK_URL": server.url,
-            "WAVETASK_KEY": server.variables()["SIMCLOUD_APIKEY"],
-            "WAVETASK_DATA": str(folder / "client"),
-        }
+        environment = engine_variables(server, folder / "client")
         command = [sys.executable, __file__, "batch", json.dumps({"count": BATCH, "step": STEP})]
         with subprocess.Popen(
             command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

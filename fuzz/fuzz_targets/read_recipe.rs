@@ -22,7 +22,7 @@ impl Schema for Small {
         };
         let dimensions = vec![axis("x", &[0.0, 1.0, 3.0]), axis("y", &[2.0]), axis("f", &[5.0, 1.0])];
         let labels = Labels::new("field", dimensions)?;
-        Ok(FieldType { labels, data_type: DataType::Float, mesh: None })
+        Ok(FieldType { labels, data_type: DataType::Float, mesh: None, whole: Default::default() })
     }
 }
 

@@ -169,15 +169,19 @@ impl ClientHandle {
         Ok(told.map(|told| told.to_string()))
     }
 
-    /// Batches, the last touched first.
-    #[pyo3(signature = (name=None, tag=None))]
+    /// A page of batches, the last touched first, from behind the batch of the name `after` on; and whether more
+    /// follow.
+    #[pyo3(signature = (*, name=None, tag=None, without_tag=None, after=None, limit=None))]
     fn batches<'py>(
         &self,
         py: Python<'py>,
         name: Option<String>,
         tag: Option<String>,
-    ) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let query = BatchQuery { name, tag, limit: None };
+        without_tag: Option<String>,
+        after: Option<String>,
+        limit: Option<u32>,
+    ) -> PyResult<(Vec<Bound<'py, PyDict>>, bool)> {
+        let query = BatchQuery { name, tag, without_tag, after, limit };
         let list = self.ask(py, move |client| client.batches(&query))?;
         let row = |batch: wavetask_protocol::native::BatchSummary| {
             let dict = PyDict::new(py);
@@ -193,11 +197,11 @@ impl ClientHandle {
             dict.set_item("states", states)?;
             Ok(dict)
         };
-        list.batches.into_iter().map(row).collect()
+        Ok((list.batches.into_iter().map(row).collect::<PyResult<_>>()?, list.more))
     }
 
     /// A page of tasks, newest first, from behind the task `after` on; and whether more follow.
-    #[pyo3(signature = (conditions=None, *, state=None, folder=None, name=None, tag=None, batch=None, after=None, limit=None))]
+    #[pyo3(signature = (conditions=None, *, state=None, folder=None, name=None, tag=None, without_tag=None, batch=None, after=None, limit=None))]
     #[expect(clippy::too_many_arguments, reason = "they are keywords in Python")]
     fn tasks<'py>(
         &self,
@@ -207,6 +211,7 @@ impl ClientHandle {
         folder: Option<String>,
         name: Option<String>,
         tag: Option<String>,
+        without_tag: Option<String>,
         batch: Option<String>,
         after: Option<String>,
         limit: Option<u32>,
@@ -223,8 +228,18 @@ impl ClientHandle {
             .map(|id| id.parse::<TaskId>())
             .transpose()
             .map_err(|error| PyValueError::new_err(format!("`after` is the id of a task: {error}")))?;
-        let filter =
-            TaskFilter { state, folder, name, tag, batch, conditions, after, limit, ..TaskFilter::default() };
+        let filter = TaskFilter {
+            state,
+            folder,
+            name,
+            tag,
+            without_tag,
+            batch,
+            conditions,
+            after,
+            limit,
+            ..TaskFilter::default()
+        };
         let list = self.ask(py, move |client| client.list(&filter))?;
         let row = |task: wavetask_protocol::native::TaskSummary| {
             let dict = PyDict::new(py);

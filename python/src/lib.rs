@@ -43,6 +43,7 @@ use pyo3::prelude::*;
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     process::remember();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("REFERENCES", wavetask_protocol::native::REFERENCES_TAG)?;
     module.add_function(wrap_pyfunction!(client::locate, module)?)?;
     module.add_function(wrap_pyfunction!(expression::expression_type, module)?)?;
     module.add_function(wrap_pyfunction!(expression::whole_labels, module)?)?;

@@ -103,6 +103,11 @@ impl TaskHandle {
         Ok(())
     }
 
+    fn leave_result(&self) -> PyResult<()> {
+        self.here()?.leave_result();
+        Ok(())
+    }
+
     fn retry(&self, py: Python<'_>) -> PyResult<()> {
         self.ask(py, Task::retry)
     }

@@ -277,6 +277,17 @@ def case_leaving_with_an_error():
         pass
     assert scan.wait(timeout=60).not_done == set()
     assert scan[0].status == "cancelled"
+    try:
+        with wt.submit(
+            slab(5), name=named("left alone"), hold=True, cache=False, cancel_on_error=True
+        ) as task:
+            raise ZeroDivisionError
+    except ZeroDivisionError:
+        pass
+    assert task.wait(timeout=60) and task.status == "cancelled"
+    with wt.submit(slab(1), name=named("left well"), cancel_on_error=True) as task:
+        pass
+    assert task.result(timeout=60) is not None
 
 
 def case_many_threads_one_handle():

@@ -139,6 +139,23 @@ def test_batches_are_listed(scans):
     assert client.batches(name="there is no such batch") == []
 
 
+def test_all_batches_are_listed_however_many_there_are(scans, cases, monkeypatch):
+    stamp, *_ = scans
+    names = [f"page {number} {stamp}" for number in range(5)]
+    for number, name in enumerate(names):
+        wt.submit([cases.slab(1020 + number)], name=name, hold=True, tags=["pages"], progress=False).table()
+    client = wt.connect()
+    newest_first = names[::-1]
+    assert [row["name"] for row in client.batches(tag="pages")] == newest_first
+    whole = [row["name"] for row in client.batches()]
+    assert len(whole) > 5 and len(set(whole)) == len(whole)
+    monkeypatch.setattr(wt._client, "_PAGE", 2)
+    assert [row["name"] for row in client.batches(tag="pages")] == newest_first
+    assert [row["name"] for row in client.batches()] == whole
+    assert [row["name"] for row in client.batches(tag="pages", limit=3)] == newest_first[:3]
+    assert client.batches(limit=0) == []
+
+
 CONFIGURED = """
 import json, sys
 import wavetask as wt

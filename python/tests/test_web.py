@@ -326,6 +326,25 @@ def test_job_steps(engine):
     assert all(job.task_ids.values()) and len(set(job.task_ids.values())) == 2
 
 
+@newest_only
+def test_batch_steps(engine, tmp_path):
+    meshed = []
+
+    def solve(operation):
+        if isinstance(operation, td.VolumeMesher):
+            meshed.append(operation)
+            return td.VolumeMesherData(simulation=operation.simulation, monitors=(), data=(), log="")
+        return heat_result(operation)
+
+    engine.solve = solve
+    batch = web.Batch(simulations=simulations(3), verbose=False)
+    assert batch.step(path_dir=tmp_path) is None and (tmp_path / "batch.hdf5").exists()
+    assert len(meshed) == 3 and not list(tmp_path.glob("task-*.hdf5"))
+    results = batch.step(path_dir=tmp_path)
+    assert isinstance(results, original.BatchData) and list(results) == list(simulations(3))
+    assert len(meshed) == 3 and all(all(job.task_ids.values()) for job in batch.jobs.values())
+
+
 # Batches.
 
 

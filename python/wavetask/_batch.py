@@ -10,10 +10,10 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wavetask import _bridge, _completed, _native, _render, _shape, _table, _wait, errors
+from wavetask._leaving import Leaving
 from wavetask._task import Task
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Waited(NamedTuple):
     not_done: set[Task]
 
 
-class Batch(Mapping[str, Task]):
+class Batch(Leaving, Mapping[str, Task]):
     """Tasks that were submitted together: a mapping from their keys, in order.
 
     >>> scan = wt.submit({"I=4mA": a, "I=5mA": b}, name="heater sweep")
@@ -69,14 +69,12 @@ class Batch(Mapping[str, Task]):
         native: _native.Batch | None = None,
         shape: Any = None,
         progress: bool | str | None = None,
-        cancel_on_error: bool = False,
     ) -> None:
         self._name = name
         self._client = client
         self._native = native
         self._shape = shape
         self._progress_wish = progress
-        self._cancel_on_error = cancel_on_error
         self._process = os.getpid()
         self._begun = time.monotonic()
         self._lock = threading.Lock()
@@ -256,7 +254,7 @@ class Batch(Mapping[str, Task]):
         return self._complete and all(task.done() for task in tasks)
 
     def table(self) -> pandas.DataFrame:
-        """A pandas table: a row per task by key, with name, id, parameters, state and times.
+        """A pandas table: a row per task by its key (its name within the batch), with parameters, state, times and id.
 
         Raises `errors.Usage` if pandas is not installed; `rows` gives the same without.
         """
@@ -406,18 +404,6 @@ class Batch(Mapping[str, Task]):
             paths[task.key] = _completed.outcome(functools.partial(_saved, task, path))
         self._raise_source_error()
         return self._sorted(paths, False)
-
-    def __enter__(self) -> Batch:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if kind is not None and self._cancel_on_error:
-            self.cancel()
 
     # Inside.
 

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from wavetask import _bridge, _command, _native, _progress, _wait, errors
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Client", "connect", "current", "open"]
 
-REFERENCES = "wavetask-references"
-"""The tag of batches that only compute what other tasks refer to: users do not see them."""
-
 _PAGE = 1_000
-"""Tasks that are asked for at once: servers give no more."""
+"""Tasks or batches that are asked for at once: servers give no more."""
+
+_Page = tuple[list[dict[str, Any]], bool]
+"""A page of a list, and whether more follow."""
 
 Limits = tuple[str | None, str | None]
 """Bandwidth and memory as they were given to `connect`."""
@@ -68,7 +69,7 @@ class Client:
                 raise errors.NotFound(
                     f"there is no batch and no task `{name_or_id}` at {client.url}",
                     code=error.code,
-                    hint="wavetask.connect().batches() lists what there is",
+                    hint="`batches()` and `tasks()` of what `wavetask.connect` gave list what there is",
                 ) from error
             if isinstance(found, _native.Task):
                 return Task(found, client)
@@ -82,11 +83,18 @@ class Client:
         found = self._batches.get(name)
         return _batch.opened(self._native.open_batch(name), self) if found is None else found
 
-    def batches(self, name: str | None = None, tag: str | None = None) -> list[dict[str, Any]]:
-        """The batches of this account, the last touched first, at most 1000 of them: name, tags, members, and how many
-        are in which state."""
-        rows = self._in_this_process()._native.batches(name, tag)
-        return [row for row in rows if REFERENCES not in row["tags"] or tag == REFERENCES]
+    def batches(
+        self, name: str | None = None, tag: str | None = None, *, limit: int | None = None
+    ) -> list[dict[str, Any]]:
+        """The batches of this account, the last touched first, all of them or at most ``limit``: name, tags, members, and
+        how many are in which state."""
+        native = self._in_this_process()._native
+        hidden = _native.REFERENCES if name is None and tag is None else None
+
+        def page(after: str | None, most: int) -> _Page:
+            return native.batches(name=name, tag=tag, without_tag=hidden, after=after, limit=most)
+
+        return _all(page, "name", limit)
 
     def tasks(
         self, where: str | None = None, *, limit: int | None = None, **filters: Any
@@ -94,26 +102,13 @@ class Client:
         """Tasks, newest first, all of them or at most ``limit``: by ``state``, ``folder``, ``name`` (a part of it),
         ``tag``, ``batch``, and by parameters with ``where="I>=0.004,width=0.5"``."""
         native = self._in_this_process()._native
-        asked_for = filters.get("tag") == REFERENCES or filters.get("batch") is not None
-        hidden = None if asked_for else "EVALUATION"
-        found: dict[str, dict[str, Any]] = {}
-        places: list[str] = []
-        more = limit is None or limit > 0
-        while more:
-            most = _PAGE if limit is None or places else min(_PAGE, limit)
-            try:
-                page, more = native.tasks(where, after=places[-1] if places else None, limit=most, **filters)
-            except errors.NotFound:
-                if not places:
-                    raise
-                # Somebody deleted that task meanwhile: the page is asked for from the one before it.
-                places.pop()
-                continue
-            places += (row["id"] for row in page)
-            found.update((row["id"], row) for row in page if row["kind"] != hidden)
-            more = more and bool(page) and (limit is None or len(found) < limit)
-        rows = list(found.values())
-        return rows if limit is None else rows[:limit]
+        asked_for = filters.get("tag") is not None or filters.get("batch") is not None
+        hidden = None if asked_for else _native.REFERENCES
+
+        def page(after: str | None, most: int) -> _Page:
+            return native.tasks(where, without_tag=hidden, after=after, limit=most, **filters)
+
+        return _all(page, "id", limit)
 
     def _in_this_process(self) -> Client:
         """This client, or in a forked child one to the same server."""
@@ -263,6 +258,27 @@ def _reconnect(where: Where) -> Client:
     kind, place = where
     key, data, limits = _routes.get(where, (None, None, (None, None)))
     return _connect(where, place if kind == "url" else None, key, place if kind == "data" else data, limits)
+
+
+def _all(page: Callable[[str | None, int], _Page], key: str, limit: int | None) -> list[dict[str, Any]]:
+    """A list from its pages, each asked for from behind the last row of the one before; at most ``limit`` rows."""
+    found: dict[str, dict[str, Any]] = {}
+    places: list[str] = []
+    more = limit is None or limit > 0
+    while more:
+        most = _PAGE if limit is None else min(_PAGE, limit - len(found))
+        try:
+            rows, more = page(places[-1] if places else None, most)
+        except errors.NotFound:
+            if not places:
+                raise
+            # Somebody deleted that one meanwhile: the page is asked for from the one before it.
+            places.pop()
+            continue
+        places += (row[key] for row in rows)
+        found.update((row[key], row) for row in rows)
+        more = more and bool(rows) and (limit is None or len(found) < limit)
+    return list(found.values())
 
 
 def _client_of(where: Where) -> Client:

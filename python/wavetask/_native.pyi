@@ -13,6 +13,7 @@ import numpy
 from wavetask.errors import WavetaskError
 
 __all__ = [
+    "REFERENCES",
     "Batch",
     "Client",
     "Document",
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 __version__: str
+
+REFERENCES: str
+"""The tag of batches that only compute what other tasks refer to: users do not see them."""
 
 def adopt() -> None:
     """Notes that what is made from now on belongs to this process: for forked children."""
@@ -136,8 +140,17 @@ class Client:
     def told(self, task: str, part: str) -> str | None:
         """What the tidy3d protocol tells of a task that goes by another id there, as JSON: its ``detail`` or its
         ``progress``. ``None`` for every other task."""
-    def batches(self, name: str | None = None, tag: str | None = None) -> list[dict[str, Any]]:
-        """Batches, the last touched first."""
+    def batches(
+        self,
+        *,
+        name: str | None = None,
+        tag: str | None = None,
+        without_tag: str | None = None,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[list[dict[str, Any]], bool]:
+        """A page of batches, the last touched first, of those behind the batch of the name ``after``, and whether more
+        follow. A page has at most ``limit`` batches, and 1000."""
     def tasks(
         self,
         conditions: str | None = None,
@@ -146,6 +159,7 @@ class Client:
         folder: str | None = None,
         name: str | None = None,
         tag: str | None = None,
+        without_tag: str | None = None,
         batch: str | None = None,
         after: str | None = None,
         limit: int | None = None,
@@ -245,6 +259,8 @@ class Task:
     def simulation(self) -> Document:
         """Its simulation, without waiting. Raises `NotFound` (`task.no_simulation`) where the server does not give it, and
         while results that it is made of are not there; `Usage` if the server does not know the task yet."""
+    def leave_result(self) -> None:
+        """Leaves the result on the server until it is asked for."""
     def cancel(self) -> None:
         """Stops it; returns at once."""
     def retry(self) -> None:

@@ -117,7 +117,7 @@ def submit(
         Where to save results as HDF5 files when they are there: a file for a single simulation, a folder for a
         batch.
     cancel_on_error
-        ``with wavetask.submit(…, cancel_on_error=True) as scan:`` cancels if the block raises.
+        ``with wavetask.submit(…, cancel_on_error=True) as scan:`` cancels it if the block raises, one task or many.
     progress
         ``False`` shows none.
 
@@ -156,7 +156,6 @@ def submit(
         native=submission.batch,
         shape=shape,
         progress=progress,
-        cancel_on_error=cancel_on_error,
     )
     settings = {"folder": folder, "priority": priority}
     work = _Work(client, submission, batch, parameters_of, path, single, settings, name, awaited)
@@ -174,6 +173,7 @@ def submit(
     del simulations, members
     work.start(source)
     submitted = batch[_shape.ROOT] if single else batch
+    submitted._cancel_on_error = cancel_on_error
     _scope.register(submitted)
     return submitted
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wavetask import _adaptor, _bridge, _render, _wait, errors
+from wavetask._leaving import Leaving
 from wavetask._simulated import Simulated
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Info(NamedTuple):
     parameters: dict[str, Any]
 
 
-class Task(Simulated):
+class Task(Leaving, Simulated):
     """One simulation on its way to its result. Work begins when it is submitted, whether anybody waits or not.
 
     >>> task = wt.submit(sim, name="one")
@@ -277,6 +278,9 @@ class Task(Simulated):
             if described is None:
                 described = describer.of_document(self.document().json)
             self._described = described
+        if not self.done():
+            # Who names what is not there yet makes others of it, or wants a part: the whole comes when it is asked for.
+            self._handle().leave_result()
         return DataReference(self, described)
 
     # Other idioms.

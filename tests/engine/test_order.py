@@ -113,7 +113,12 @@ def test_many_are_gathered_so_that_each_waits_for_one(connected, driver):
     assert_after(driver, second.tasks, first.tasks)
     shown = [batch["name"] for batch in _client.current().batches()]
     assert "after many" in shown and "after many after" not in shown
+    [gathered] = _client.current().batches("after many after")
+    assert gathered["members"] == 1, "who asks for it is told of it"
+    ours = {row["id"] for row in _client.current().tasks()}
+    assert {task.id for task in (*first.tasks, *second.tasks)} <= ours
     [gathering] = _client.current()._native.open_batch("after many after").tasks()
+    assert gathering.id not in ours
     found = sequences(driver)
     assert max(found[task.id, "success"] for task in first.tasks) < found[gathering.id, "success"]
     # Run again, the same are found; with others to wait for, it waits for those.

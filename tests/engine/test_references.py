@@ -83,6 +83,73 @@ def test_a_scene_of_hundreds_of_media(connected, heat):
         xr.testing.assert_allclose(ours.medium.permittivity, theirs.medium.permittivity, rtol=1e-12, atol=0)
 
 
+FUNCTIONS = [
+    lambda a: np.float64(2) * a / 3 - a**2 + 1,
+    lambda a: np.abs(-a) + np.conj(a) + np.square(a) - 2 - a,
+    lambda a: a.abs.real - a.imag + a.conj() + (a + 1j).angle,
+    lambda a: ((1 + 2j) * a).imag + ((3 - 1j) * a).real,
+    lambda a: a.sel(x=0.13, method="nearest"),
+    lambda a: a.sel(y=slice(-0.1, None), z=slice(None, 0.2)),
+    lambda a: a.isel(x=-1, y=[0, 2], z=slice(None, None, -2)),
+    lambda a: (a + 1).sel(x=0.13, method="nearest").isel(z=[0, -1]),
+    lambda a: a.interp(x=[0.05, -0.025], z=0.1),
+    lambda a: a.interp(x=[5, 0.1], kwargs={"fill_value": 3.5}),
+    lambda a: a.interp(x=[5, 0.1], kwargs={"fill_value": np.nan}),
+    lambda a: a.interp(x=[5, 0.1], kwargs={"fill_value": "extrapolate"}),
+    lambda a: a.interp(z=[0.11, 0.212], method="nearest"),
+    lambda a: a.interp(x=a.isel(x=[0, 2]).x, z=[0.1]),
+    lambda a: a.sum("x") + a.mean(["y", "z"]) * a.max() - a.min("z"),
+    lambda a: a.std("x") + a.var(["y", "z"]) * a.std() - a.var("z", ddof=0),
+    lambda a: a.argmax("z"),
+    lambda a: a.argmin("x"),
+    lambda a: a.where(a > 300.5),
+    lambda a: a.where(a > 300.5).fillna(7.5),
+    lambda a: a.where(a != a.isel(x=0)),
+    lambda a: a.where(a > 300.5).std("x", skipna=True),
+    lambda a: (a <= 300.2) != (a >= 300.7),
+    lambda a: (a < 300.2) == (a > 300.7),
+    lambda a: abs(a + 2j * a).std("y") + ((1 + 2j) * a).var("y"),
+    lambda a: a.isel(x=[1]).squeeze("x").transpose("z", "y"),
+]
+
+
+def test_whatever_is_written_means_there_what_it_means_here(connected):
+    """Every operation from Python to the server's evaluation, beside tidy3d's and xarray's on the same data."""
+    box = td.TemperatureMonitor(size=(0.5, 0.5, 0.7), name="box", unstructured=False)
+    task = connected.submit(scenes.slab(2.5e-6, 0.15, monitors=[box]), name="box", progress=False)
+    field = task["box"].temperature
+    references = {f"{number}": function(field) for number, function in enumerate(FUNCTIONS)}
+    found = connected.submit(references, name="all operations", progress=False).results(timeout=120)
+    data = task.result()["box"].temperature
+    assert min(data.shape) > 4 and float(data.max()) > 300.7, (data.shape, float(data.max()))
+    for (name, value), function in zip(found.items(), FUNCTIONS, strict=True):
+        expected = function(data)
+        assert value.dims == expected.dims and set(value.coords) == set(expected.coords), name
+        # Integers are computed as floats there.
+        assert value.dtype == expected.dtype or expected.dtype.kind == "i", (
+            name,
+            value.dtype,
+            expected.dtype,
+        )
+        for coordinate in expected.coords:
+            np.testing.assert_array_equal(value[coordinate], expected[coordinate], err_msg=name)
+        np.testing.assert_allclose(value.values, expected.values, rtol=1e-11, atol=1e-11, err_msg=name)
+        assert np.isfinite(np.asarray(expected.values, complex)).any(), name
+
+
+def test_a_field_in_single_precision_is_named_and_given_in_double(connected):
+    solver = guide()
+    solver = solver.updated_copy(mode_spec=solver.mode_spec.updated_copy(precision="single"))
+    task = connected.submit(solver, name="single", progress=False)
+    field = task.data.Ex
+    named = field.dtype
+    assert task.result(timeout=120).Ex.dtype == np.complex64, "what is stored"
+    for reference in (field, field.isel(f=0), field + 0):
+        assert reference.dtype == reference.values.dtype == named == np.complex128
+        assert reference.nbytes == reference.values.nbytes
+    np.testing.assert_array_equal(field.values, task.result().Ex.values)
+
+
 def test_values_are_computed_there(connected, heat):
     task = heat["high"]
     rise = (on_the_grid(task) - scenes.BASE) ** 2

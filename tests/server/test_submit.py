@@ -53,6 +53,9 @@ def test_files_become_a_batch_and_results_what_tidy3d_reads(own_server, files, t
     assert listed("--tag", "paper", "--name", "tw") == ["two"]
     assert sorted(listed("--batch", "my scan")) == ["one", "two"]
     assert "my scan" in server.command("ls", "--batches", "--tag", "paper")
+    assert "my scan" in server.command("ls", "--batches", "--all")
+    listing = json.loads(server.command("ls", "--batches", "--limit", "1", "--json"))
+    assert len(listing["batches"]) == 1
     assert server.command("watch", "my scan").endswith("2 success\n")
 
     task = told["tasks"][0]["task"]

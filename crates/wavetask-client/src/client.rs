@@ -181,12 +181,15 @@ impl Client {
     /// # Errors
     /// `NotFound` if there is none; those of the connection.
     pub fn open(&self, name_or_id: &str) -> Result<Opened, ClientError> {
-        if name_or_id.starts_with("task-")
-            && let Ok(id) = name_or_id.parse()
-        {
-            return self.open_task(&id).map(Opened::Task);
+        let id = name_or_id.parse().ok();
+        let task = || id.as_ref().map(|id| self.open_task(id).map(Opened::Task));
+        let batch = || Some(self.open_batch(name_or_id).map(Opened::Batch));
+        // An id may be a name, too, and on servers of the plain protocol it looks like one.
+        if name_or_id.starts_with("task-") {
+            first_found([&task, &batch])
+        } else {
+            first_found([&batch, &task])
         }
-        self.open_batch(name_or_id).map(Opened::Batch)
     }
 
     /// A task by its id.
@@ -296,4 +299,20 @@ fn random_word() -> Result<String, ClientError> {
         ClientError::new(ErrorGroup::Internal, "engine.no_random", message)
     })?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What the first way leads to that leads anywhere; else why the first one does not.
+fn first_found(ways: [&dyn Fn() -> Option<Result<Opened, ClientError>>; 2]) -> Result<Opened, ClientError> {
+    let mut missing = None;
+    for found in ways.into_iter().filter_map(|way| way()) {
+        match found {
+            Err(error) if error.group == ErrorGroup::NotFound => {
+                missing.get_or_insert(error);
+            }
+            found => return found,
+        }
+    }
+    Err(missing.unwrap_or_else(|| {
+        ClientError::new(ErrorGroup::NotFound, "batch.not_found", "There is no such batch.")
+    }))
 }

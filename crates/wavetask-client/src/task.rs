@@ -278,6 +278,13 @@ impl Task {
         matches!(status.phase, Phase::Failed | Phase::Cancelled) || status.diverged
     }
 
+    /// Leaves its result on the server until it is asked for: others are made of it there. One that is on its way here
+    /// comes all the same.
+    pub fn leave_result(&self) {
+        let member = self.cell.state.read(|state| state.member);
+        self.cell.engine.send(Input::LeftThere { member });
+    }
+
     /// Runs it again if it ended without success; returns once the server has agreed. What failed at the server because
     /// of it is run again by the server, when it has ended well; handles of this connection follow that.
     ///

@@ -4,187 +4,28 @@
 
 #[path = "../../wavetask-server/tests/common/mod.rs"]
 mod common;
+mod plain_support;
 mod proxy;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use common::{TestServer, simulation_json};
+use plain_support::{
+    Simulation, document_of, ended, member, request, result, settings, simulation, submit, tasks_there,
+};
 use proxy::{Fault, Proxy};
-use serde_json::json;
 use wavetask_client::Server;
-use wavetask_client::member::BlockPlace;
-use wavetask_client::plain::{Gzip, HeatTasks, PlainServer, PlainSettings};
-use wavetask_client::server::{ResultSink, TaskAction, Told};
-use wavetask_document::{Array, BlockSource, Digest, Document, Limits, MemoryBlocks, hdf5, unpack};
+use wavetask_client::plain::{Gzip, HeatTasks, PlainServer};
+use wavetask_client::server::TaskAction;
+use wavetask_document::{Digest, Document};
 use wavetask_protocol::native::{
-    BatchQuery, LogQuery, MemberAnswer, MemberDocument, MemberQuery, NewMember, ResultAnswer, ResultOutcome,
-    ResultsRequest, SubmitRequest, TaskAnswer, TaskFilter, TaskSelection, TaskSummary, WantedBlock,
+    BatchQuery, LogQuery, MemberAnswer, MemberQuery, NewMember, ResultOutcome, TaskAnswer, TaskFilter,
+    TaskSelection, WantedBlock,
 };
 use wavetask_protocol::worker::Failure;
 use wavetask_protocol::{ErrorKind, TaskError, TaskId, TaskKind, TaskState};
-
-/// A simulation and where its blocks are.
-struct Simulation {
-    json: String,
-    blocks: Vec<(Digest, BlockPlace)>,
-}
-
-/// A heat simulation with one array of this many numbers.
-fn simulation(size: f64, numbers: usize) -> Simulation {
-    let mut store = MemoryBlocks::new();
-    let values = (0..numbers).map(|at| (at as f64).sin() * size).collect();
-    let array = Array::from_floats(values).store(&mut store, 1 << 20).unwrap();
-    let mut blocks = Vec::new();
-    for digest in &array.blocks {
-        let mut bytes = Vec::new();
-        store.get(digest, &mut bytes).unwrap();
-        let length = bytes.len();
-        blocks.push((*digest, BlockPlace { array: Arc::new(bytes), offset: 0, length, width: 8 }));
-    }
-    let document = Document {
-        json: simulation_json(size).into(),
-        arrays: BTreeMap::from([("sources/0/rate/x".to_owned(), array)]),
-    };
-    Simulation { json: serde_json::to_string(&document).unwrap(), blocks }
-}
-
-fn member(key: &str, simulation: &Simulation) -> NewMember {
-    NewMember {
-        key: key.to_owned(),
-        position: key.parse().unwrap_or(0),
-        kind: TaskKind::HeatCharge,
-        name: format!("task {key}"),
-        folder: "scan".to_owned(),
-        document: MemberDocument::Inline(
-            serde_json::value::RawValue::from_string(simulation.json.clone()).unwrap(),
-        ),
-        parameters: BTreeMap::from([("I".to_owned(), json!(key.len()))]),
-        inputs: Vec::new(),
-        after: Vec::new(),
-        cache: true,
-        hold: false,
-        priority: 0,
-        idempotency_key: format!("key-{key}"),
-    }
-}
-
-fn request(members: Vec<NewMember>) -> SubmitRequest {
-    SubmitRequest {
-        batch: "a scan".to_owned(),
-        tags: vec!["paper".to_owned()],
-        submission: "first".to_owned(),
-        members,
-        complete: true,
-    }
-}
-
-fn settings(url: &str, server: &TestServer, folder: &Path) -> PlainSettings {
-    let mut settings = PlainSettings::new(url, &server.key, folder);
-    settings.object_store = None;
-    settings.poll = (Duration::from_millis(30), Duration::from_millis(300));
-    settings
-}
-
-/// Submits until everything is accepted; the tasks in order.
-async fn submit(
-    plain: &PlainServer,
-    members: Vec<NewMember>,
-    simulations: &[&Simulation],
-) -> Vec<TaskSummary> {
-    let request = request(members);
-    for _ in 0..3 {
-        let answer = plain.submit(&request).await.unwrap();
-        let mut wanted = std::collections::HashSet::new();
-        let mut accepted = Vec::new();
-        for member in answer.members {
-            match member {
-                MemberAnswer::Accepted { task, .. } => accepted.push(task),
-                MemberAnswer::Missing { blocks, .. } => wanted.extend(blocks),
-                other => panic!("{other:?}"),
-            }
-        }
-        if wanted.is_empty() {
-            return accepted;
-        }
-        let blocks: HashMap<Digest, BlockPlace> = simulations
-            .iter()
-            .flat_map(|simulation| simulation.blocks.iter().cloned())
-            .filter(|(digest, _)| wanted.contains(digest))
-            .collect();
-        let blocks: Vec<_> = blocks.into_iter().collect();
-        let arrived = Mutex::new(0);
-        plain.send_blocks(&blocks, &|digests| *arrived.lock().unwrap() += digests.len()).await.unwrap();
-        assert_eq!(*arrived.lock().unwrap(), wanted.len());
-    }
-    panic!("still something missing");
-}
-
-/// Follows events until a task is in a state that is final; that state's summary.
-async fn ended(plain: &PlainServer, task: &TaskId) -> TaskSummary {
-    let mut after = 0;
-    let waiting = async {
-        loop {
-            let page = plain.next_events(after).await.unwrap();
-            after = page.last;
-            for event in page.events {
-                if event.task.task == *task && event.state.is_final() {
-                    return event.task;
-                }
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("the task ends")
-}
-
-/// The result of a task and the blocks that came with it.
-async fn result(
-    plain: &PlainServer,
-    task: &TaskId,
-    inline_bytes: u64,
-) -> (Option<(Document, bool)>, ResultAnswer, HashMap<Digest, bytes::Bytes>) {
-    let request =
-        ResultsRequest { tasks: vec![task.clone()], inline_bytes, compress: false, simulation: false };
-    let (mut answers, mut blocks) = (Vec::new(), HashMap::new());
-    let mut sink = ResultSink {
-        result: &mut |answer| {
-            answers.push(answer);
-            Ok(())
-        },
-        block: &mut |digest, bytes| {
-            blocks.insert(digest, bytes);
-            Ok(())
-        },
-    };
-    plain.results(&request, &mut sink).await.unwrap();
-    assert_eq!(answers.len(), 1);
-    let answer = answers.pop().unwrap();
-    let document = match &answer.outcome {
-        ResultOutcome::Document { document, inline, .. } => {
-            Some((serde_json::from_str(document.get()).unwrap(), *inline))
-        }
-        _ => None,
-    };
-    (document, answer, blocks)
-}
-
-/// What a worker was given to solve.
-fn document_of(file: &[u8]) -> (Document, MemoryBlocks) {
-    let mut plain = Vec::new();
-    unpack::unpack(&mut &file[..], &mut plain, &Limits::default()).unwrap();
-    let mut blocks = MemoryBlocks::new();
-    let document = hdf5::read(&plain, &Limits::default(), &mut blocks).unwrap();
-    (document, blocks)
-}
-
-/// The server's tasks in a folder.
-async fn tasks_there(server: &TestServer, folder: &str) -> Vec<serde_json::Value> {
-    let found = server.get(&format!("/tidy3d/project?projectName={folder}")).await;
-    let Some(id) = found["projectId"].as_str() else { return Vec::new() };
-    server.get(&format!("/tidy3d/projects/{id}/tasks")).await.as_array().unwrap().clone()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_goes_all_the_way() {
@@ -532,82 +373,6 @@ async fn held_stopped_and_failed_tasks() {
     let answer =
         plain.act(TaskAction::Status, &select(&"nobody".parse().unwrap())).await.unwrap().tasks.remove(0);
     assert!(matches!(answer, TaskAnswer::Refused { error } if error.code == "task.not_found"));
-}
-
-/// Whoever asks by our id is told in the protocol's words, by the server's one task or by its two.
-#[tokio::test(flavor = "multi_thread")]
-async fn our_ids_are_asked_about_in_the_protocols_words() {
-    for heat in [HeatTasks::One, HeatTasks::Two] {
-        let server = TestServer::start();
-        let folder = tempfile::tempdir().unwrap();
-        let mut settings = settings(&server.url, &server, folder.path());
-        settings.heat = heat;
-        let plain = PlainServer::connect(settings).await.unwrap();
-        let one = simulation(1.0, 10);
-        let mut held = member("0", &one);
-        held.hold = true;
-        let id = submit(&plain, vec![held], &[&one]).await.remove(0).task;
-        let ask = async |what| plain.told(&id, what).await.unwrap().unwrap();
-        let waiting = async {
-            // Until it has been checked, nobody has estimated it.
-            while ask(Told::Detail).await["estFlexUnit"].as_f64().is_none_or(|units| units == 0.0) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it is checked");
-        let detail = ask(Told::Detail).await;
-        assert_eq!((&detail["taskId"], &detail["taskName"]), (&json!(id), &json!("task 0")), "{heat:?}");
-        assert_eq!((&detail["taskType"], &detail["status"]), (&json!("HEAT_CHARGE"), &json!("draft")));
-        assert_eq!((&detail["folderName"], &detail["realFlexUnit"]), (&json!("scan"), &json!(null)));
-        assert_eq!(ask(Told::Progress).await, json!({ "perc_done": null, "field_decay": null }));
-
-        let select = TaskSelection { tasks: vec![id.clone()], priority: 0 };
-        plain.act(TaskAction::Start, &select).await.unwrap();
-        let worker = server.worker();
-        let assignment = worker.lease(Duration::from_secs(10)).await.expect("it is started");
-        worker.beat(&assignment, 50.0, 0, &["solving"]).await;
-        assert_eq!(ask(Told::Detail).await["status"], json!("running"));
-        assert_eq!(ask(Told::Progress).await["perc_done"], json!(50.0));
-        assert_eq!(worker.result(&assignment, common::result_file(&[2.0])).await, 200);
-        assert_eq!(ended(&plain, &id).await.state, TaskState::Success);
-        let detail = ask(Told::Detail).await;
-        assert_eq!((&detail["status"], &detail["taskId"]), (&json!("success"), &json!(id)));
-        let there = tasks_there(&server, "scan").await;
-        assert_eq!(there.len(), if heat == HeatTasks::Two { 2 } else { 1 });
-        for number in ["realFlexUnit", "estFlexUnit"] {
-            let sum: f64 = there.iter().map(|task| task[number].as_f64().unwrap_or_default()).sum();
-            assert!(sum > 0.0 && (detail[number].as_f64().unwrap() - sum).abs() < 1e-9, "{heat:?} {number}");
-        }
-        assert_eq!(ask(Told::Progress).await["perc_done"], json!(100.0));
-
-        let theirs = server.validated().await;
-        assert_eq!(plain.told(&theirs.parse().unwrap(), Told::Detail).await.unwrap(), None);
-        plain.act(TaskAction::Delete, &select).await.unwrap();
-        let gone = plain.told(&id, Told::Detail).await.unwrap_err();
-        assert_eq!(gone.code, "task.not_found");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_the_server_has_not_heard_of_is_told_of_in_our_words() {
-    let server = TestServer::start();
-    let folder = tempfile::tempdir().unwrap();
-    let creates = |line: &str| line.starts_with("POST /tidy3d/projects/");
-    let proxy =
-        Proxy::start(&server.url, move |line| if creates(line) { Fault::Refuse } else { Fault::None }).await;
-    let plain = PlainServer::connect(settings(&proxy.url, &server, folder.path())).await.unwrap();
-    let one = simulation(1.0, 10);
-    let id = submit(&plain, vec![member("0", &one)], &[&one]).await.remove(0).task;
-    let detail = plain.told(&id, Told::Detail).await.unwrap().unwrap();
-    assert_eq!((&detail["taskId"], &detail["taskName"]), (&json!(id), &json!("task 0")));
-    assert_eq!((&detail["status"], &detail["taskType"]), (&json!("draft"), &json!("HEAT_CHARGE")));
-    assert!(detail["createdAt"].as_str().unwrap().starts_with("20"), "{detail}");
-    let progress = plain.told(&id, Told::Progress).await.unwrap().unwrap();
-    assert_eq!(progress["perc_done"], json!(null));
-    plain.act(TaskAction::Cancel, &TaskSelection { tasks: vec![id.clone()], priority: 0 }).await.unwrap();
-    let detail = plain.told(&id, Told::Detail).await.unwrap().unwrap();
-    assert_eq!(detail["status"], json!("aborted"));
-    assert!(tasks_there(&server, "scan").await.is_empty());
 }
 
 /// The engine turns to this protocol by itself, and its user does not notice.

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "helper functions of a test")]
 
+mod indexing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::ops::Range;
 use std::sync::Mutex;
 
+use indexing::by_index;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use wavetask_document::hdf5::{self, FilePlan};
@@ -92,24 +95,6 @@ fn both(
     let mut writer = ArrayWriter::new(element_type, extents, 64, &mut blocks);
     writer.write(bytes).unwrap();
     (bricks, writer.finish().unwrap(), blocks)
-}
-
-/// The part by going through all indices one by one.
-fn by_index(bytes: &[u8], size: usize, shape: &[usize], ranges: &[Range<u64>]) -> Vec<u8> {
-    let mut found = Vec::new();
-    for (element, index) in bytes.chunks(size).zip(0_usize..) {
-        let mut rest = index;
-        let mut inside = true;
-        for (axis, &extent) in shape.iter().enumerate().rev() {
-            let at = (rest % extent) as u64;
-            rest /= extent;
-            inside &= ranges.get(axis).is_none_or(|range| range.contains(&at));
-        }
-        if inside {
-            found.extend_from_slice(element);
-        }
-    }
-    found
 }
 
 fn document(array: ArrayDescriptor) -> Document {

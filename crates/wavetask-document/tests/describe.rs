@@ -4,10 +4,13 @@
 //! `WAVETASK_TEST_PYTHON` and `WAVETASK_TEST_PYTHON_OLD`.
 #![expect(clippy::unwrap_used, reason = "tests end at the first surprise")]
 
+mod indexing;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Mutex;
 
+use indexing::by_index;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use wavetask_document::{
@@ -120,24 +123,6 @@ fn part() -> impl Strategy<Value = (Vec<usize>, Vec<Range<u64>>, ElementType, u6
             )
         },
     )
-}
-
-/// The part by going through all indices one by one.
-fn by_index(bytes: &[u8], size: usize, shape: &[usize], ranges: &[Range<u64>]) -> Vec<u8> {
-    let mut found = Vec::new();
-    for (element, index) in bytes.chunks(size).zip(0_usize..) {
-        let mut rest = index;
-        let mut inside = true;
-        for (axis, &extent) in shape.iter().enumerate().rev() {
-            let at = (rest % extent) as u64;
-            rest /= extent;
-            inside &= ranges.get(axis).is_none_or(|range| range.contains(&at));
-        }
-        if inside {
-            found.extend_from_slice(element);
-        }
-    }
-    found
 }
 
 proptest! {

@@ -10,10 +10,14 @@ use crate::arithmetic::divide;
 pub(crate) fn interpolate(of: &Numbers, shape: &[usize], axis: usize, samples: &[Sample]) -> Numbers {
     match of {
         Numbers::Real(values) => {
-            Numbers::Real(along(values, shape, axis, samples, |value| value, real_between))
+            let outside = |value: Option<f64>| value.unwrap_or(f64::NAN);
+            Numbers::Real(along(values, shape, axis, samples, outside, real_between))
         }
         Numbers::Complex(values) => {
-            let outside = |value: f64| Complex::new(value, if value.is_nan() { value } else { 0.0 });
+            let outside = |value: Option<f64>| match value {
+                Some(value) => Complex::from(value),
+                None => Complex::new(f64::NAN, f64::NAN),
+            };
             // As NumPy does, which makes the coordinates complex: what is not a number in one part is so in both.
             let between = |[low, high]: [Complex<f64>; 2], [from, to]: [f64; 2], target: f64, _| {
                 divide(high - low, (to - from).into()) * Complex::from(target - from) + low
@@ -40,7 +44,7 @@ fn along<T: Copy>(
     shape: &[usize],
     axis: usize,
     samples: &[Sample],
-    outside: impl Fn(f64) -> T,
+    outside: impl Fn(Option<f64>) -> T,
     between: impl Fn([T; 2], [f64; 2], f64, bool) -> T,
 ) -> Vec<T> {
     let extent = shape[axis];
@@ -54,7 +58,8 @@ fn along<T: Copy>(
         };
         for sample in samples {
             match *sample {
-                Sample::Outside(value) => result.extend(std::iter::repeat_n(outside(value), inner)),
+                Sample::Outside(value) => result.extend(std::iter::repeat_n(outside(Some(value)), inner)),
+                Sample::Missing => result.extend(std::iter::repeat_n(outside(None), inner)),
                 Sample::At(place) => result.extend_from_slice(row(place)),
                 Sample::Between { low, high, coordinates, target, either_end } => {
                     let pairs = row(low).iter().zip(row(high));

@@ -8,8 +8,18 @@ use wavetask_document::expression::{ExpressionError, Field, MeshType, Taken};
 use crate::arrange::{gather, strides};
 use crate::{MeshGeometry, Numbers};
 
-/// Boxes that one field is read in at most; beyond, gaps between places are read, too.
-const BOXES: usize = 64;
+/// Between places of which so many elements are not wanted there may be a block that need not be read, which costs more
+/// than another box.
+const GAP: u128 = 1 << 12;
+
+/// Of a box of more than [`SMALL`] elements at least one in so many is wanted.
+const SPARSE: u128 = 4;
+
+/// Smaller boxes would cost more than what they leave out.
+const SMALL: u128 = 1 << 10;
+
+/// Elements of a box of which not all are wanted: they are held at once.
+const LARGE: u128 = 1 << 22;
 
 /// Where fields are read from.
 pub trait Reader {
@@ -54,97 +64,112 @@ pub(crate) fn read(reader: &dyn Reader, field: &Field, taken: &[Taken]) -> Resul
         })
         .collect();
     let shape: Vec<usize> = places.iter().map(Vec::len).collect();
-    let runs = runs(&places);
-    let mut assembled: Option<Numbers> = None;
-    let mut at = vec![0_usize; runs.len()];
     if shape.contains(&0) {
         return Ok(Numbers::Real(Vec::new()));
     }
-    loop {
-        let boxed: Vec<&Range<usize>> = runs.iter().zip(&at).map(|(runs, &at)| &runs[at]).collect();
-        let ranges: Vec<Range<u64>> =
-            boxed.iter().map(|range| range.start as u64..range.end as u64).collect();
+    let axes: Vec<Axis> = places.iter().map(|places| Axis::new(places)).collect();
+    let mut assembled: Option<Numbers> = None;
+    let mut open: Vec<Group> = vec![axes.iter().map(|axis| 0..axis.places.len()).collect()];
+    while let Some(group) = open.pop() {
+        let spans: Vec<Range<usize>> =
+            axes.iter().zip(&group).map(|(axis, part)| axis.span(part.clone())).collect();
+        if let Some((along, at)) = split(&axes, &group, &spans) {
+            let (mut before, mut behind) = (group.clone(), group);
+            before[along].end = at;
+            behind[along].start = at;
+            open.extend([behind, before]);
+            continue;
+        }
+        let ranges: Vec<Range<u64>> = spans.iter().map(|span| span.start as u64..span.end as u64).collect();
         let array = reader.read(field, &ranges)?;
-        let found: Vec<usize> = boxed.iter().map(|range| range.len()).collect();
+        let found: Vec<usize> = spans.iter().map(Range::len).collect();
         let array = Some(array).filter(|array| array.shape() == found).and_then(Numbers::of_array);
         let Some(numbers) = array else {
             let source = "what was read is not the numbers that were asked for".into();
             return Err(ExpressionError::Field { field: field.to_string(), source });
         };
         let whole = found == shape
-            && places.iter().zip(&boxed).all(|(places, range)| places.iter().copied().eq((*range).clone()));
+            && places.iter().zip(&spans).all(|(places, span)| places.iter().copied().eq(span.clone()));
         if whole {
             return Ok(numbers);
         }
-        place(&mut assembled, &numbers, &boxed, &places, &shape);
-        // The next box.
-        let mut axis = runs.len();
-        loop {
-            if axis == 0 {
-                return Ok(assembled.unwrap_or_else(|| Numbers::Real(Vec::new())));
-            }
-            axis -= 1;
-            at[axis] += 1;
-            if at[axis] < runs[axis].len() {
-                break;
-            }
-            at[axis] = 0;
-        }
+        place(&mut assembled, &numbers, &spans, &axes, &group, &shape);
+    }
+    Ok(assembled.unwrap_or_else(|| Numbers::Real(Vec::new())))
+}
+
+/// The wanted places along an axis.
+struct Axis {
+    /// Places in ascending order, and where in the result each belongs.
+    places: Vec<(usize, usize)>,
+}
+
+/// A part of the wanted places along each axis.
+type Group = Vec<Range<usize>>;
+
+impl Axis {
+    fn new(places: &[usize]) -> Self {
+        let mut places: Vec<(usize, usize)> =
+            places.iter().enumerate().map(|(target, &place)| (place, target)).collect();
+        places.sort_unstable();
+        Self { places }
+    }
+
+    /// From the first place of a part to the last.
+    fn span(&self, part: Range<usize>) -> Range<usize> {
+        let part = &self.places[part];
+        part.first().map_or(0, |first| first.0)..part.last().map_or(0, |last| last.0 + 1)
+    }
+
+    /// The widest gap within a part, of several that in the middle: what lies in it, and where it ends.
+    fn widest_gap(&self, part: &Range<usize>) -> Option<(usize, usize)> {
+        let gap = |at: usize| (self.places[at].0 - self.places[at - 1].0).saturating_sub(1);
+        let middle = part.start.midpoint(part.end);
+        let from_middle = |at: usize| std::cmp::Reverse(at.abs_diff(middle));
+        let widest = (part.start + 1..part.end).max_by_key(|&at| (gap(at), from_middle(at)))?;
+        Some((gap(widest), widest))
     }
 }
 
-/// Ascending runs of places along each axis that cover all that are wanted, in at most [`BOXES`] boxes.
-fn runs(places: &[Vec<usize>]) -> Vec<Vec<Range<usize>>> {
-    let sorted: Vec<Vec<usize>> = places
-        .iter()
-        .map(|places| {
-            let mut places = places.clone();
-            places.sort_unstable();
-            places.dedup();
-            places
-        })
-        .collect();
-    let mut gap = 0;
-    loop {
-        let runs: Vec<Vec<Range<usize>>> = sorted.iter().map(|places| joined(places, gap)).collect();
-        let boxes = runs.iter().fold(1_usize, |product, runs| product.saturating_mul(runs.len()));
-        if boxes <= BOXES {
-            return runs;
-        }
-        gap = 2 * gap + 1;
+/// Along which axis, and where, a group is to be read in two boxes; `None` if it is read in one.
+fn split(axes: &[Axis], group: &Group, spans: &[Range<usize>]) -> Option<(usize, usize)> {
+    let product = |ranges: &[Range<usize>]| {
+        ranges.iter().fold(1_u128, |product, range| product.saturating_mul(range.len() as u128))
+    };
+    let (read, wanted) = (product(spans), product(group));
+    if read <= wanted {
+        return None;
     }
-}
-
-/// Runs of ascending places; gaps of at most so many places do not end one.
-fn joined(places: &[usize], gap: usize) -> Vec<Range<usize>> {
-    let mut runs: Vec<Range<usize>> = Vec::new();
-    for &place in places {
-        match runs.last_mut() {
-            Some(run) if place - run.end <= gap => run.end = place + 1,
-            _ => runs.push(place..place + 1),
-        }
-    }
-    runs
+    // The cut that leaves out most.
+    let cuts = axes.iter().zip(group).zip(spans).enumerate().filter_map(|(along, ((axis, part), span))| {
+        let (gap, at) = axis.widest_gap(part)?;
+        Some((read / span.len() as u128 * gap as u128, along, at))
+    });
+    let (left_out, along, at) = cuts.max().filter(|cut| cut.0 > 0)?;
+    let sparse = read > SMALL && read > wanted.saturating_mul(SPARSE);
+    (left_out >= GAP || sparse || read > LARGE).then_some((along, at))
 }
 
 /// Puts what a box holds of the wanted places where it belongs.
 fn place(
     assembled: &mut Option<Numbers>,
     numbers: &Numbers,
-    boxed: &[&Range<usize>],
-    places: &[Vec<usize>],
+    spans: &[Range<usize>],
+    axes: &[Axis],
+    group: &Group,
     shape: &[usize],
 ) {
     // Along each axis: the places of the result that this box has, and where in the box.
-    let (targets, sources): (Vec<Vec<usize>>, Vec<Vec<usize>>) = places
+    let (targets, sources): (Vec<Vec<usize>>, Vec<Vec<usize>>) = axes
         .iter()
-        .zip(boxed)
-        .map(|(places, range)| {
-            let inside = places.iter().enumerate().filter(|(_, place)| range.contains(place));
-            inside.map(|(target, place)| (target, place - range.start)).unzip::<_, _, Vec<_>, Vec<_>>()
+        .zip(group)
+        .zip(spans)
+        .map(|((axis, part), span)| {
+            let inside = axis.places[part.clone()].iter();
+            inside.map(|(place, target)| (*target, place - span.start)).unzip::<_, _, Vec<_>, Vec<_>>()
         })
         .unzip();
-    let extents: Vec<usize> = boxed.iter().map(|range| range.len()).collect();
+    let extents: Vec<usize> = spans.iter().map(Range::len).collect();
     let count = shape.iter().product();
     let (to, from) = (offsets(&targets, shape), offsets(&sources, &extents));
     match numbers {

@@ -12,8 +12,9 @@ use wavetask_expression::{Evaluated, Numbers, Reader, RecentBlocks, evaluate};
 const EXTENT: usize = 64;
 const BLOCK: u64 = 4096;
 
-/// One field over x, y and z, whose value says where it is.
+/// One field over x, y and z, or fewer of them, whose value says where it is.
 struct Cube {
+    extents: Vec<usize>,
     descriptor: ArrayDescriptor,
     blocks: RecentBlocks<MemoryBlocks>,
 }
@@ -24,12 +25,18 @@ impl Cube {
     }
 
     fn stored(store: impl FnOnce(&Array, &mut MemoryBlocks) -> std::io::Result<ArrayDescriptor>) -> Self {
+        Self::of(vec![EXTENT; 3], store)
+    }
+
+    fn of(
+        extents: Vec<usize>,
+        store: impl FnOnce(&Array, &mut MemoryBlocks) -> std::io::Result<ArrayDescriptor>,
+    ) -> Self {
         let mut blocks = MemoryBlocks::new();
-        let values = (0..EXTENT.pow(3)).map(|place| place as f64).collect();
-        let array =
-            Array::new(vec![EXTENT; 3], Values::Float64(values)).expect("as many values as the shape says");
+        let values = (0..extents.iter().product()).map(|place: usize| place as f64).collect();
+        let array = Array::new(extents.clone(), Values::Float64(values)).expect("as many as the shape says");
         let descriptor = store(&array, &mut blocks).expect("memory takes blocks");
-        Self { descriptor, blocks: RecentBlocks::new(blocks, 1 << 20) }
+        Self { extents, descriptor, blocks: RecentBlocks::new(blocks, 1 << 20) }
     }
 
     fn value(&self, expression: &str) -> Evaluated {
@@ -44,10 +51,11 @@ impl Cube {
 
 impl Schema for Cube {
     fn field(&self, _: &Field) -> Result<FieldType, ExpressionError> {
-        let along = Coordinate::Numbers((0..EXTENT).map(|place| place as f64).collect());
-        let dimensions = ["x", "y", "z"].map(|name| Dimension::new(name, along.clone()));
+        let along = |extent: usize| Coordinate::Numbers((0..extent).map(|place| place as f64).collect());
+        let names = ["x", "y", "z"].into_iter().zip(&self.extents);
+        let dimensions = names.map(|(name, &extent)| Dimension::new(name, along(extent))).collect();
         Ok(FieldType {
-            labels: Labels::new("field", dimensions.into())?,
+            labels: Labels::new("field", dimensions)?,
             data_type: DataType::Float,
             mesh: None,
             whole: Default::default(),
@@ -57,7 +65,7 @@ impl Schema for Cube {
 
 impl Reader for Cube {
     fn shape(&self, _: &Field) -> Result<Vec<usize>, ExpressionError> {
-        Ok(vec![EXTENT; 3])
+        Ok(self.extents.clone())
     }
 
     fn read(&self, _: &Field, ranges: &[Range<u64>]) -> Result<Array, ExpressionError> {
@@ -107,4 +115,32 @@ fn a_plane_of_a_field_in_bricks_reads_one_layer_of_them() {
         assert_eq!((values.len(), values[0]), (EXTENT * EXTENT, first as f64));
         assert_eq!(cube.blocks.bytes_read(), thick * (EXTENT * EXTENT * 8) as u64, "across {dimension}");
     }
+}
+
+#[test]
+fn places_far_apart_are_read_one_by_one_however_many_there_are() {
+    // A long line: one number of each second block.
+    let block = 16 * BLOCK;
+    let elements = block as usize / 8;
+    let line = || Cube::of(vec![200 * elements], |array, blocks| array.store(blocks, block));
+    let taken = |line: &Cube, places: &[usize]| {
+        let indexers = format!("[[\"x\", {{\"indices\": {places:?}}}]]");
+        let value = line.value(&format!("{{\"isel\": {{\"of\": CUBE, \"indexers\": {indexers}}}}}"));
+        let Numbers::Real(values) = value.values else { panic!("real") };
+        assert_eq!(values, places.iter().map(|&place| place as f64).collect::<Vec<_>>());
+        line.blocks.bytes_read()
+    };
+    let apart: Vec<usize> = (0..100).map(|at| 2 * at * elements + 5).collect();
+    assert_eq!(taken(&line(), &apart), 100 * block);
+    // Places that lie closely, in any order and some twice.
+    assert_eq!(taken(&line(), &[90, 3, 7, 90, elements + 1000]), 2 * block);
+    // Columns of a box in bricks: those that hold none are not read.
+    let boxed =
+        Cube::of(vec![128, 128, EXTENT], |array, blocks| array.store_in_bricks(blocks, &[16, 16, 64]));
+    let columns = "{\"isel\": {\"of\": CUBE, \"indexers\": [[\"x\", {\"indices\": [0, 32, 64, 96, 5]}],
+        [\"y\", {\"indices\": [96, 64, 32, 0, 5]}]]}}";
+    let Numbers::Real(values) = boxed.value(columns).values else { panic!("real") };
+    assert_eq!(values[EXTENT + 3], (64 * EXTENT + 3) as f64);
+    assert_eq!(values[(4 * 5 + 2) * EXTENT], ((5 * 128 + 32) * EXTENT) as f64);
+    assert_eq!(boxed.blocks.bytes_read(), 4 * 4 * 16 * 16 * 64 * 8);
 }

@@ -93,7 +93,7 @@ def transformed(random, data, expression):
 def sampled(random, data, expression):
     """The field on a grid: beside the mesh, within it, and at its own points."""
     method = str(random.choice(["linear", "linear", "nearest"]))
-    fill = [None, "extrapolate", 0.0, 300.0][random.integers(4)]
+    fill = [None, "extrapolate", 0.0, 300.0, np.nan][random.integers(5)]
     own = data._points_3d_array
     # Along one axis of a plane across x or y, tidy3d has the tolerance of the plane's normal, which is none, and misses
     # cells whose upper end is the place to the last digit.
@@ -113,7 +113,7 @@ def sampled(random, data, expression):
         places.append(["voltage", {"values": [0.75, -0.25]}])
     body = {"of": expression, "places": places, "method": method}
     if fill is not None:
-        body["fill"] = fill if fill == "extrapolate" else {"value": fill}
+        body["fill"] = "nan" if fill is np.nan else fill if fill == "extrapolate" else {"value": fill}
     order = random.permutation(len(places))
     body["places"] = [places[place] for place in order]
     return data.interp(**keywords, method=method, fill_value=fill), {"interp": body}

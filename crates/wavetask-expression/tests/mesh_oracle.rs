@@ -161,13 +161,8 @@ fn meshes_are_sampled_as_tidy3d_samples_them() {
             serde_json::from_value(case["expression"].clone()).expect("an expression");
         let ours = field.value(&expression).unwrap_or_else(|error| panic!("{error}: {expression:?}"));
         let theirs = support::numbers(&case["value"], &numbers);
-        let dimensions: Vec<(String, Coordinate)> =
-            serde_json::from_value(case["dimensions"].clone()).expect("dimensions");
-        let equal = ours.labels.dimensions.len() == dimensions.len()
-            && ours.labels.dimensions.iter().zip(&dimensions).all(|(own, (name, coordinate))| {
-                *own.name == **name && coordinates_agree(&own.coordinate, coordinate)
-            });
-        if !equal {
+        let dimensions = support::dimensions(case);
+        if !support::are_named(&ours.labels, &dimensions, coordinates_agree) {
             differing.push(format!("{expression:?}\n {:?}, there {dimensions:?}", ours.labels.dimensions));
             continue;
         }

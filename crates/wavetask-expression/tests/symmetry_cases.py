@@ -205,7 +205,7 @@ def cut_by_vtk(data):
 def interpolated(random, data, expression):
     """Values between places of the whole, and beside it."""
     method = str(random.choice(["linear", "linear", "nearest"]))
-    fill = [None, "extrapolate", 0.0, 300.0][random.integers(4)]
+    fill = [None, "extrapolate", 0.0, 300.0, np.nan][random.integers(5)]
     if cut_by_vtk(data):
         # Where two planes cut, which points there are depends on how VTK has divided what the first has left.
         method, fill = "linear", 300.0
@@ -227,7 +227,7 @@ def interpolated(random, data, expression):
         "method": method,
     }
     if fill is not None:
-        body["fill"] = fill if fill == "extrapolate" else {"value": fill}
+        body["fill"] = "nan" if fill is np.nan else fill if fill == "extrapolate" else {"value": fill}
     if hasattr(data, "points"):
         return data.interp(**keywords, method=method, fill_value=fill), {"interp": body}
     for name, places in keywords.items():

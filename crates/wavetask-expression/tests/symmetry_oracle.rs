@@ -42,16 +42,7 @@ fn symmetric_data_is_made_whole_as_tidy3d_makes_it() {
             }
             (Ok(ours), false) => ours,
         };
-        let dimensions: Vec<(String, Coordinate)> =
-            serde_json::from_value(case["dimensions"].clone()).expect("dimensions");
-        let equal = ours.labels.dimensions.len() == dimensions.len()
-            && ours
-                .labels
-                .dimensions
-                .iter()
-                .zip(&dimensions)
-                .all(|(own, (name, labels))| *own.name == **name && same_labels(&own.coordinate, labels));
-        if !equal {
+        if !support::are_named(&ours.labels, &support::dimensions(case), same_labels) {
             differing.push(format!("{case}: {:?}", ours.labels.dimensions));
             continue;
         }

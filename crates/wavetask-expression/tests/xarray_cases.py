@@ -94,7 +94,8 @@ class Evaluation:
 
         kwargs = {}
         if fill is not None:
-            kwargs["fill_value"] = fill if fill == "extrapolate" else fill["value"]
+            words = {"extrapolate": "extrapolate", "nan": np.nan}
+            kwargs["fill_value"] = words[fill] if isinstance(fill, str) else fill["value"]
         places = {name: wanted(places) for name, places in places}
         return self(of).interp(places, method=method, kwargs=kwargs)
 
@@ -130,7 +131,9 @@ class Evaluation:
         if points and result.size:
             values = table.interp(points, method=method).values
         missing = np.isnan([np.asarray(each.values, dtype=float).ravel() for each in places]).any(axis=0)
-        return result.copy(data=np.where(missing, np.nan, values).reshape(result.shape))
+        # SciPy leaves the imaginary part at zero along several dimensions and not along one: here it is nothing, too.
+        nothing = complex(np.nan, np.nan) if np.iscomplexobj(values) else np.nan
+        return result.copy(data=np.where(missing, nothing, values).reshape(result.shape))
 
     def concat(self, parts, dimension, coordinate=None):
         parts = [self(part) for part in parts]

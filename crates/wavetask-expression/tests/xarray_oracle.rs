@@ -189,21 +189,11 @@ fn difference(fields: &Fields, case: &Expression, answer: &Value, values: &[C]) 
         (Ok(_), Some(theirs)) => return Some(format!("refused there: {theirs}")),
         (Ok(ours), None) => ours,
     };
-    let dimensions: Vec<(String, Coordinate)> =
-        serde_json::from_value(answer["dimensions"].clone()).expect("dimensions");
-    let own: Vec<(String, Coordinate)> = ours
-        .labels
-        .dimensions
-        .iter()
-        .map(|dimension| (dimension.name.to_string(), (*dimension.coordinate).clone()))
-        .collect();
-    let equal = own.len() == dimensions.len()
-        && own
-            .iter()
-            .zip(&dimensions)
-            .all(|(a, b)| a.0 == b.0 && (a.1 == b.1 || (a.1.is_empty() && b.1.is_empty())));
-    if !equal {
-        return Some(format!("labels {own:?}, there {dimensions:?}"));
+    let dimensions = support::dimensions(answer);
+    let same =
+        |ours: &Coordinate, theirs: &Coordinate| ours == theirs || (ours.is_empty() && theirs.is_empty());
+    if !support::are_named(&ours.labels, &dimensions, same) {
+        return Some(format!("labels {:?}, there {dimensions:?}", ours.labels.dimensions));
     }
     let scalars: BTreeMap<std::sync::Arc<str>, Label> =
         serde_json::from_value(answer["scalars"].clone()).expect("scalars");

@@ -6,9 +6,7 @@
 use std::io::Write;
 
 use num_complex::Complex;
-use wavetask_mode::plane::{
-    Controls, Direction, PlaneProblem, PlaneWorkspace, Precision, Symmetry, Tensor, solve_with,
-};
+use wavetask_mode::plane::{Controls, PlaneProblem, PlaneWorkspace, Tensor, solve_with};
 
 /// Seconds that this thread has been on a processor, as Linux counts them.
 fn thread_seconds() -> f64 {
@@ -50,21 +48,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout();
     let whole = (thread_seconds(), std::time::Instant::now());
     for step in 0..frequencies {
+        let frequency = 1.934e14 * (1.0 + 0.005 * step as f64);
         let problem = PlaneProblem {
-            boundaries: boundaries.clone(),
-            permittivity: permittivity.clone(),
-            permeability: None,
-            openings: None,
-            frequency: 1.934e14 * (1.0 + 0.005 * step as f64),
             num_modes: modes,
-            target_index: None,
-            num_pml: [0, 0],
-            symmetry: [Symmetry::None; 2],
-            bend: None,
             angle_theta: if kind == "tensor" { 0.2 } else { 0.0 },
-            angle_phi: 0.0,
-            precision: Precision::Double,
-            direction: Direction::Forward,
+            ..PlaneProblem::new(boundaries.clone(), permittivity.clone(), frequency)
         };
         let started = thread_seconds();
         let solution = solve_with(&problem, &mut workspace, &Controls::unlimited())?;

@@ -15,7 +15,7 @@ use wavetask_grid::media::SPEED_OF_LIGHT;
 use wavetask_grid::permittivity::{Component, Scene};
 use wavetask_grid::subpixel::{Cells, Conductor, Coupling, Specification, on_grid, openings};
 use wavetask_mode::plane::{
-    Bend, Controls, Direction, Openings, PlaneProblem, PlaneSolution, Precision, Symmetry, Tensor, solve,
+    Bend, Controls, Direction, Openings, PlaneProblem, PlaneSolution, Symmetry, Tensor, solve,
 };
 
 const WAVELENGTH: f64 = 1.55;
@@ -84,21 +84,11 @@ fn problem(scene: &Scene, boundaries: [Vec<f64>; 2], method: Conductor, target: 
         }),
         _ => None,
     };
+    let permittivity = Tensor::diagonal(xx, yy, zz);
     PlaneProblem {
-        boundaries,
-        permittivity: Tensor::diagonal(xx, yy, zz),
-        permeability: None,
         openings: conforming,
-        frequency,
-        num_modes: 1,
         target_index: Some(target),
-        num_pml: [0, 0],
-        symmetry: [Symmetry::None; 2],
-        bend: None,
-        angle_theta: 0.0,
-        angle_phi: 0.0,
-        precision: Precision::Double,
-        direction: Direction::Forward,
+        ..PlaneProblem::new(boundaries, permittivity, frequency)
     }
 }
 

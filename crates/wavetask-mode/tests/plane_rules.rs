@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use num_complex::Complex;
 use wavetask_mode::plane::{
-    Controls, Direction, ModeError, PlaneMode, PlaneProblem, PlaneWorkspace, Precision, Symmetry, Tensor,
-    estimate, solve, solve_with,
+    Controls, ModeError, PlaneMode, PlaneProblem, PlaneWorkspace, Symmetry, Tensor, estimate, solve,
+    solve_with,
 };
 
 type C = Complex<f64>;
@@ -33,22 +33,8 @@ fn strip(shape: [usize; 2], size: [f64; 2], core: [f64; 2], indices: [f64; 2]) -
             })
             .collect()
     };
-    PlaneProblem {
-        boundaries,
-        permittivity: Tensor::diagonal(at([0.5, 0.0]), at([0.0, 0.5]), at([0.0, 0.0])),
-        permeability: None,
-        openings: None,
-        frequency: 2.997_924_58e14 / 1.55,
-        num_modes: 2,
-        target_index: None,
-        num_pml: [0, 0],
-        symmetry: [Symmetry::None; 2],
-        bend: None,
-        angle_theta: 0.0,
-        angle_phi: 0.0,
-        precision: Precision::Double,
-        direction: Direction::Forward,
-    }
+    let permittivity = Tensor::diagonal(at([0.5, 0.0]), at([0.0, 0.5]), at([0.0, 0.0]));
+    PlaneProblem { num_modes: 2, ..PlaneProblem::new(boundaries, permittivity, 2.997_924_58e14 / 1.55) }
 }
 
 fn silicon() -> PlaneProblem {

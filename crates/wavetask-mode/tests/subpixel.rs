@@ -12,8 +12,7 @@ use wavetask_grid::media::{SPEED_OF_LIGHT, VACUUM_PERMITTIVITY};
 use wavetask_grid::permittivity::{Component, Scene};
 use wavetask_grid::subpixel::{Cells, Coupling, Dielectric, Specification, on_grid};
 use wavetask_mode::plane::{
-    Bend, Controls, Direction, PlaneProblem, Precision, Symmetry, Tensor, WithinCells, remove_grid_error,
-    solve,
+    Bend, Controls, Direction, PlaneProblem, Symmetry, Tensor, WithinCells, remove_grid_error, solve,
 };
 
 /// Positions of the grid against a slab, in steps.
@@ -61,20 +60,8 @@ fn problem(scene: &Scene, boundaries: [Vec<f64>; 2], method: Method, target: f64
     };
     let permittivity = Tensor(std::array::from_fn(entry));
     PlaneProblem {
-        boundaries,
-        permittivity,
-        permeability: None,
-        openings: None,
-        frequency: SPEED_OF_LIGHT / WAVELENGTH,
-        num_modes: 1,
         target_index: Some(target),
-        num_pml: [0, 0],
-        symmetry: [Symmetry::None; 2],
-        bend: None,
-        angle_theta: 0.0,
-        angle_phi: 0.0,
-        precision: Precision::Double,
-        direction: Direction::Forward,
+        ..PlaneProblem::new(boundaries, permittivity, SPEED_OF_LIGHT / WAVELENGTH)
     }
 }
 

@@ -358,7 +358,7 @@ async fn references_that_cannot_be_are_refused() {
         (&["medium\0"], "input.path"),
         (&["medium", "medium"], "input.slot"),
         (&["monitors", "monitors/0"], "input.slot"),
-        (&["size"; 65], "request.bad"),
+        (&["size"; 1_001], "request.bad"),
     ] {
         assert_eq!(refused(&client, slots(paths)).await, code, "{paths:?}");
     }

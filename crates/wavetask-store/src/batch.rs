@@ -46,6 +46,19 @@ pub struct BatchMember {
     pub parameters: BTreeMap<String, Value>,
 }
 
+/// Which batches to list. `Default` lists all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchFilter {
+    /// Of this name.
+    pub name: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// Without this tag.
+    pub without_tag: Option<String>,
+    /// Behind the batch of this name; none if there is no such batch.
+    pub after: Option<String>,
+}
+
 /// A batch without its members.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BatchRecord {

@@ -37,7 +37,7 @@ mod operation;
 mod sqlite;
 mod task_store;
 
-pub use batch::{BatchMember, BatchRecord, Comparison, MemberUpdate, ParameterCondition};
+pub use batch::{BatchFilter, BatchMember, BatchRecord, Comparison, MemberUpdate, ParameterCondition};
 pub use block_store::{BlockReferences, BlockSession, BlockStore, Candidates, Collected, Usage};
 pub use disk::DiskBlockStore;
 pub use document::{get_document, put_document};

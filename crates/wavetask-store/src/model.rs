@@ -196,6 +196,8 @@ pub struct TaskFilter {
     pub tasks: Vec<TaskId>,
     /// In a batch with this tag.
     pub tag: Option<String>,
+    /// In no batch with this tag.
+    pub without_tag: Option<String>,
     /// In the batch of this name. Together with `tag` and `parameters`: one membership satisfies them all.
     pub batch: Option<String>,
     /// In a batch with parameters that satisfy all of these.

@@ -11,7 +11,7 @@ use wavetask_protocol::native::{Quota, Usage};
 use wavetask_protocol::worker::{SmallTasks, Verdict};
 use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, WorkerId};
 
-use crate::batch::{BatchMember, BatchRecord};
+use crate::batch::{BatchFilter, BatchMember, BatchRecord};
 use crate::error::{ApplyError, Result};
 use crate::model::{
     Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport,
@@ -170,19 +170,13 @@ pub trait TaskStore: fmt::Debug + Send + Sync {
 
     // Batches
 
-    /// Batches of the account, the last touched first, at most `limit`; only that of this name, only those with
-    /// this tag.
-    fn batches(
-        &self,
-        owner: &KeyId,
-        name: Option<&str>,
-        tag: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<BatchRecord>>;
+    /// Batches of the account, the last touched first, at most `limit`.
+    fn batches(&self, owner: &KeyId, filter: &BatchFilter, limit: usize) -> Result<Vec<BatchRecord>>;
 
     /// The account's batch of this name.
     fn batch_by_name(&self, owner: &KeyId, name: &str) -> Result<Option<BatchRecord>> {
-        Ok(self.batches(owner, Some(name), None, 1)?.pop())
+        let filter = BatchFilter { name: Some(name.to_owned()), ..BatchFilter::default() };
+        Ok(self.batches(owner, &filter, 1)?.pop())
     }
 
     /// Members of a batch by position and key, behind the given ones, at most `limit`, with their tasks. None if

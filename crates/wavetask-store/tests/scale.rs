@@ -16,8 +16,8 @@ use wavetask_core::schedule::Capacity;
 use wavetask_document::Digest;
 use wavetask_protocol::{LeaseId, TaskId, WorkerId};
 use wavetask_store::{
-    BatchMember, BlockStore, Comparison, LocalStore, MemberUpdate, Operation, ParameterCondition, TaskFilter,
-    TaskStore,
+    BatchFilter, BatchMember, BlockStore, Comparison, LocalStore, MemberUpdate, Operation,
+    ParameterCondition, TaskFilter, TaskStore,
 };
 
 const TASKS: u32 = 10_000;
@@ -85,11 +85,9 @@ fn fill_a_batch(store: &LocalStore, account: &Account, tasks: &[TaskId]) {
         assert_eq!(members.len(), tasks.len());
     });
     assert!(members.report("all 10,000 members of a batch") < Duration::from_secs(3));
+    let paper = BatchFilter { tag: Some("paper".to_owned()), ..BatchFilter::default() };
     let batches = Times::of(5, |_| {
-        assert_eq!(
-            store.tasks.batches(&account.owner, None, Some("paper"), 10).expect("no error")[0].members,
-            10_000
-        );
+        assert_eq!(store.tasks.batches(&account.owner, &paper, 10).expect("no error")[0].members, 10_000);
     });
     assert!(batches.report("batches with their states") < Duration::from_secs(1));
     let condition =

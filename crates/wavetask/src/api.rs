@@ -1,5 +1,6 @@
 //! The commands' side of the native API: requests with a key, answers or failures in words.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -8,7 +9,7 @@ use serde::de::DeserializeOwned;
 use wavetask_protocol::native::{
     ApiError, BatchList, BatchQuery, CreatedKey, EventPage, EventQuery, KeyList, KeySummary, LogPart,
     LogQuery, MAXIMUM_TASKS, MemberList, MemberQuery, NewKey, Quota, ServerStatus, TaskAnswer, TaskAnswers,
-    TaskFilter, TaskList, TaskSelection, TaskSummary,
+    TaskFilter, TaskList, TaskSelection,
 };
 use wavetask_protocol::{KeyId, TaskId, chain};
 
@@ -22,19 +23,23 @@ pub(crate) struct Api {
     connection: Connection,
 }
 
+/// What our servers call a path that leads nowhere; others say nothing in our form.
+const NO_SUCH_PATH: &str = "request.path";
+
 /// How much longer than the time that the server may hold an answer a command waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Api {
     /// Ready to talk; nothing is sent yet.
     pub(crate) fn new(connection: Connection) -> Result<Self, Failure> {
-        // Proxies are for the world outside: a loopback server is never behind one.
-        let http = reqwest::Client::builder()
-            .no_proxy()
+        let mut builder = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
-            .user_agent(concat!("wavetask/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
+            .user_agent(concat!("wavetask/", env!("CARGO_PKG_VERSION")));
+        if is_this_machine(&connection.url) {
+            // Proxies are for the world outside.
+            builder = builder.no_proxy();
+        }
+        let http = builder.build().map_err(|error| Failure::new(Exit::Failed, chain(&error)))?;
         Ok(Self { http, connection })
     }
 
@@ -77,11 +82,6 @@ impl Api {
         }
     }
 
-    /// `GET /api/v1/tasks/{task}`.
-    pub(crate) async fn task(&self, task: &TaskId) -> Result<TaskSummary, Failure> {
-        self.call(Method::GET, &format!("tasks/{task}"), &(), None::<&()>, Duration::ZERO).await
-    }
-
     /// `GET /api/v1/tasks/{task}/log`.
     pub(crate) async fn log(&self, task: &TaskId, query: &LogQuery) -> Result<LogPart, Failure> {
         let held = Duration::from_millis(query.wait_milliseconds);
@@ -91,6 +91,28 @@ impl Api {
     /// `GET /api/v1/batches`.
     pub(crate) async fn batches(&self, query: &BatchQuery) -> Result<BatchList, Failure> {
         self.call(Method::GET, "batches", query, None::<&()>, Duration::ZERO).await
+    }
+
+    /// The same for so many batches, however few the server tells at once; without a number, for all.
+    pub(crate) async fn batches_up_to(
+        &self,
+        query: &BatchQuery,
+        most: Option<usize>,
+    ) -> Result<BatchList, Failure> {
+        let mut query = query.clone();
+        let mut found = Vec::new();
+        let mut names = HashSet::new();
+        loop {
+            let left = most.map_or(usize::MAX, |most| most - found.len());
+            query.limit = Some(u32::try_from(left).unwrap_or(u32::MAX));
+            let BatchList { batches, more } = self.batches(&query).await?;
+            query.after = batches.last().map(|batch| batch.name.clone());
+            // One that is touched meanwhile comes twice.
+            found.extend(batches.into_iter().filter(|batch| names.insert(batch.name.clone())));
+            if !more || query.after.is_none() || most.is_some_and(|most| found.len() >= most) {
+                return Ok(BatchList { batches: found, more });
+            }
+        }
     }
 
     /// `GET /api/v1/batches/{name}/members`.
@@ -177,7 +199,14 @@ impl Api {
                 .hint("use the same version of wavetask for the server and for its commands")
             });
         }
-        Err(refused(status, serde_json::from_slice(&bytes).ok()))
+        let told: Option<ApiError> = serde_json::from_slice(&bytes).ok();
+        if status == StatusCode::NOT_FOUND && told.as_ref().is_none_or(|told| told.code == NO_SUCH_PATH) {
+            let what =
+                format!("the server at {} has no native API, which this command needs", self.connection.url);
+            return Err(Failure::new(Exit::Failed, what)
+                .hint("in Python, `wavetask.connect(url, key)` has `tasks()`, `batches()` and `open()` for any server"));
+        }
+        Err(refused(status, told))
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
@@ -194,6 +223,13 @@ impl Api {
             None => failure.hint("check WAVETASK_URL, or see what `wavetask doctor` says"),
         }
     }
+}
+
+fn is_this_machine(url: &str) -> bool {
+    let address = reqwest::Url::parse(url).ok();
+    let host = address.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
+    let number = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || number.is_ok_and(|number| number.is_loopback())
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

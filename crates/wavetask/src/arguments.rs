@@ -209,8 +209,8 @@ pub(crate) struct ListArguments {
     /// At most so many.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
-    /// All tasks, however many there are.
-    #[arg(long, conflicts_with_all = ["limit", "batches"])]
+    /// All of them, however many there are.
+    #[arg(long, conflicts_with = "limit")]
     pub(crate) all: bool,
     /// JSON instead of a table.
     #[arg(long)]

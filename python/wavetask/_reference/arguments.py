@@ -174,6 +174,6 @@ def fill(value: Any) -> dict[str, float] | str | None:
         if value != "extrapolate":
             raise refuse(f"fill_value {value!r}: it is a number or 'extrapolate'")
         return value
-    if isinstance(value, float) and math.isnan(value):
-        return None
+    if math.isnan(float(value)):
+        return "nan"
     return {"value": _finite(float(value), "fill_value")}

@@ -6,6 +6,7 @@ what the server's own evaluation is compared with. Of a field of which only a pa
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -102,7 +103,7 @@ class _Evaluation:
     def _interp(self, of: Any, arguments: Mapping[str, Any]) -> Any:
         wanted = {name: self._selected(each) for name, each in arguments["places"]}
         fill = arguments.get("fill")
-        fill = fill["value"] if isinstance(fill, Mapping) else fill
+        fill = fill["value"] if isinstance(fill, Mapping) else math.nan if fill == "nan" else fill
         if _on_a_mesh(of):
             more = {} if fill is None else {"fill_value": fill}
             return of.interp(method=arguments["method"], **more, **wanted)
@@ -229,7 +230,17 @@ def _fetched(leaf: Leaf, selections: list[Node]) -> Any:
             hint="the monitor may lie where nothing is computed",
             task=task,
         )
-    return value
+    return _double(value)
+
+
+def _double(value: Any) -> Any:
+    """In double precision, in which references are named and computed; solvers may store less."""
+    if _on_a_mesh(value):
+        values = _double(value.values)
+        return value if values is value.values else value.updated_copy(values=values)
+    dtype = {"f": np.dtype(float), "c": np.dtype(complex)}.get(value.dtype.kind, value.dtype)
+    # `astype` would forget the class.
+    return value if value.dtype == dtype else value.copy(data=value.values.astype(dtype))
 
 
 def _opened(task: str) -> Any:

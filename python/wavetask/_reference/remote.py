@@ -8,17 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from wavetask import errors
-from wavetask._client import REFERENCES
+from wavetask import _native, errors
 
 from .node import VERSION, Expression, Leaf, json_text, leaves, plain
-
-if TYPE_CHECKING:
-    from wavetask import _native
 
 __all__ = ["begin", "computable", "computed", "groups", "here", "output", "recipe"]
 
@@ -126,7 +122,7 @@ def begin(
     settings = {"folder": "default", "priority": 0, **more}
     submission: _native.Submission = client._native.submit(
         name=name,
-        tags=[REFERENCES],
+        tags=[_native.REFERENCES],
         cache=True,
         hold=False,
         lazy=lazy,

@@ -184,8 +184,24 @@ class Batch(original.Batch):  # type: ignore[misc]
         self.to_file(self._batch_path(path_dir=path_dir))
         return self.load(path_dir=path_dir, skip_download=True)
 
-    # The steps before the last are part of it here.
-    step = run
+    def step(
+        self,
+        path_dir: PathLikeString = ".",
+        priority: int | None = None,
+        replace_existing: bool = False,
+        vgpu_allocation: int | None = None,
+        ignore_memory_limit: bool | None = None,
+    ) -> Any:
+        """Runs the next step of all: the meshes of heat simulations as tasks of their own, which gives ``None``, then the
+        simulations, which gives their `BatchData`. `run` needs no steps."""
+        self._check_path_dir(path_dir)
+        begun = [(job, name) for job in self.jobs.values() if (name := job._begin_step(priority)) is not None]
+        if not begun:
+            return self.run(path_dir, priority, replace_existing)
+        for job, name in begun:
+            _engine.finish(_models.state(job)["steps"][name])
+        self.to_file(self._batch_path(path_dir=path_dir))
+        return None
 
     def upload(self) -> None:
         """Uploads all without starting them; members that fail show when they are waited for."""

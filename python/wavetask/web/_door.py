@@ -9,6 +9,8 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 import json
+import random
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -24,6 +26,10 @@ from . import _engine
 
 TIMEOUT = 120.0
 """Seconds that one request may take."""
+
+PAUSES = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds before a request is made again that found nobody, as while a server is restarted. All of these requests may be
+repeated: they ask, or delete."""
 
 
 def request(method: str, path: str, body: Any = None) -> Any:
@@ -49,11 +55,17 @@ def _revived() -> bool:
     """Whether the current server is an embedded one that answers again."""
     from wavetask import _client
 
-    client = _client.current()
-    if client._where[0] != "data":
+    if not _is_embedded():
         return False
-    client.tasks(limit=1)
+    _client.current().tasks(limit=1)
     return True
+
+
+def _is_embedded() -> bool:
+    """Whether the current server is one that the engine starts."""
+    from wavetask import _client
+
+    return _client.current()._where[0] == "data"
 
 
 def _request(method: str, path: str, body: Any) -> Any:
@@ -69,17 +81,48 @@ def _request(method: str, path: str, body: Any) -> Any:
         },
         method=method,
     )
-    try:
-        with urllib.request.urlopen(message, timeout=TIMEOUT) as answer:
-            text = answer.read()
-    except urllib.error.HTTPError:
-        raise
-    except OSError as error:
-        raise errors.ConnectionLost(
-            f"{url} does not answer", code="web.no_answer", hint="check the server's address and the network"
-        ) from error
+    text = _answered(message)
     payload = json.loads(text) if text else None
     return payload["data"] if isinstance(payload, dict) and "data" in payload else payload
+
+
+def _answered(message: urllib.request.Request) -> bytes:
+    """The text of the answer. What finds nobody, as while a server is restarted, is asked again for some seconds; nobody
+    has to wait for an embedded server, which is started instead."""
+    opener = _opener(_is_this_machine(message.host))
+    pauses = iter(PAUSES)
+    again = False
+    while True:
+        try:
+            with opener.open(message, timeout=TIMEOUT) as answer:
+                return bytes(answer.read())
+        except urllib.error.HTTPError as error:
+            if again and message.method == "DELETE" and error.code == 404:
+                return b""  # the answer that was lost had deleted it
+            pause = next(pauses, None) if error.code in (502, 503, 504) else None
+            if pause is None:
+                raise
+        except OSError as error:
+            pause = None if not again and _is_embedded() else next(pauses, None)
+            if pause is None:
+                raise errors.ConnectionLost(
+                    f"{message.host} does not answer",
+                    code="web.no_answer",
+                    hint="check the server's address and the network",
+                ) from error
+        again = True
+        time.sleep(pause * random.uniform(0.5, 1.0))
+
+
+@functools.cache
+def _opener(direct: bool) -> urllib.request.OpenerDirector:
+    """What opens addresses: of this machine never through a proxy."""
+    return urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if direct else []))
+
+
+def _is_this_machine(host: str) -> bool:
+    name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+    return name in ("localhost", "::1") or name.startswith("127.")
 
 
 def _address() -> tuple[str, str | None]:

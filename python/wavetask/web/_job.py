@@ -146,15 +146,22 @@ class Job(original.Job):  # type: ignore[misc]
     ) -> Any:
         """Runs the next step and gives its data: the mesh of a heat simulation as a task of its own, then the
         simulation. `run` needs no steps."""
+        begun = self._begin_step(priority)
+        if begun is not None:
+            return self.load_step(begun, path, progress_callback_download)
+        return self.run(path, priority, progress_callback_download=progress_callback_download)
+
+    def _begin_step(self, priority: int | None) -> str | None:
+        """Submits the next step by itself, if there is one before the last; its name."""
         done = _models.state(self).setdefault("steps", {})
-        for step in self.steps[:-1]:
+        for step in self.steps[:-1] if hasattr(self, "steps") else ():
             if step.name not in done:
                 name = f"{self.task_name}_{step.name}"
                 done[step.name] = _engine.submit(
                     {name: step.operation}, folder=self.folder_name, verbose=self.verbose, priority=priority
                 ).tasks[name]
-                return self.load_step(step.name, path, progress_callback_download)
-        return self.run(path, priority, progress_callback_download=progress_callback_download)
+                return str(step.name)
+        return None
 
     def load_step(
         self,

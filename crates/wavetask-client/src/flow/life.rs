@@ -20,8 +20,8 @@ impl Flow {
     pub(super) fn pushed(&mut self, push: Push) {
         let Push { member, blocks, document_bytes, lazy, journaled, complete } = push;
         let packing = self.members.get(&member).filter(|member| member.stage == Stage::Packing);
-        let announced = packing.and_then(|member| Some((member.submission?, member.start)));
-        let Some((submission, start)) = announced else {
+        let announced = packing.and_then(|member| Some((member.submission?, member.start, member.lazy)));
+        let Some((submission, start, left)) = announced else {
             self.effects.push(Effect::Unwanted { member });
             return;
         };
@@ -32,7 +32,7 @@ impl Flow {
         state.unplaced += 1;
         state.unwritten += usize::from(!journaled);
         let stage = if journaled { Stage::ToName } else { Stage::Journaling };
-        let fresh = Member::new(Some(submission), stage, lazy);
+        let fresh = Member::new(Some(submission), stage, lazy || left);
         let entry = Member { blocks, document_bytes, complete, start, ..fresh };
         self.members.insert(member, entry);
         self.effects.push(Effect::Moved { member, phase: Phase::Waiting });
@@ -40,6 +40,13 @@ impl Flow {
             self.naming.enqueue(submission, member, document_bytes);
         } else {
             self.to_journal.push(member);
+        }
+    }
+
+    /// What is being fetched already comes all the same.
+    pub(super) fn left_there(&mut self, member: MemberId) {
+        if let Some(member) = self.members.get_mut(&member) {
+            member.lazy = true;
         }
     }
 

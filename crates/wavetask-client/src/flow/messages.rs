@@ -31,6 +31,8 @@ pub(crate) enum Input {
     Adopted { member: MemberId, submission: SubmissionId },
     /// The user wants something done to a member.
     Wanted { member: MemberId, action: TaskAction },
+    /// The result of a member is what others are made of: it stays on the server until it is asked for.
+    LeftThere { member: MemberId },
     /// A group of members is in the journal, or cannot be.
     Journaled { members: Vec<MemberId>, outcome: Result<(), ClientError> },
     /// The answer to [`Effect::Submit`].

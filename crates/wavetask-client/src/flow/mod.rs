@@ -288,6 +288,7 @@ impl Flow {
             Input::Adopted { member, submission } => self.adopted(member, submission),
             Input::Attached(attached) => self.attached(attached),
             Input::Wanted { member, action } => self.wanted(member, action),
+            Input::LeftThere { member } => self.left_there(member),
             Input::Journaled { members, outcome } => self.journaled(members, outcome),
             Input::Submitted { request, outcome } => self.submitted(request, outcome),
             Input::Arrived { blocks } => {

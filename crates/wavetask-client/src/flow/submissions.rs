@@ -283,6 +283,28 @@ mod tests {
         }
     }
 
+    /// A result that others are made of stays where it is, whenever that becomes known before it is there.
+    #[test]
+    fn what_others_are_made_of_is_not_fetched_unasked() {
+        let left = || Input::LeftThere { member: MemberId(0) };
+        for known in [None, Some(0), Some(1), Some(2)] {
+            let (mut flow, _) = begun(1);
+            let tell = |flow: &mut Flow, at| (known == Some(at)).then(|| flow.step(left(), at));
+            tell(&mut flow, 0);
+            let effects = flow.step(push(MemberId(0)), 1);
+            tell(&mut flow, 1);
+            accepted(&mut flow, &effects, "running", 2);
+            tell(&mut flow, 2);
+            let task = summary(MemberId(0), "success");
+            let event = TaskEvent { sequence: 2, at_milliseconds: 0, state: task.state, task };
+            let page = EventPage { events: vec![event], last: 2 };
+            let effects = flow.step(Input::Events { outcome: Ok(page) }, 3);
+            let fetched = effects.iter().any(|effect| matches!(effect, Effect::Fetch { .. }));
+            let done = |effect: &Effect| matches!(effect, Effect::Ended { phase: Phase::Done, .. });
+            assert_eq!((fetched, effects.iter().any(done)), (known.is_none(), known.is_some()), "{known:?}");
+        }
+    }
+
     #[test]
     fn a_member_can_be_stopped_while_it_is_packed() {
         let (mut flow, _) = begun(2);

@@ -159,19 +159,7 @@ impl Core {
         retries: &mut Retries<'_>,
         began: std::time::Duration,
     ) -> Result<(), ClientError> {
-        let now = self.down.now();
-        self.down.link(|link| {
-            // On a line that breaks all the time, windows with breaks in them are all that there is to compare.
-            if !fault.is_break() {
-                link.idle();
-            }
-            if fault.is_overload() {
-                link.overloaded(began, now);
-            }
-            if fault.is_break() {
-                link.broken(began, now);
-            }
-        });
+        self.down.failed(began, &fault);
         retries.again(fault).await
     }
 }

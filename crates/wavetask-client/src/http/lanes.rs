@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::fault::Fault;
 use super::link::{Carried, Link};
 
 /// The lanes of one direction.
@@ -107,6 +108,23 @@ impl Lanes {
         let mut state = self.shared.lock();
         state.link.carried(Carried { began, ended, bytes });
         self.shared.hand_out(&mut state);
+    }
+
+    /// A transfer that began at this time has not.
+    pub(super) fn failed(&self, began: Duration, fault: &Fault) {
+        let now = self.now();
+        self.link(|link| {
+            // On a line that breaks all the time, windows with breaks in them are all that there is to compare.
+            if !fault.is_break() {
+                link.idle();
+            }
+            if fault.is_overload() {
+                link.overloaded(began, now);
+            }
+            if fault.is_break() {
+                link.broken(began, now);
+            }
+        });
     }
 }
 

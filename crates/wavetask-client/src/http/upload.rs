@@ -131,19 +131,7 @@ async fn send_pack(
             }
             Err(fault) => fault,
         };
-        let now = core.up.now();
-        core.up.link(|link| {
-            // On a line that breaks all the time, windows with breaks in them are all that there is to compare.
-            if !fault.is_break() {
-                link.idle();
-            }
-            if fault.is_overload() {
-                link.overloaded(began, now);
-            }
-            if fault.is_break() {
-                link.broken(began, now);
-            }
-        });
+        core.up.failed(began, &fault);
         if fault.is_code(NOT_HELD) {
             // It has forgotten what it had, as after a restart.
             offset = 0;

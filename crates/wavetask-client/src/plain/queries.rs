@@ -14,7 +14,7 @@ use super::condition::conditions;
 use super::journey::summary;
 use super::row::TaskRow;
 use super::shared::Shared;
-use super::table::MemberRow;
+use super::table::{BatchRow, MemberRow};
 use crate::error::{ClientError, ErrorGroup};
 
 /// Most entries of a list.
@@ -41,6 +41,11 @@ impl Shared {
             let chosen = self.chosen(filter).await?;
             tasks.retain(|task| chosen.contains(&task.task));
         } else {
+            if let Some(tag) = &filter.without_tag {
+                let tagged = TaskFilter { tag: Some(tag.clone()), ..TaskFilter::default() };
+                let tagged = self.chosen(&tagged).await?;
+                tasks.retain(|task| !tagged.contains(&task.task));
+            }
             let known: HashSet<&str> = rows
                 .iter()
                 .flat_map(|row| {
@@ -93,12 +98,13 @@ impl Shared {
     async fn chosen(&self, filter: &TaskFilter) -> Result<HashSet<TaskId>, ClientError> {
         let wanted = conditions(filter.conditions.as_deref().unwrap_or_default())
             .map_err(|message| ClientError::new(ErrorGroup::Usage, "filter.bad_condition", message))?;
-        let (batch, tag) = (filter.batch.clone(), filter.tag.clone());
+        let TaskFilter { batch, tag, without_tag, .. } = filter.clone();
         self.in_table(move |table| {
             let mut chosen = HashSet::new();
             for row in table.batches()? {
                 let fits = batch.as_ref().is_none_or(|name| row.summary.name == *name)
-                    && tag.as_ref().is_none_or(|tag| row.summary.tags.contains(tag));
+                    && tag.as_ref().is_none_or(|tag| row.summary.tags.contains(tag))
+                    && without_tag.as_ref().is_none_or(|tag| !row.summary.tags.contains(tag));
                 if fits {
                     let members = table.members(&row.summary.name)?;
                     let fitting = members
@@ -140,18 +146,24 @@ impl Shared {
 
     pub(super) async fn batches(&self, query: &BatchQuery) -> Result<BatchList, ClientError> {
         let limit = query.limit.map_or(LIST, |limit| (limit as usize).min(LIST));
-        let mut batches = Vec::new();
-        for row in self.in_table(|table| table.batches()).await? {
-            let mut summary = row.summary;
-            let fits = query.name.as_ref().is_none_or(|name| summary.name == *name)
-                && query.tag.as_ref().is_none_or(|tag| summary.tags.contains(tag));
-            if fits && batches.len() < limit {
-                let members = self.members_of(&summary.name).await?;
-                summary.states = count(members.iter().map(|(_, task)| task.state));
-                batches.push(summary);
-            }
+        let mut rows = self.in_table(|table| table.batches()).await?;
+        if let Some(after) = &query.after {
+            let place = rows.iter().position(|row| row.summary.name == *after);
+            rows.drain(..=place.ok_or_else(|| no_such_batch(after))?);
         }
-        Ok(BatchList { batches })
+        rows.retain(|BatchRow { summary, .. }| {
+            query.name.as_ref().is_none_or(|name| summary.name == *name)
+                && query.tag.as_ref().is_none_or(|tag| summary.tags.contains(tag))
+                && query.without_tag.as_ref().is_none_or(|tag| !summary.tags.contains(tag))
+        });
+        let more = rows.len() > limit;
+        let mut batches = Vec::new();
+        for BatchRow { mut summary, .. } in rows.into_iter().take(limit) {
+            let members = self.members_of(&summary.name).await?;
+            summary.states = count(members.iter().map(|(_, task)| task.state));
+            batches.push(summary);
+        }
+        Ok(BatchList { batches, more })
     }
 
     pub(super) async fn members(
@@ -169,14 +181,7 @@ impl Shared {
                     .find(|row| row.summary.name == wanted || row.summary.batch.as_str() == wanted))
             })
             .await?;
-        let Some(found) = found else {
-            return Err(ClientError::new(
-                ErrorGroup::NotFound,
-                "batch.not_found",
-                format!("there is no batch `{batch}` on this machine"),
-            )
-            .hint("This server keeps no batches, so a batch is known only where it was submitted."));
-        };
+        let found = found.ok_or_else(|| no_such_batch(batch))?;
         let all = self.members_of(&found.summary.name).await?;
         let summary = BatchSummary { states: count(all.iter().map(|(_, task)| task.state)), ..found.summary };
         let skip: usize = match query.after.as_deref() {
@@ -197,6 +202,12 @@ impl Shared {
         let next = (end < total).then(|| end.to_string());
         Ok(MemberList { batch: summary, members, next, last_event })
     }
+}
+
+fn no_such_batch(name: &str) -> ClientError {
+    let message = format!("there is no batch `{name}` on this machine");
+    ClientError::new(ErrorGroup::NotFound, "batch.not_found", message)
+        .hint("This server keeps no batches, so a batch is known only where it was submitted.")
 }
 
 /// How many are in each state.

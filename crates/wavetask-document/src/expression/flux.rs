@@ -18,7 +18,7 @@ use super::infer::{Context, Inferred, Typed};
 use super::interpolation::{Rule, samples};
 use super::plan::Sample;
 use super::selection::Taken;
-use super::symmetry::{AXES, Grid, Mirror, numbers};
+use super::symmetry::{AXES, Grid, Mirror, Monitor, numbers};
 use super::{
     BinaryFunction, Coordinate, DataType, Dimension, Expression, ExpressionError, Field, InterpolationMethod,
     Labels, Reduction, UnaryFunction,
@@ -68,20 +68,6 @@ struct Outline {
     grid_dual_correction: Option<Value>,
     #[serde(default)]
     monitor: Option<Monitor>,
-}
-
-#[derive(Deserialize)]
-struct Monitor {
-    #[serde(default)]
-    center: Option<[Value; 3]>,
-    #[serde(default)]
-    size: Option<[Value; 3]>,
-    #[serde(default)]
-    colocate: Option<bool>,
-    #[serde(default)]
-    use_colocated_integration: Option<bool>,
-    #[serde(default)]
-    interval_space: Option<[usize; 3]>,
 }
 
 /// How the flux is computed of the data of a monitor, whose JSON this is; `None` if it has none that would be. `field_of`

@@ -45,7 +45,8 @@ pub(super) fn samples(
     let sample = |target: f64| -> Sample {
         let outside = target < first || target > last;
         match rule.fill {
-            None if outside => return Sample::Outside(f64::NAN),
+            None if outside => return Sample::Missing,
+            Some(Fill::Nan) if outside => return Sample::Outside(f64::NAN),
             Some(Fill::Value(value)) if outside => return Sample::Outside(value),
             _ => {}
         }
@@ -88,9 +89,10 @@ impl Rule {
 /// A target beside a single coordinate: there is no line through one point, except for NumPy.
 fn alone(target: f64, only: f64, rule: Rule) -> Sample {
     match rule.fill {
-        None if target != only => Sample::Outside(f64::NAN),
+        None if target != only => Sample::Missing,
+        Some(Fill::Nan) if target != only => Sample::Outside(f64::NAN),
         Some(Fill::Value(value)) if target != only => Sample::Outside(value),
         _ if rule.method == InterpolationMethod::Nearest || rule.numpy() => Sample::At(0),
-        _ => Sample::Outside(f64::NAN),
+        _ => Sample::Missing,
     }
 }

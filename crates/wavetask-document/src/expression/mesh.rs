@@ -202,6 +202,7 @@ pub(super) fn resample(
     let fill = match fill {
         None | Some(Fill::Extrapolate) => None,
         Some(Fill::Value(value)) => Some(value),
+        Some(Fill::Nan) => Some(f64::NAN),
     };
     if mesh.points == 0 {
         return Err(ExpressionError::invalid("interp", "the mesh has no points"));

@@ -291,6 +291,8 @@ pub enum Fill {
     Value(f64),
     /// What the outermost interval says; in unstructured data the nearest point.
     Extrapolate,
+    /// NaN, for which JSON has no number; of complex arrays the real part. Without a fill neither part is a number.
+    Nan,
 }
 
 /// A function of one element.

@@ -165,6 +165,8 @@ pub struct Operand {
 pub enum Sample {
     /// This number, whatever the array has.
     Outside(f64),
+    /// Nothing: of complex arrays neither part is a number.
+    Missing,
     /// What is at a place.
     At(usize),
     /// On the line through two places.
@@ -186,7 +188,7 @@ impl Sample {
     /// The places that it needs.
     pub(super) fn places(&self) -> impl Iterator<Item = usize> {
         let (one, other) = match *self {
-            Self::Outside(_) => (None, None),
+            Self::Outside(_) | Self::Missing => (None, None),
             Self::At(place) => (Some(place), None),
             Self::Between { low, high, .. } => (Some(low), Some(high)),
         };
@@ -197,6 +199,7 @@ impl Sample {
     pub(super) fn map(self, renumber: impl Fn(usize) -> usize) -> Self {
         match self {
             Self::Outside(value) => Self::Outside(value),
+            Self::Missing => Self::Missing,
             Self::At(place) => Self::At(renumber(place)),
             Self::Between { low, high, coordinates, target, either_end } => {
                 let (low, high) = (renumber(low), renumber(high));

@@ -197,16 +197,19 @@ struct Boundaries {
     z: Vec<f64>,
 }
 
+/// The monitor of some data.
 #[derive(Deserialize)]
-struct Monitor {
+pub(super) struct Monitor {
     #[serde(default)]
-    center: Option<[Value; 3]>,
+    pub(super) center: Option<[Value; 3]>,
     #[serde(default)]
-    size: Option<[Value; 3]>,
+    pub(super) size: Option<[Value; 3]>,
     #[serde(default)]
-    colocate: Option<bool>,
+    pub(super) colocate: Option<bool>,
     #[serde(default)]
-    interval_space: Option<[usize; 3]>,
+    pub(super) use_colocated_integration: Option<bool>,
+    #[serde(default)]
+    pub(super) interval_space: Option<[usize; 3]>,
 }
 
 /// What a field of the data of a monitor stands for: `data` is the data's JSON, `name` the field's, and `labels` what is

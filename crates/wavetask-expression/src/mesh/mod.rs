@@ -317,3 +317,40 @@ impl Element for Complex<f64> {
         self.is_nan()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_mesh_is_refused() {
+        let array = |shape: &[usize], values: &[f64]| {
+            Array::new(shape.to_vec(), Values::Float64(values.to_vec())).expect("as many as the shape says")
+        };
+        let corners = [0.0, 0.0, 1.0, 0.0, 0.0, 1.0];
+        let (points, cells) = (array(&[3, 2], &corners), array(&[1, 3], &[0.0, 1.0, 2.0]));
+        let plane = |normal_axis, normal_position| MeshKind::Triangular { normal_axis, normal_position };
+        let refusal = |kind, points: &Array, cells: &Array| match MeshGeometry::new(kind, points, cells) {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(refusal(plane(1, 0.5), &points, &cells), "");
+        let mut elsewhere = corners;
+        elsewhere[3] = f64::NAN;
+        let cases = [
+            (plane(3, 0.0), points.clone(), cells.clone(), "normal"),
+            (plane(1, f64::INFINITY), points.clone(), cells.clone(), "normal"),
+            (MeshKind::Tetrahedral, points.clone(), cells.clone(), "components"),
+            (plane(1, 0.0), points.clone(), array(&[1, 2], &[0.0, 1.0]), "components"),
+            (plane(1, 0.0), array(&[6], &corners), cells.clone(), "two dimensions"),
+            (plane(1, 0.0), array(&[3, 2], &elsewhere), cells, "finite"),
+            (plane(1, 0.0), points.clone(), array(&[1, 3], &[0.0, 1.0, 3.0]), "not there"),
+            (plane(1, 0.0), points.clone(), array(&[1, 3], &[0.0, 1.0, -1.0]), "not there"),
+            (plane(1, 0.0), points, array(&[1, 3], &[0.0, 1.0, f64::NAN]), "not there"),
+        ];
+        for (kind, points, cells, what) in cases {
+            let refusal = refusal(kind, &points, &cells);
+            assert!(refusal.contains(what), "{what}: {refusal}");
+        }
+    }
+}

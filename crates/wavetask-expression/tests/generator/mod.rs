@@ -191,9 +191,10 @@ impl Generator {
                 let places =
                     chosen.iter().map(|d| (d.name.clone(), self.places(schema, names, &d.name))).collect();
                 let method = self.one_of(&[InterpolationMethod::Linear, InterpolationMethod::Nearest]);
-                let fill = match self.random.u32(0..3) {
+                let fill = match self.random.u32(0..4) {
                     0 => None,
                     1 => Some(Fill::Value(self.number())),
+                    2 => Some(Fill::Nan),
                     _ => Some(Fill::Extrapolate),
                 };
                 Expression::Interp { of, places, method, fill }

@@ -1,10 +1,13 @@
 //! What Python says: one process per test file answers all its cases.
 
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use num_complex::Complex;
 use serde_json::Value;
+use wavetask_document::expression::{Coordinate, Labels};
 
 /// Numbers as Python stores them.
 pub(crate) type C = Complex<f64>;
@@ -37,6 +40,25 @@ pub(crate) fn answers(script: &str, folder: &Path) -> Option<(Vec<Value>, Vec<C>
 pub(crate) fn numbers<'a>(answer: &Value, values: &'a [C]) -> &'a [C] {
     let place = |name: &str| usize::try_from(answer[name].as_u64().expect("a place")).expect("a small one");
     &values[place("start")..place("start") + place("count")]
+}
+
+/// What an answer says of its dimensions: names and labels.
+pub(crate) fn dimensions(answer: &Value) -> Vec<(String, Coordinate)> {
+    serde_json::from_value(answer["dimensions"].clone()).expect("dimensions")
+}
+
+/// Whether our dimensions have these names, and labels that are the same.
+pub(crate) fn are_named(
+    ours: &Labels,
+    theirs: &[(String, Coordinate)],
+    same: impl Fn(&Coordinate, &Coordinate) -> bool,
+) -> bool {
+    ours.dimensions.len() == theirs.len()
+        && ours
+            .dimensions
+            .iter()
+            .zip(theirs)
+            .all(|(own, (name, labels))| *own.name == **name && same(&own.coordinate, labels))
 }
 
 /// The first place at which numbers differ by more than rounding of the largest on the way to them. What is not finite

@@ -99,6 +99,26 @@ pub struct PlaneProblem {
 }
 
 impl PlaneProblem {
+    /// The first mode, in double precision, of a straight guide without symmetry whose plane is not magnetic.
+    pub fn new(boundaries: [Vec<f64>; 2], permittivity: Tensor, frequency: f64) -> Self {
+        Self {
+            boundaries,
+            permittivity,
+            permeability: None,
+            openings: None,
+            frequency,
+            num_modes: 1,
+            target_index: None,
+            num_pml: [0, 0],
+            symmetry: [Symmetry::None; 2],
+            bend: None,
+            angle_theta: 0.0,
+            angle_phi: 0.0,
+            precision: Precision::Double,
+            direction: Direction::Forward,
+        }
+    }
+
     /// Cells along the two axes.
     pub fn shape(&self) -> [usize; 2] {
         [0, 1].map(|axis| self.boundaries[axis].len().saturating_sub(1))

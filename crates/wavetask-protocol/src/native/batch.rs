@@ -163,10 +163,19 @@ pub struct BatchQuery {
     /// With this tag only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// Without this tag only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_tag: Option<String>,
+    /// Go on behind the batch of this name: the last of the list before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// At most so many; the server has a limit of its own (1000).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
+
+/// The tag of batches that compute what others are made of: nobody asked for them by name, so lists leave them out.
+pub const REFERENCES_TAG: &str = "wavetask-references";
 
 /// Batches, the last touched first.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -174,6 +183,9 @@ pub struct BatchQuery {
 pub struct BatchList {
     /// The batches.
     pub batches: Vec<BatchSummary>,
+    /// Whether there are more than the limit let through.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// A batch, without its members.

@@ -43,7 +43,8 @@ pub mod many;
 
 pub use batch::{
     BatchList, BatchQuery, BatchSummary, InputSlot, MAXIMUM_INLINE_DOCUMENT, MAXIMUM_INPUTS, MAXIMUM_MEMBERS,
-    Member, MemberAnswer, MemberDocument, MemberList, MemberQuery, NewMember, SubmitAnswer, SubmitRequest,
+    Member, MemberAnswer, MemberDocument, MemberList, MemberQuery, NewMember, REFERENCES_TAG, SubmitAnswer,
+    SubmitRequest,
 };
 pub use blocks::{
     FetchRequest, MAXIMUM_BLOCK, MAXIMUM_BLOCKS, MAXIMUM_PACK, MAXIMUM_PACK_BLOCKS, MAXIMUM_PART,
@@ -125,6 +126,9 @@ pub struct TaskFilter {
     /// Only members of batches with this tag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
+    /// Only tasks that are in no batch with this tag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_tag: Option<String>,
     /// Only members of the batch of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<String>,

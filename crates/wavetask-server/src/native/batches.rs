@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use wavetask_protocol::native::{
     BatchList, BatchQuery, BatchSummary, Member, MemberList, MemberQuery, StateCount, SubmitAnswer,
 };
-use wavetask_store::BatchRecord;
+use wavetask_store::{BatchFilter, BatchRecord};
 
 use super::summary::summarize;
 use super::{Asked, Routes, Segment, asked, bad, gather, submit};
@@ -50,14 +50,22 @@ async fn list(
     query: Asked<BatchQuery>,
 ) -> Result<Json<BatchList>, Refused> {
     let query = asked(query)?;
-    let batches = app
+    let list = app
         .blocking(move |app| {
             let limit = query.limit.unwrap_or(BATCHES).min(BATCHES) as usize;
-            let (name, tag) = (query.name.as_deref(), query.tag.as_deref());
-            Ok(app.tasks.batches(caller.id(), name, tag, limit)?)
+            if let Some(name) = &query.after {
+                app.tasks.batch_by_name(caller.id(), name)?.ok_or_else(no_such_batch)?;
+            }
+            let BatchQuery { name, tag, without_tag, after, .. } = query;
+            let filter = BatchFilter { name, tag, without_tag, after };
+            // One more than asked for tells whether there are more.
+            let mut batches = app.tasks.batches(caller.id(), &filter, limit + 1)?;
+            let more = batches.len() > limit;
+            batches.truncate(limit);
+            Ok(BatchList { batches: batches.into_iter().map(summary).collect(), more })
         })
         .await?;
-    Ok(Json(BatchList { batches: batches.into_iter().map(summary).collect() }))
+    Ok(Json(list))
 }
 
 fn summary(batch: BatchRecord) -> BatchSummary {

@@ -86,6 +86,7 @@ fn listed(app: &App, caller: &Caller, query: &TaskFilter) -> Result<TaskList, Re
         states: query.state.into_iter().collect(),
         name_contains: query.name.clone(),
         tag: query.tag.clone(),
+        without_tag: query.without_tag.clone(),
         batch: query.batch.clone(),
         parameters: conditions::parse(query.conditions.as_deref().unwrap_or(""))?,
         ..StoreFilter::default()

@@ -31,7 +31,8 @@ pub(crate) fn check(
 ) -> Result<(), Refused> {
     // Each is looked for in the whole text.
     if (slots.len() as u64).saturating_mul(document.json.len() as u64) > TEXT {
-        let message = format!("{} inputs are too many for a text of {} bytes", slots.len(), document.json.len());
+        let message =
+            format!("{} inputs are too many for a text of {} bytes", slots.len(), document.json.len());
         return Err(Refused::new(StatusCode::BAD_REQUEST, "input.too_many", message)
             .hint("put what is the same for all members into the simulation itself"));
     }

@@ -127,6 +127,23 @@ impl Backend {
     }
 }
 
+/// What the input of a request with a body says of that body: inputs of several types have the same members.
+macro_rules! announced {
+    ($input:expr, $trailers:expr) => {
+        Announced {
+            crc32: $input.checksum_crc32,
+            sha256: $input.checksum_sha256,
+            others: [
+                $input.checksum_crc32c.is_some(),
+                $input.checksum_crc64nvme.is_some(),
+                $input.checksum_sha1.is_some(),
+                $input.content_md5.is_some(),
+            ],
+            trailers: $trailers,
+        }
+    };
+}
+
 #[async_trait::async_trait]
 impl S3 for Backend {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -135,17 +152,7 @@ impl S3 for Backend {
         let input = request.input;
         self.check_room(input.content_length)?;
         self.check_quota(&grant, input.content_length).await?;
-        let announced = Announced {
-            crc32: input.checksum_crc32,
-            sha256: input.checksum_sha256,
-            others: [
-                input.checksum_crc32c.is_some(),
-                input.checksum_crc64nvme.is_some(),
-                input.checksum_sha1.is_some(),
-                input.content_md5.is_some(),
-            ],
-            trailers: request.trailing_headers,
-        };
+        let announced = announced!(input, request.trailing_headers);
         let upload = self.begin(&grant).await?;
         let part = match self.receive(&grant, &upload, 1, input.body, announced).await {
             Ok(part) => part,
@@ -196,17 +203,7 @@ impl S3 for Backend {
         }
         self.check_room(input.content_length)?;
         self.check_quota(&grant, input.content_length).await?;
-        let announced = Announced {
-            crc32: input.checksum_crc32,
-            sha256: input.checksum_sha256,
-            others: [
-                input.checksum_crc32c.is_some(),
-                input.checksum_crc64nvme.is_some(),
-                input.checksum_sha1.is_some(),
-                input.content_md5.is_some(),
-            ],
-            trailers: request.trailing_headers,
-        };
+        let announced = announced!(input, request.trailing_headers);
         let part = self.receive(&grant, &upload, number, input.body, announced).await?;
         Ok(S3Response::new(UploadPartOutput {
             e_tag: Some(ETag::Strong(part.etag)),

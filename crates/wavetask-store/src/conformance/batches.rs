@@ -9,7 +9,7 @@ use wavetask_protocol::{Estimate, TaskId, TaskState};
 
 use super::TaskCheck;
 use super::fixture::{Fixture, document};
-use crate::batch::{BatchMember, Comparison, MemberUpdate, ParameterCondition};
+use crate::batch::{BatchFilter, BatchMember, Comparison, MemberUpdate, ParameterCondition};
 use crate::error::ApplyError;
 use crate::model::{EventListener, LoggedEvent, TaskFilter, TaskRequest};
 use crate::operation::{Done, Operation};
@@ -222,15 +222,25 @@ fn parts(store: &Arc<dyn TaskStore>) {
     assert_eq!(fixture.state(&tasks[1]), TaskState::Draft, "tasks that leave a batch stay");
     fixture.pass(5);
     fixture.set(fixture.update("younger", "1", &[("x", &tasks[5])]));
-    let names = |tag| {
-        let batches = store.batches(&fixture.owner, None, tag, 10).expect("no error");
+    let listed = |filter: BatchFilter, limit| {
+        let batches = store.batches(&fixture.owner, &filter, limit).expect("no error");
         batches.into_iter().map(|batch| batch.name).collect::<Vec<_>>()
     };
+    let names =
+        |tag: Option<&str>| listed(BatchFilter { tag: tag.map(str::to_owned), ..BatchFilter::default() }, 10);
     assert_eq!(names(None), ["younger", "scan"]);
+    assert_eq!(listed(BatchFilter::default(), 1), ["younger"]);
+    let behind = |name: &str| BatchFilter { after: Some(name.to_owned()), ..BatchFilter::default() };
+    assert_eq!(listed(behind("younger"), 10), ["scan"]);
+    assert_eq!(listed(behind("scan"), 10), [""; 0]);
+    assert_eq!(listed(behind("not there"), 10), [""; 0]);
     let tags = vec!["paper".to_owned(), "draft".to_owned(), "paper".to_owned()];
     fixture.set(MemberUpdate { tags, ..fixture.update("scan", "3", &[]) });
     assert_eq!(names(Some("paper")), ["scan"]);
     assert_eq!(names(Some("pap")), [""; 0]);
+    let without = |tag: &str| BatchFilter { without_tag: Some(tag.to_owned()), ..BatchFilter::default() };
+    assert_eq!(listed(without("paper"), 10), ["younger"]);
+    assert_eq!(listed(without("pap"), 10), ["younger", "scan"]);
     let batch = store.batch_by_name(&fixture.owner, "scan").expect("no error").expect("it is there");
     assert_eq!(batch.tags, ["draft", "paper"]);
 }
@@ -259,7 +269,7 @@ fn deleted_tasks_leave(store: &Arc<dyn TaskStore>) {
     assert_eq!(fixture.set(fixture.update("scan", "2", &[("a", &first)])), ["a"], "it is deleted");
     fixture.set(MemberUpdate { complete: true, ..fixture.update("scan", "2", &[("b", &second)]) });
     fixture.apply(&second, &Command::Delete);
-    assert_eq!(store.batches(&fixture.owner, None, None, 10).expect("no error"), []);
+    assert_eq!(store.batches(&fixture.owner, &BatchFilter::default(), 10).expect("no error"), []);
 }
 
 fn other_accounts(store: &Arc<dyn TaskStore>) {
@@ -323,6 +333,9 @@ fn searches(store: &Arc<dyn TaskStore>) {
         })
     };
     assert_eq!(find(&|_| {}), ["small", "middle", "big", "odd"]);
+    let without = |tag: &str| find(&|filter| filter.without_tag = Some(tag.to_owned()));
+    assert_eq!(without("paper"), [""; 0]);
+    assert_eq!(without("talk"), ["small", "middle", "big", "odd"]);
     assert_eq!(by("current", Comparison::GreaterOrEqual, json!(4)), ["middle", "big"]);
     assert_eq!(by("current", Comparison::Equal, json!(4.0)), ["middle"]);
     assert_eq!(by("current", Comparison::Less, json!(4)), ["small"]);

@@ -12,7 +12,7 @@ use super::SqliteTaskStore;
 use super::change::Change;
 use super::fault::Outcome;
 use super::values::{integer, json, limit, natural, parsed, state, time, to_json};
-use crate::batch::{BatchMember, BatchRecord, MemberUpdate};
+use crate::batch::{BatchFilter, BatchMember, BatchRecord, MemberUpdate};
 use crate::error::Result;
 use crate::operation::Done;
 
@@ -222,8 +222,7 @@ impl SqliteTaskStore {
     pub(super) fn list_batches(
         &self,
         owner: &KeyId,
-        name: Option<&str>,
-        tag: Option<&str>,
+        filter: &BatchFilter,
         count: usize,
     ) -> Result<Vec<BatchRecord>> {
         self.read("list batches", |connection| {
@@ -232,9 +231,15 @@ impl SqliteTaskStore {
                     completed = (SELECT max(number) FROM submissions WHERE batch = batches.number)
                  FROM batches WHERE owner = ?1 AND (?2 IS NULL OR name = ?2)
                     AND (?3 IS NULL OR number IN (SELECT batch FROM batch_tags WHERE owner = ?1 AND tag = ?3))
-                 ORDER BY touched_at DESC, number DESC LIMIT ?4",
+                    AND (?4 IS NULL
+                        OR number NOT IN (SELECT batch FROM batch_tags WHERE owner = ?1 AND tag = ?4))
+                    AND (?5 IS NULL OR (touched_at, number)
+                        < (SELECT touched_at, number FROM batches WHERE owner = ?1 AND name = ?5))
+                 ORDER BY touched_at DESC, number DESC LIMIT ?6",
             )?;
-            let rows = statement.query_map(params![owner.as_str(), name, tag, limit(count)], |row| {
+            let BatchFilter { name, tag, without_tag, after } = filter;
+            let values = params![owner.as_str(), name, tag, without_tag, after, limit(count)];
+            let rows = statement.query_map(values, |row| {
                 let batch = BatchRecord {
                     id: parsed(row, 1)?,
                     name: row.get(2)?,

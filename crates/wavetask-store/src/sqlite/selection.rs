@@ -76,6 +76,13 @@ pub(super) fn selection(filter: &TaskFilter, after: Option<&Cursor>) -> (String,
             members.values,
         );
     }
+    if let (Some(tag), Some(owner)) = (&filter.without_tag, &filter.owner) {
+        conditions.require(
+            "NOT EXISTS (SELECT 1 FROM batch_members AS member JOIN batch_tags AS tagged USING (batch)
+                WHERE member.task = tasks.id AND tagged.owner = ? AND tagged.tag = ?)",
+            [text(owner.as_str()), text(tag)],
+        );
+    }
     if let Some(cursor) = after {
         let place = [Value::Integer(cursor.created_at.as_milliseconds()), text(cursor.task.as_str())];
         conditions.require("(created_at, id) < (?, ?)", place);

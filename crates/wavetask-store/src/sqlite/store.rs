@@ -11,7 +11,7 @@ use wavetask_protocol::worker::{SmallTasks, Verdict};
 use wavetask_protocol::{FolderId, KeyId, LeaseId, TaskId, WorkerId};
 
 use super::SqliteTaskStore;
-use crate::batch::{BatchMember, BatchRecord};
+use crate::batch::{BatchFilter, BatchMember, BatchRecord};
 use crate::error::{ApplyError, Result};
 use crate::model::{
     Applied, Callback, CreatedTask, Cursor, DocumentRole, EventListener, Folder, HeartbeatReport,
@@ -131,14 +131,8 @@ impl TaskStore for SqliteTaskStore {
         self.apply_operations(operations, now)
     }
 
-    fn batches(
-        &self,
-        owner: &KeyId,
-        name: Option<&str>,
-        tag: Option<&str>,
-        limit: usize,
-    ) -> Result<Vec<BatchRecord>> {
-        self.list_batches(owner, name, tag, limit)
+    fn batches(&self, owner: &KeyId, filter: &BatchFilter, limit: usize) -> Result<Vec<BatchRecord>> {
+        self.list_batches(owner, filter, limit)
     }
 
     fn batch_members(

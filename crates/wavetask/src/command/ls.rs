@@ -3,30 +3,30 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use wavetask_protocol::native::{BatchQuery, BatchSummary, TaskFilter, TaskSummary};
+use wavetask_protocol::native::{BatchQuery, BatchSummary, REFERENCES_TAG, TaskFilter, TaskSummary};
 
 use crate::arguments::ListArguments;
 use crate::command::connect;
-use crate::failure::{Exit, Failure};
+use crate::failure::Failure;
 use crate::terminal::{Terminal, now_milliseconds, one_line, shortened, span, table};
-
-/// Batches that the server lists at most.
-const BATCHES: u32 = 1_000;
 
 pub(crate) async fn run(arguments: ListArguments) -> Result<ExitCode, Failure> {
     let api = connect(arguments.data)?;
     let mut output = std::io::stdout().lock();
     let terminal = Terminal::standard_output();
     let now = now_milliseconds();
+    let most = if arguments.all { None } else { Some(arguments.limit as usize) };
+    // What only computes what others are made of is listed for those who ask for it.
+    let unless = |asked_for: bool| (!asked_for).then(|| REFERENCES_TAG.to_owned());
     if arguments.batches {
-        if arguments.limit > BATCHES {
-            let what = format!("of batches, at most {BATCHES} are listed");
-            return Err(
-                Failure::new(Exit::Failed, what).hint("ask for those of a --tag, or for one by its --name")
-            );
-        }
-        let query = BatchQuery { name: arguments.name, tag: arguments.tag, limit: Some(arguments.limit) };
-        let list = api.batches(&query).await?;
+        let asked_for = arguments.name.is_some() || arguments.tag.is_some();
+        let query = BatchQuery {
+            name: arguments.name,
+            tag: arguments.tag,
+            without_tag: unless(asked_for),
+            ..BatchQuery::default()
+        };
+        let list = api.batches_up_to(&query, most).await?;
         if arguments.json {
             writeln!(output, "{}", serde_json::to_string_pretty(&list).map_err(std::io::Error::from)?)?;
             return Ok(ExitCode::SUCCESS);
@@ -35,18 +35,22 @@ pub(crate) async fn run(arguments: ListArguments) -> Result<ExitCode, Failure> {
         let mut rows = vec![heads.map(str::to_owned).to_vec()];
         rows.extend(list.batches.iter().map(|batch| batch_row(batch, now)));
         table(&mut output, &rows)?;
+        if list.more {
+            writeln!(output, "… and more: use --all, --limit, --tag or --name")?;
+        }
         return Ok(ExitCode::SUCCESS);
     }
+    let asked_for = arguments.tag.is_some() || arguments.batch.is_some();
     let filter = TaskFilter {
         state: arguments.state,
         folder: arguments.folder,
         name: arguments.name,
         tag: arguments.tag,
+        without_tag: unless(asked_for),
         batch: arguments.batch,
         conditions: arguments.conditions,
         ..TaskFilter::default()
     };
-    let most = if arguments.all { None } else { Some(arguments.limit as usize) };
     let list = api.tasks_up_to(&filter, most).await?;
     if arguments.json {
         let text = serde_json::to_string_pretty(&list).map_err(std::io::Error::from)?;

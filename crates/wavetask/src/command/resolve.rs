@@ -45,10 +45,8 @@ pub(crate) enum Target {
 
 /// Finds a batch or a task. A batch of exactly this name comes first: the beginning of an id can look like anything.
 pub(crate) async fn target(api: &Api, typed: &str) -> Result<Target, Failure> {
-    let may_be_name = !typed.is_empty()
-        && !typed.starts_with("task-")
-        && typed.chars().count() <= 200
-        && !typed.chars().any(char::is_control);
+    let may_be_name =
+        !typed.is_empty() && typed.chars().count() <= 200 && !typed.chars().any(char::is_control);
     if may_be_name {
         let query = BatchQuery { name: Some(typed.to_owned()), limit: Some(1), ..BatchQuery::default() };
         if api.batches(&query).await?.batches.iter().any(|batch| batch.name == typed) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
-use wavetask_protocol::native::{EventQuery, TaskFilter, TaskSummary};
+use wavetask_protocol::native::{EventQuery, TaskAnswer, TaskFilter, TaskSummary};
 use wavetask_protocol::{TaskId, TaskState};
 
 use crate::api::Api;
@@ -116,12 +116,15 @@ async fn refresh(
     face: &mut dyn Face,
     interest: impl Fn(TaskState) -> bool,
 ) -> Result<(), Failure> {
-    for task in board.unfinished(interest) {
-        match api.task(&task).await {
-            Ok(summary) => face.show(board.take(summary))?,
-            Err(Failure::Told { exit: Exit::NotFound, .. }) => face.show(board.vanished(&task))?,
-            Err(failure) => return Err(failure),
-        }
+    let tasks = board.unfinished(interest);
+    if tasks.is_empty() {
+        return Ok(());
+    }
+    for (task, answer) in tasks.iter().zip(api.act("status", &tasks).await?) {
+        face.show(match answer {
+            TaskAnswer::Task { task } => board.take(*task),
+            _ => board.vanished(task),
+        })?;
     }
     Ok(())
 }
@@ -187,7 +190,7 @@ impl Board {
         self.tasks.values().filter(of_interest).map(|task| task.task.clone()).collect()
     }
 
-    /// Drafts count as ended: nothing happens to them until the user does something.
+    /// Drafts are waited for, too: somebody is sending them, or will go on.
     fn is_over(&mut self) -> bool {
         self.begun = true;
         self.tasks.values().all(|task| task.state.is_final())
