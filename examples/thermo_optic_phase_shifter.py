@@ -104,7 +104,7 @@ def with_references() -> dict[str, float]:
     import wavetask as wt
 
     solver = mode_solver(optical_simulation())
-    heat = wt.submit(heat_simulations(), name="heat", lazy=True)
+    heat = wt.submit(heat_simulations(), name="heat")
     modes = wt.submit(
         {
             name: wt.perturb(

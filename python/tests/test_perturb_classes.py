@@ -289,3 +289,37 @@ def test_planes_are_as_good_as_boxes():
     simulation = device(*EVERY.values())
     template = perturb(simulation, **fields)
     compare(template, simulation.perturbed_mediums_copy(**arrays), resolved(template))
+
+
+def test_the_server_computes_what_tidy3d_computes(server):
+    """Every class of perturbations, of fields in a box that come from a task, evaluated at the server."""
+    import scenes
+    import wavetask as wt
+
+    monitor = td.TemperatureMonitor(size=(1.6, 0.8, 1.6), name="box", unstructured=False)
+    task = wt.submit(scenes.slab(2.5e-6, 0.3, monitors=[monitor]), name="box", progress=False)
+    rise = (task["box"].temperature.interp(**BOX, kwargs={"fill_value": 300.2}) - 300) * 40
+    references = {
+        "temperature": rise + 300,
+        "electron_density": 4e15 + 3e15 * rise,
+        "hole_density": 3e15 + 1e15 * abs(rise - 10),
+    }
+    there = {name: td.SpatialDataArray(each.load()) for name, each in references.items()}
+    assert 305 < float(there["temperature"].max()) < 400 and np.ptp(there["hole_density"].values) > 1e15
+    cases = {}
+    for (name, medium), method in itertools.product(EVERY.items(), ("linear", "nearest")):
+        simulation = device(*[medium.updated_copy(allow_gain=True)] * 3)
+        template = perturb(simulation, **references, interp_method=method)
+        cases[name, method] = template, simulation.perturbed_mediums_copy(**there, interp_method=method)
+    slots = [(case, path) for case, (template, _) in cases.items() for path in template.slots]
+    computed = wt.submit(
+        {f"{number}": cases[case][0].slots[path] for number, (case, path) in enumerate(slots)},
+        name="all perturbations",
+        progress=False,
+    ).results(timeout=300)
+    assert len(computed) > 100
+    loaded = {case: {} for case in cases}
+    for number, (case, path) in enumerate(slots):
+        loaded[case][path] = computed[f"{number}"]
+    for case, (template, expected) in cases.items():
+        compare(template, expected, templates.filled(template.simulation, loaded[case]))

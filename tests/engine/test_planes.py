@@ -74,6 +74,16 @@ def test_a_plane_moves_and_reads_about_its_own_bytes(over_the_wire, server, wire
     assert planes <= received < 1.2 * planes
     assert planes <= read < 0.5 * size, "three layers of bricks are read, not the field"
 
+    # What is computed of a plane reads that plane, too, and what is computed at a place what lies beside it.
+    middle = places[2]
+    hottest = float((named["z"] - scenes.BASE).max())
+    received, read = moved.since()
+    assert received < 50_000 and read < 0.15 * size, (received, read, size)
+    between = float(field.z.values[middle : middle + 2].mean())
+    line = (field + 1).interp(z=between).isel(y=places[1]).values
+    received, read = moved.since()
+    assert received < 50_000 + 8 * shape[0] and read < 0.15 * size, (received, read, size)
+
     # A few values, by label and by place.
     near = field.sel(x=0.1, y=0.2, method="nearest").values
     few = document.array(PATH, [(3, 5), (7, 8), (0, shape[2])])
@@ -87,6 +97,8 @@ def test_a_plane_moves_and_reads_about_its_own_bytes(over_the_wire, server, wire
     assert np.array_equal(few, whole[3:5, 7:8])
     for axis, dim in enumerate("xyz"):
         assert np.array_equal(found[dim], whole.take(places[axis], axis))
+    assert hottest == whole[:, :, middle].max() - scenes.BASE
+    np.testing.assert_allclose(line, 1 + whole[:, places[1], middle : middle + 2].mean(axis=1), rtol=1e-12)
     assert whole.max() > scenes.BASE + 1
     data = task.result()["grid"].temperature
     assert np.array_equal(data.values, whole) and np.array_equal(
