@@ -143,7 +143,9 @@ def test_all_batches_are_listed_however_many_there_are(scans, cases, monkeypatch
     stamp, *_ = scans
     names = [f"page {number} {stamp}" for number in range(5)]
     for number, name in enumerate(names):
-        wt.submit([cases.slab(1020 + number)], name=name, hold=True, tags=["pages"], progress=False).table()
+        held = wt.submit([cases.slab(1020 + number)], name=name, hold=True, tags=["pages"], progress=False)
+        while held[0].status != "held":
+            time.sleep(0.02)
     client = wt.connect()
     newest_first = names[::-1]
     assert [row["name"] for row in client.batches(tag="pages")] == newest_first

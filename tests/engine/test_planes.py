@@ -78,11 +78,11 @@ def test_a_plane_moves_and_reads_about_its_own_bytes(over_the_wire, server, wire
     middle = places[2]
     hottest = float((named["z"] - scenes.BASE).max())
     received, read = moved.since()
-    assert received < 50_000 and read < 0.15 * size, (received, read, size)
+    assert received < 50_000 and read < 0.25 * size, (received, read, size)
     between = float(field.z.values[middle : middle + 2].mean())
     line = (field + 1).interp(z=between).isel(y=places[1]).values
     received, read = moved.since()
-    assert received < 50_000 + 8 * shape[0] and read < 0.15 * size, (received, read, size)
+    assert received < 50_000 + 8 * shape[0] and read < 0.25 * size, (received, read, size)
 
     # A few values, by label and by place.
     near = field.sel(x=0.1, y=0.2, method="nearest").values

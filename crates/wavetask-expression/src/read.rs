@@ -102,6 +102,8 @@ pub(crate) fn read(reader: &dyn Reader, field: &Field, taken: &[Taken]) -> Resul
 struct Axis {
     /// Places in ascending order, and where in the result each belongs.
     places: Vec<(usize, usize)>,
+    /// How many different places there are up to each.
+    different: Vec<usize>,
 }
 
 /// A part of the wanted places along each axis.
@@ -112,7 +114,17 @@ impl Axis {
         let mut places: Vec<(usize, usize)> =
             places.iter().enumerate().map(|(target, &place)| (place, target)).collect();
         places.sort_unstable();
-        Self { places }
+        let mut different = Vec::with_capacity(places.len());
+        for (at, (place, _)) in places.iter().enumerate() {
+            let before = different.last().copied().unwrap_or(0);
+            different.push(before + usize::from(at == 0 || places[at - 1].0 != *place));
+        }
+        Self { places, different }
+    }
+
+    /// How many different places a part has, which is not empty.
+    fn distinct(&self, part: &Range<usize>) -> usize {
+        self.different[part.end - 1] - self.different[part.start] + 1
     }
 
     /// From the first place of a part to the last.
@@ -133,10 +145,11 @@ impl Axis {
 
 /// Along which axis, and where, a group is to be read in two boxes; `None` if it is read in one.
 fn split(axes: &[Axis], group: &Group, spans: &[Range<usize>]) -> Option<(usize, usize)> {
-    let product = |ranges: &[Range<usize>]| {
-        ranges.iter().fold(1_u128, |product, range| product.saturating_mul(range.len() as u128))
+    let product = |extents: &mut dyn Iterator<Item = usize>| {
+        extents.fold(1_u128, |product, extent| product.saturating_mul(extent as u128))
     };
-    let (read, wanted) = (product(spans), product(group));
+    let read = product(&mut spans.iter().map(Range::len));
+    let wanted = product(&mut axes.iter().zip(group).map(|(axis, part)| axis.distinct(part)));
     if read <= wanted {
         return None;
     }

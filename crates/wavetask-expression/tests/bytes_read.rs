@@ -132,6 +132,10 @@ fn places_far_apart_are_read_one_by_one_however_many_there_are() {
     };
     let apart: Vec<usize> = (0..100).map(|at| 2 * at * elements + 5).collect();
     assert_eq!(taken(&line(), &apart), 100 * block);
+    // The same place many times is not many places.
+    let mut often = vec![5; 100 * elements];
+    often.push(150 * elements);
+    assert_eq!(taken(&line(), &often), 2 * block);
     // Places that lie closely, in any order and some twice.
     assert_eq!(taken(&line(), &[90, 3, 7, 90, elements + 1000]), 2 * block);
     // Columns of a box in bricks: those that hold none are not read.
