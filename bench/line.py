@@ -99,6 +99,7 @@ def client_rows(folder: pathlib.Path, count: int, megabytes: float) -> list[list
         try:
             run = side.measure(who, "large", interpreter, port=side.port, **settings)
             rows.append(row(name, "submit to last result", count, megabytes, run))
+            sent = run["sent"]
             if "unfinished" not in run:
                 # A process that knows nothing of them.
                 side.folder = side.folder / "elsewhere"
@@ -106,21 +107,23 @@ def client_rows(folder: pathlib.Path, count: int, megabytes: float) -> list[list
                 rows.append(row(name, "results elsewhere", count, megabytes, fetched))
         finally:
             side.stop()
-    rows.append(troubled_row(folder, count, megabytes))
+    # The last side is the engine.
+    rows.append(troubled_row(folder, count, megabytes, sent))
     return rows
 
 
-def troubled_row(folder: pathlib.Path, count: int, megabytes: float) -> list[str]:
-    """The engine, submit to last result, over the line on which much goes wrong."""
+def troubled_row(folder: pathlib.Path, count: int, megabytes: float, sent: int) -> list[str]:
+    """The engine, submit to last result, over the line on which much goes wrong; ``sent`` is what it sends over a line on
+    which nothing does."""
     side = Shaped(folder / "troubled", TROUBLED)
     try:
         settings = {"count": count, "megabytes": megabytes, "results": str(folder / "troubled-name")}
         run = side.measure("engine", "large", NEW, port=side.port, **settings)
     finally:
         side.stop()
-    again = run["sent"] / (1e6 * count * megabytes)
+    again = run["sent"] / sent
     hold(
-        f"{count} x {megabytes:.0f} MB through the engine, losses, resets and an outage: bytes sent per byte",
+        f"{count} x {megabytes:.0f} MB through the engine, losses, resets and an outage: bytes sent to those without",
         f"{again:.3f}",
         f"at most {AGAIN}",
         again <= AGAIN,
