@@ -15,6 +15,8 @@ type C = Complex<f64>;
 /// Makes fields and expressions.
 pub(crate) struct Generator {
     random: Rng,
+    /// What was made on the way and is refused here.
+    pub(crate) refused: Vec<Expression>,
 }
 
 /// A field's name, labels, type and values.
@@ -22,7 +24,7 @@ pub(crate) type MadeField = (&'static str, Labels, DataType, Vec<C>);
 
 impl Generator {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { random: Rng::with_seed(seed) }
+        Self { random: Rng::with_seed(seed), refused: Vec::new() }
     }
 
     fn chance(&mut self, percent: u32) -> bool {
@@ -118,8 +120,11 @@ impl Generator {
         for _ in 0..40 {
             let candidate = self.wrap(&known, schema, names);
             let Some(expression) = candidate else { continue };
-            // What inference refuses is dropped, and with it arrays that have grown beyond what is worth comparing.
-            let Ok(inferred) = infer(&expression, schema, &limits) else { continue };
+            let Ok(inferred) = infer(&expression, schema, &limits) else {
+                self.refused.push(expression);
+                continue;
+            };
+            // Arrays that have grown beyond what is worth comparing are dropped.
             let count = inferred.shape().iter().product::<usize>();
             if count > 4000 || (count == 0 && self.chance(90)) {
                 continue;
