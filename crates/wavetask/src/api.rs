@@ -35,7 +35,7 @@ impl Api {
         let mut builder = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(10))
             .user_agent(concat!("wavetask/", env!("CARGO_PKG_VERSION")));
-        if is_this_machine(&connection.url) {
+        if wavetask_client::http::is_this_machine(&connection.url) {
             // Proxies are for the world outside.
             builder = builder.no_proxy();
         }
@@ -223,13 +223,6 @@ impl Api {
             None => failure.hint("check WAVETASK_URL, or see what `wavetask doctor` says"),
         }
     }
-}
-
-fn is_this_machine(url: &str) -> bool {
-    let address = reqwest::Url::parse(url).ok();
-    let host = address.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
-    let number = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    host == "localhost" || number.is_ok_and(|number| number.is_loopback())
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {

@@ -71,6 +71,11 @@ impl Address {
     }
 }
 
+/// Whether a server's address is one of this machine, which no proxy stands before.
+pub fn is_this_machine(url: &str) -> bool {
+    Address::parse(url).is_ok_and(|address| address.is_this_machine())
+}
+
 /// The header that shows a key, marked as sensitive so that nobody prints it.
 pub(crate) fn authorization(key: &str) -> Result<HeaderValue, ClientError> {
     let mut value = HeaderValue::from_str(&format!("Bearer {}", key.trim())).map_err(|_| {

@@ -45,6 +45,7 @@ use wavetask_protocol::native::{
     TaskList, TaskSelection, WantedBlock,
 };
 
+pub use self::address::is_this_machine;
 use self::address::{Address, authorization};
 pub(crate) use self::body::{Bandwidth, PacedBody, Tally};
 use self::events::Events;
