@@ -346,14 +346,16 @@ class _Work:
         if self.evaluations is None:
             self.evaluations = self._begin("references")
         # Media that are perturbed alike are made of the same arrays, which are computed once.
+        named = {path: remote.here(slot._expression) for path, slot in slots.items()}
+        different = {named[path]: slot._expression for path, slot in slots.items()}
         outputs: dict[str, tuple[_native.Task, int]] = {}
-        for place, group in enumerate(remote.groups(slot._expression for slot in slots.values())):
+        for place, group in enumerate(remote.groups(different)):
             text, tasks = remote.recipe(group.values())
             elsewhere(tasks, self.client)
             native, pending = self.evaluations.add(f"{key} {place}" if place else key, None, {})
             pending.evaluate(text, [task._handle() for task in tasks])
             outputs |= {name: (native, number) for number, name in enumerate(group)}
-        return [(path, *outputs[remote.here(slot._expression)]) for path, slot in slots.items()]
+        return [(path, *outputs[name]) for path, name in named.items()]
 
     def _evaluate(self, pending: _native.Pending, reference: Any) -> None:
         """Hands over a member that is a reference: it is computed for its own sake."""

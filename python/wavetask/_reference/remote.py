@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,16 +29,11 @@ OUTPUTS, NODES, LITERALS, CHARACTERS = 256, 4000, 1_000_000, 8 << 20
 """How much is put into one recipe at most, within what servers take: outputs, operations, numbers, and text."""
 
 
-def groups(expressions: Iterable[Expression]) -> list[dict[str, Expression]]:
-    """Expressions, equal ones once, in as many recipes as they need; named by what `here` says of them."""
+def groups(expressions: Mapping[str, Expression]) -> list[dict[str, Expression]]:
+    """Expressions, which are named by what `here` says of them, in as many recipes as they need."""
     found: list[dict[str, Expression]] = []
-    known: set[str] = set()
     room: tuple[int, ...] = ()
-    for expression in expressions:
-        name = here(expression)
-        if name in known:
-            continue
-        known.add(name)
+    for name, expression in expressions.items():
         needed = (1, *_size(plain(expression, _nowhere)), len(name))
         if not room or any(each > left for each, left in zip(needed, room, strict=True)):
             found.append({})
