@@ -139,6 +139,17 @@ def test_batches_are_listed(scans):
     assert client.batches(name="there is no such batch") == []
 
 
+def test_a_batch_may_be_named_like_a_task(cases, server, tmp_path):
+    """As one is that a script called `task-sweep.py` submits without a name."""
+    name = f"task-sweep-{time.monotonic_ns()}"
+    wt.submit([cases.slab(1031)], name=name, progress=False).results(timeout=60)
+    elsewhere = wt.connect(server.url, server.variables()["SIMCLOUD_APIKEY"], data=tmp_path, current=False)
+    assert len(elsewhere.open(name)) == 1 and name in server.command("ls", "--batches", "--name", name)
+    assert "1 success" in server.command("watch", name)
+    with pytest.raises(wt.errors.NotFound, match="no batch and no task"):
+        elsewhere.open("task-nobody-has-submitted")
+
+
 def test_all_batches_are_listed_however_many_there_are(scans, cases, monkeypatch):
     stamp, *_ = scans
     names = [f"page {number} {stamp}" for number in range(5)]

@@ -3,6 +3,9 @@ resume."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import threading
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 import scenes
 from chain_child import GRID, guide, index
 from driver import Driver
-from harness import wait_until
+from harness import BINARY, wait_until
 from wavetask import _client
 
 
@@ -119,6 +122,15 @@ def test_many_are_gathered_so_that_each_waits_for_one(connected, driver):
     assert {task.id for task in (*first.tasks, *second.tasks)} <= ours
     [gathering] = _client.current()._native.open_batch("after many after").tasks()
     assert gathering.id not in ours
+
+    def command(*words):
+        environment = {**os.environ, "WAVETASK_URL": _client.current().url, "WAVETASK_KEY": driver.key}
+        return subprocess.check_output([BINARY, *words], env=environment, text=True)
+
+    listed = {row["task"] for row in json.loads(command("ls", "--all", "--json"))["tasks"]}
+    assert listed >= {task.id for task in second.tasks} and gathering.id not in listed
+    batches = {row["name"] for row in json.loads(command("ls", "--batches", "--all", "--json"))["batches"]}
+    assert "after many" in batches and "after many after" not in batches
     found = sequences(driver)
     assert max(found[task.id, "success"] for task in first.tasks) < found[gathering.id, "success"]
     # Run again, the same are found; with others to wait for, it waits for those.
@@ -143,6 +155,16 @@ def test_what_cannot_be_waited_for_is_refused_by_name(connected, own_server, tmp
     error = strange.exception(timeout=60)
     assert error is not None and error.code == "task.input_not_found", error
     plain = own_server("--no-native-api")
+    for words in (
+        ("ls",),
+        ("ls", "--batches"),
+        ("watch",),
+        ("cancel", "task-1"),
+        ("rm", "task-1"),
+        ("logs", "task-1"),
+    ):
+        with pytest.raises(Exception, match="no native API"):
+            plain.command(*words)
     key = plain.variables()["SIMCLOUD_APIKEY"]
     client = connected.connect(plain.url, key, data=tmp_path / "plain")
     with pytest.raises(connected.errors.Usage, match="another server"):
@@ -202,7 +224,6 @@ def test_retry_of_what_failed_resumes_the_rest(connected, driver):
     values = [task.result(timeout=120) for task in (heat, batch["modes"], square)]
     np.testing.assert_allclose(values[2], float(index(values[1])) ** 2, rtol=1e-12)
     assert batch.status == "done"
-    # Nobody has to know that: who runs them again by hand, at whatever time, changes nothing.
     opened = [connected.open(task.id) for task in (heat, batch["modes"], square)]
     assert set(driver.entered().get(task.id, 0) for task in opened) == {1}
 
