@@ -181,14 +181,14 @@ impl Client {
     /// # Errors
     /// `NotFound` if there is none; those of the connection.
     pub fn open(&self, name_or_id: &str) -> Result<Opened, ClientError> {
-        let id = name_or_id.parse().ok();
-        let task = || id.as_ref().map(|id| self.open_task(id).map(Opened::Task));
-        let batch = || Some(self.open_batch(name_or_id).map(Opened::Batch));
+        let as_batch = || self.open_batch(name_or_id).map(Opened::Batch);
+        let Ok(id) = name_or_id.parse() else { return as_batch() };
+        let as_task = || self.open_task(&id).map(Opened::Task);
         // An id may be a name, too, and on servers of the plain protocol it looks like one.
         if name_or_id.starts_with("task-") {
-            first_found([&task, &batch])
+            or_if_missing(as_task(), as_batch)
         } else {
-            first_found([&batch, &task])
+            or_if_missing(as_batch(), as_task)
         }
     }
 
@@ -301,18 +301,16 @@ fn random_word() -> Result<String, ClientError> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// What the first way leads to that leads anywhere; else why the first one does not.
-fn first_found(ways: [&dyn Fn() -> Option<Result<Opened, ClientError>>; 2]) -> Result<Opened, ClientError> {
-    let mut missing = None;
-    for found in ways.into_iter().filter_map(|way| way()) {
-        match found {
-            Err(error) if error.group == ErrorGroup::NotFound => {
-                missing.get_or_insert(error);
-            }
-            found => return found,
-        }
+/// What was found first; if that is nothing, what the other way leads to.
+fn or_if_missing(
+    first: Result<Opened, ClientError>,
+    other: impl FnOnce() -> Result<Opened, ClientError>,
+) -> Result<Opened, ClientError> {
+    match first {
+        Err(missing) if missing.group == ErrorGroup::NotFound => match other() {
+            Err(error) if error.group == ErrorGroup::NotFound => Err(missing),
+            found => found,
+        },
+        found => found,
     }
-    Err(missing.unwrap_or_else(|| {
-        ClientError::new(ErrorGroup::NotFound, "batch.not_found", "There is no such batch.")
-    }))
 }
